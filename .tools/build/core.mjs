@@ -1,0 +1,34 @@
+/**
+ * The core: assembly/index.ts becomes dist/corral.wasm, and dist/corral.debug.wasm with assertions and names.
+ *
+ * asconfig.json says `use: abort=`: without an abort function a failed assertion is a plain trap, and the module's
+ * only imports stay those of assembly/block.ts.
+ */
+import { packageScript, capture } from '../lib/run.mjs';
+import { sourceFiles } from '../lib/repository.mjs';
+import { StageError } from '../lib/stage.mjs';
+
+/** @returns {import('../lib/stage.mjs').Stage[]} */
+export function coreStages() {
+  return [coreStage('core', 'release', 'dist/corral.wasm'), coreStage('core-debug', 'debug', 'dist/corral.debug.wasm')];
+}
+
+/**
+ * @param {string} name
+ * @param {string} target of asconfig.json
+ * @param {string} output
+ * @returns {import('../lib/stage.mjs').Stage}
+ */
+function coreStage(name, target, output) {
+  return {
+    name,
+    inputs: ['asconfig.json', 'package-lock.json', ...sourceFiles(['assembly'], ['.ts'])],
+    outputs: [output],
+    async run() {
+      const asc = packageScript('assemblyscript', 'asc');
+      const result = await capture(process.execPath, [asc, '--config', 'asconfig.json', '--target', target, '--noColors']);
+      if (result.status !== 0) throw new StageError(result.output);
+      process.stderr.write(result.output); // warnings
+    },
+  };
+}

@@ -1,0 +1,25 @@
+{
+  # Read by node-gyp, which `npm run build` calls. Every .cpp file in this folder belongs to the addon.
+  "targets": [
+    {
+      "target_name": "corral",
+      "sources": ["<!@(ls *.cpp)"],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-rtti", "-O3"],
+      "cflags_cc": [
+        "-std=c++20",
+        "-O2",
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+        "-Wshadow",
+        "-Wno-missing-field-initializers",
+        "-Wno-cast-function-type",
+      ],
+      "ldflags": ["-Wl,-z,relro,-z,now"],
+    }
+  ]
+}
