@@ -14,11 +14,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { abiStage } from './build/abi.mjs';
 import { addonStage, missingCompiler } from './build/addon.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
 import { root } from './lib/repository.mjs';
-import { capture } from './lib/run.mjs';
 import { isMissing, isStale, runStage, StageError, withBuildLock } from './lib/stage.mjs';
 
 const { values: options } = parseArgs({
@@ -33,11 +33,8 @@ process.exitCode = await withBuildLock(build);
 
 /** @returns {Promise<number>} the exit status */
 async function build() {
-  const generated = await capture(process.execPath, [join(root, '.tools/generate-abi.mjs'), '--quiet']);
-  if (generated.status !== 0) {
-    process.stderr.write(generated.output);
-    return 1;
-  }
+  const abi = abiStage();
+  if (isStale(abi) && (await runReported(abi)) !== 0) return 1; // the other stages read what it writes
 
   const stages = [...coreStages(), hostsStage()];
   const addonStatus = planAddon(stages);
@@ -47,7 +44,10 @@ async function build() {
   }
   const statuses = await Promise.all(todo.map(runReported));
   if (todo.length === 0 && !options.quiet) console.log('everything is up to date');
-  return [addonStatus, ...statuses].reduce((worst, status) => (worst === 1 || status === 1 ? 1 : Math.max(worst, status)), 0);
+  return [addonStatus, ...statuses].reduce(
+    (worst, status) => (worst === 1 || status === 1 ? 1 : Math.max(worst, status)),
+    0,
+  );
 }
 
 /**

@@ -40,7 +40,9 @@ try {
     }
   }
   if (options.quiet !== true && process.exitCode !== 1) {
-    console.log(`ABI: ${recordCount} records in ${files.length} files, ${stale.length} outputs ${options.check ? 'stale' : 'written'}`);
+    console.log(
+      `ABI: ${recordCount} records in ${files.length} files, ${stale.length} outputs ${options.check ? 'stale' : 'written'}`,
+    );
   }
 } catch (error) {
   if (!(error instanceof AbiError)) throw error;

@@ -38,7 +38,12 @@ export function emitTypeScript(files) {
     for (const { name, doc, members } of enums) {
       lines.push(...comment(doc, ''), `export const ${name} = {`);
       for (const member of members) lines.push(...comment(member.doc, '  '), `  ${member.name}: ${member.value},`);
-      lines.push('} as const;', ...comment(doc, ''), `export type ${name} = (typeof ${name})[keyof typeof ${name}];`, '');
+      lines.push(
+        '} as const;',
+        ...comment(doc, ''),
+        `export type ${name} = (typeof ${name})[keyof typeof ${name}];`,
+        '',
+      );
     }
     for (const record of records) lines.push(...recordLines(record), '');
   }

@@ -34,7 +34,9 @@ export function parseFolder(folder) {
   const names = readdirSync(folder)
     .filter((name) => name.endsWith('.ts'))
     .sort();
-  const files = names.map((name) => parseFile(posix.join('assembly/abi', name), readFileSync(join(folder, name), 'utf8')));
+  const files = names.map((name) =>
+    parseFile(posix.join('assembly/abi', name), readFileSync(join(folder, name), 'utf8')),
+  );
 
   /** @type {Map<string, string>} */
   const owners = new Map();
@@ -59,7 +61,8 @@ export function parseFile(file, text) {
   const abi = { file, enums: [], records: [], constants: [] };
 
   for (const statement of source.statements) {
-    if (!ts.canHaveModifiers(statement) || !isExported(statement)) fail(statement, 'only exported declarations are allowed');
+    if (!ts.canHaveModifiers(statement) || !isExported(statement))
+      fail(statement, 'only exported declarations are allowed');
     if (ts.isEnumDeclaration(statement)) abi.enums.push(parseEnum(statement));
     else if (ts.isClassDeclaration(statement)) abi.records.push(parseRecord(statement));
     else if (ts.isVariableStatement(statement)) abi.constants.push(...parseConstants(statement));
@@ -100,7 +103,8 @@ function parseRecord(declaration) {
     if (!ts.isPropertyDeclaration(member)) fail(member, 'a record has fields only');
     const property = /** @type {ts.PropertyDeclaration} */ (member);
     const fieldName = property.name.getText();
-    if (RESERVED_FIELDS.has(fieldName)) fail(member, `${fieldName} is a member of every generated view, choose another name`);
+    if (RESERVED_FIELDS.has(fieldName))
+      fail(member, `${fieldName} is a member of every generated view, choose another name`);
     const type = fieldType(property.type, member);
     const size = TYPE_SIZE[type];
     offset = Math.ceil(offset / size) * size;
@@ -111,7 +115,10 @@ function parseRecord(declaration) {
   if (fields.length === 0) fail(declaration, `${name} has no field`);
   // AssemblyScript adds no padding at a record's end, C++ does: an array of such records would differ.
   if (offset % alignment !== 0) {
-    fail(declaration, `${name} has ${offset} bytes, not a multiple of its alignment ${alignment}: add a reserved field`);
+    fail(
+      declaration,
+      `${name} has ${offset} bytes, not a multiple of its alignment ${alignment}: add a reserved field`,
+    );
   }
   return { name, doc: docOf(declaration), size: offset, alignment, fields };
 }
@@ -126,7 +133,8 @@ function parseConstants(statement) {
     if (declaration.initializer === undefined) fail(declaration, `${name} needs a value`);
     const type = fieldType(declaration.type, declaration);
     const value = evaluate(/** @type {ts.Expression} */ (declaration.initializer));
-    const [least, most] = type === 'i32' ? [-(2n ** 31n), 2n ** 31n - 1n] : [0n, 2n ** BigInt(8 * TYPE_SIZE[type]) - 1n];
+    const [least, most] =
+      type === 'i32' ? [-(2n ** 31n), 2n ** 31n - 1n] : [0n, 2n ** BigInt(8 * TYPE_SIZE[type]) - 1n];
     if (value < least || value > most) fail(declaration, `${name} does not fit into ${type}`);
     return { name, doc: docOf(statement), type, value };
   });

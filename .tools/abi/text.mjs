@@ -17,7 +17,10 @@ export function comment(doc, indent) {
 }
 
 /** The first lines of every generated file. */
-export const NOTICE = ['// Generated from assembly/abi/ by `npm run abi`. Do not edit: change the declarations there.', ''];
+export const NOTICE = [
+  '// Generated from assembly/abi/ by `npm run abi`. Do not edit: change the declarations there.',
+  '',
+];
 
 /**
  * A number that changes whenever a name, value, type or offset does; comments do not count. (FNV-1a, 32 bits: it
@@ -29,7 +32,11 @@ export function abiHash(files) {
   const description = JSON.stringify(
     files.map(({ enums, records, constants }) => [
       enums.map(({ name, members }) => [name, members.map((member) => [member.name, member.value])]),
-      records.map(({ name, size, fields }) => [name, size, fields.map((field) => [field.name, field.type, field.offset])]),
+      records.map(({ name, size, fields }) => [
+        name,
+        size,
+        fields.map((field) => [field.name, field.type, field.offset]),
+      ]),
       constants.map(({ name, type, value }) => [name, type, value.toString()]),
     ]),
   );

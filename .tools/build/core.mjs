@@ -4,8 +4,9 @@
  * asconfig.json says `use: abort=`: without an abort function a failed assertion is a plain trap, and the module's
  * only imports stay those of assembly/block.ts.
  */
-import { packageScript, capture } from '../lib/run.mjs';
+
 import { sourceFiles } from '../lib/repository.mjs';
+import { capture, packageScript } from '../lib/run.mjs';
 import { StageError } from '../lib/stage.mjs';
 
 /** @returns {import('../lib/stage.mjs').Stage[]} */
@@ -26,7 +27,14 @@ function coreStage(name, target, output) {
     outputs: [output],
     async run() {
       const asc = packageScript('assemblyscript', 'asc');
-      const result = await capture(process.execPath, [asc, '--config', 'asconfig.json', '--target', target, '--noColors']);
+      const result = await capture(process.execPath, [
+        asc,
+        '--config',
+        'asconfig.json',
+        '--target',
+        target,
+        '--noColors',
+      ]);
       if (result.status !== 0) throw new StageError(result.output);
       process.stderr.write(result.output); // warnings
     },

@@ -15,7 +15,9 @@ export class TypeErrors extends StageError {}
 /** @returns {import('../lib/stage.mjs').Stage} */
 export function hostsStage() {
   const sources = sourceFiles(FOLDERS, ['.ts']);
-  const outputs = sources.filter((path) => !path.endsWith('.d.ts')).map((path) => join('dist', path.replace(/\.ts$/, '.js')));
+  const outputs = sources
+    .filter((path) => !path.endsWith('.d.ts'))
+    .map((path) => join('dist', path.replace(/\.ts$/, '.js')));
   return {
     name: 'hosts',
     inputs: ['tsconfig.json', 'tsconfig.build.json', 'package-lock.json', ...sources],

@@ -9,12 +9,12 @@ import { root } from './repository.mjs';
  *
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: NodeJS.ProcessEnv }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string }} [options]
  * @returns {Promise<{ status: number, output: string }>}
  */
-export function capture(command, args, { env = process.env } = {}) {
+export function capture(command, args, { env = process.env, cwd = root } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
@@ -32,14 +32,15 @@ export function capture(command, args, { env = process.env } = {}) {
  *
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, stdin?: 'inherit' | 'ignore', onOutput?: (text: string) => void }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, stdin?: 'inherit' | 'ignore', onOutput?: (text: string) => void }}
+ *   [options]
  *   `onOutput` also gets what the program prints to its standard output
  * @returns {Promise<number>}
  */
-export function attach(command, args, { env = process.env, stdin = 'inherit', onOutput } = {}) {
+export function attach(command, args, { env = process.env, cwd = root, stdin = 'inherit', onOutput } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      cwd: root,
+      cwd,
       env,
       stdio: [stdin, onOutput === undefined ? 'inherit' : 'pipe', 'inherit'],
     });
@@ -47,8 +48,10 @@ export function attach(command, args, { env = process.env, stdin = 'inherit', on
       process.stdout.write(text);
       onOutput?.(text);
     });
-    // The terminal sends an interrupt to the whole group, a supervisor only to us: the child gets it once more.
-    const forward = (/** @type {NodeJS.Signals} */ signal) => void child.kill(signal);
+    const forward = (/** @type {NodeJS.Signals} */ signal) => {
+      // A terminal interrupts its whole group: the child has its own already, and a second one may mean "at once".
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    };
     for (const signal of FORWARDED) process.on(signal, forward);
     const stopForwarding = () => {
       for (const signal of FORWARDED) process.off(signal, forward);
@@ -59,7 +62,7 @@ export function attach(command, args, { env = process.env, stdin = 'inherit', on
     });
     child.on('close', (code, signal) => {
       stopForwarding();
-      resolve(code ?? 128 + (signal === null ? 0 : SIGNAL_NUMBERS[signal] ?? 0));
+      resolve(code ?? 128 + (signal === null ? 0 : (SIGNAL_NUMBERS[signal] ?? 0)));
     });
   });
 }

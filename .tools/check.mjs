@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+/**
+ * Everything that can be said about the sources without running them: one line a step, and `N passed, N failed` at
+ * the end.
+ *
+ *   npm run check                all steps
+ *   npm run check -- STEP ...    only these
+ */
+import { join } from 'node:path';
+import { checkCore, checkImportDeclarations } from './check/core.mjs';
+import { checkDeadCode, checkDirections, checkForm, checkTestPlaces } from './check/source.mjs';
+import { CheckError, mustPass } from './check/step.mjs';
+import { checkBrowserBundle, checkPortableTypes, checkTypes } from './check/typescript.mjs';
+import { root } from './lib/repository.mjs';
+
+/** @type {import('./check/step.mjs').Step[]} */
+const STEPS = [
+  { name: 'abi', run: checkAbi },
+  { name: 'form', run: checkForm },
+  { name: 'core', run: checkCore },
+  { name: 'imports', run: checkImportDeclarations },
+  { name: 'types', run: checkTypes },
+  { name: 'portable', run: checkPortableTypes },
+  { name: 'bundle', run: checkBrowserBundle },
+  { name: 'directions', run: checkDirections },
+  { name: 'dead-code', run: checkDeadCode },
+  { name: 'test-places', run: checkTestPlaces },
+];
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !STEPS.some((step) => step.name === name));
+if (unknown.length > 0) {
+  console.error(`no step ${unknown.join(', ')}; there are ${STEPS.map(({ name }) => name).join(', ')}`);
+  process.exit(1);
+}
+
+let passed = 0;
+let failed = 0;
+for (const step of STEPS.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  const start = performance.now();
+  const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`.padStart(7);
+  try {
+    const detail = await step.run();
+    console.log(`${step.name.padEnd(12)}${seconds()}  ok  ${detail}`);
+    passed++;
+  } catch (error) {
+    if (!(error instanceof CheckError)) throw error;
+    console.log(`${step.name.padEnd(12)}${seconds()}  FAILED\n${error.message.trimEnd()}\n`);
+    failed++;
+  }
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
+
+/** What is generated from assembly/abi/ and committed must be what would be generated now. */
+async function checkAbi() {
+  const output = await mustPass(join(root, '.tools/generate-abi.mjs'), ['--check']);
+  return output.trim();
+}

@@ -1,0 +1,55 @@
+/** The hosts and everything else that tsc reads, and that the portable half runs without Node. */
+import { join, relative } from 'node:path';
+import { build } from 'esbuild';
+import { root, sourceFiles } from '../lib/repository.mjs';
+import { packageScript } from '../lib/run.mjs';
+import { CheckError, mustPass, requireSeen } from './step.mjs';
+
+export async function checkTypes() {
+  const expected = [
+    ...sourceFiles(['host', 'browser', 'fuzz', 'test'], ['.ts']),
+    ...sourceFiles(['.tools'], ['.mjs']),
+    'vitest.config.ts',
+  ];
+  return checkProject('tsconfig.json', expected);
+}
+
+/** Without Node's types, `Buffer` and `process` are unknown names. */
+export async function checkPortableTypes() {
+  const portable = sourceFiles(['host'], ['.ts']).filter((path) => !/^host\/(node|nbd|cli)\//.test(path));
+  return checkProject('tsconfig.portable.json', [...portable, ...sourceFiles(['browser'], ['.ts'])]);
+}
+
+/**
+ * @param {string} project
+ * @param {string[]} expected files that it must cover
+ */
+async function checkProject(project, expected) {
+  const tsc = packageScript('typescript', 'tsc');
+  await mustPass(tsc, ['-p', project, '--noEmit']);
+  const list = await mustPass(tsc, ['-p', project, '--noEmit', '--listFilesOnly']);
+  const seen = list.split('\n').map((path) => relative(root, path));
+  requireSeen(`tsc -p ${project}`, seen, expected);
+  return `${expected.length} files`;
+}
+
+/** The library's portable entry must become one file for a browser, with nothing left to resolve. */
+export async function checkBrowserBundle() {
+  try {
+    const { metafile, outputFiles } = await build({
+      entryPoints: [join(root, 'host/index.ts')],
+      bundle: true,
+      platform: 'browser',
+      format: 'esm',
+      minify: true,
+      write: false,
+      metafile: true,
+      outdir: 'unused',
+      logLevel: 'silent',
+      absWorkingDir: root,
+    });
+    return `${Object.keys(metafile.inputs).length} files, ${outputFiles[0]?.contents.length ?? 0} bytes`;
+  } catch (error) {
+    throw new CheckError(/** @type {Error} */ (error).message);
+  }
+}
