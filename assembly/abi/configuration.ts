@@ -1,0 +1,57 @@
+/** Version of the records in this folder that no hash can see: their meaning. */
+export const ABI_VERSION: u32 = 1;
+
+/** Bytes of the page through which control requests pass names and lists. */
+export const PAGE_LENGTH: u32 = 65536;
+
+/** What the host decides before anything else; fixed address, from the export `configuration()`. */
+@unmanaged
+export class Configuration {
+  /** Request slots, 1 to 4096. */
+  requestCapacity: u32 = 0;
+  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  cacheSize: u32 = 0;
+  /** Bytes for counting references in Check; 0 when the instance will not check. */
+  checkSize: u32 = 0;
+  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  flags: u32 = 0;
+  /** Bytes of the image file now. */
+  fileLength: u64 = 0;
+}
+
+/** Where the shared records lie; from the export `configure()`, addresses in bytes. */
+@unmanaged
+export class Layout {
+  /** Request records, `requestCapacity` of them. */
+  requests: u32 = 0;
+  requestCapacity: u32 = 0;
+  /** Operation records. */
+  operations: u32 = 0;
+  operationCapacity: u32 = 0;
+  /** Failure record. */
+  failure: u32 = 0;
+  /** ImageInfo record. */
+  info: u32 = 0;
+  /** Page of PAGE_LENGTH bytes. */
+  page: u32 = 0;
+  /** Statistics record. */
+  statistics: u32 = 0;
+}
+
+/** Counters since open; fixed address, read at any time. */
+@unmanaged
+export class Statistics {
+  cacheHits: u64 = 0;
+  cacheMisses: u64 = 0;
+  cacheEvictions: u64 = 0;
+  /** Bytes that the metadata cache really holds. */
+  cacheSize: u64 = 0;
+  /** Host clusters allocated. */
+  allocatedClusters: u64 = 0;
+  /** Rounds of writing dirty metadata. */
+  writeOuts: u64 = 0;
+  /** Flush operations submitted. */
+  flushes: u64 = 0;
+  /** Times a request waited for another one. */
+  waits: u64 = 0;
+}

@@ -1,0 +1,85 @@
+/** Which structure of the image a failure is about. */
+export enum Structure {
+  None = 0,
+  Header = 1,
+  HeaderExtension = 2,
+  L1Table = 3,
+  L2Table = 4,
+  RefcountTable = 5,
+  RefcountBlock = 6,
+  SnapshotTable = 7,
+  DataCluster = 8,
+  File = 9,
+  Request = 10,
+}
+
+/** Which field or property of that structure is wrong. */
+export enum Field {
+  None = 0,
+  Magic = 1,
+  Version = 2,
+  BackingFileOffset = 3,
+  BackingFileLength = 4,
+  ClusterBits = 5,
+  Size = 6,
+  CryptMethod = 7,
+  L1Size = 8,
+  L1TableOffset = 9,
+  RefcountTableOffset = 10,
+  RefcountTableClusters = 11,
+  SnapshotCount = 12,
+  SnapshotsOffset = 13,
+  IncompatibleFeatures = 14,
+  CompatibleFeatures = 15,
+  AutoclearFeatures = 16,
+  RefcountOrder = 17,
+  HeaderLength = 18,
+  CompressionType = 19,
+  ExtensionLength = 20,
+  BackingFile = 21,
+  DataFile = 22,
+  Encryption = 23,
+  Compression = 24,
+  ExtendedL2 = 25,
+  InternalSnapshots = 26,
+  Bitmaps = 27,
+  Dirty = 28,
+  CorruptBit = 29,
+  ReservedBits = 30,
+  Offset = 31,
+  Alignment = 32,
+  Overlap = 33,
+  Refcount = 34,
+  Truncated = 35,
+  Length = 36,
+  Kind = 37,
+  Cache = 38,
+  BackingFormatLength = 39,
+  ClusterSize = 40,
+  RefcountBits = 41,
+}
+
+/** The detail of the last request that failed, valid while the host handles its `block.finish`. */
+@unmanaged
+export class Failure {
+  /** Status that the request ends with. */
+  status: u32 = 0;
+  /** Structure that is wrong. */
+  structure: u32 = 0;
+  /** Field of that structure. */
+  field: u32 = 0;
+  /** Index of the operation that failed when the host reported an error, else 2^32-1. */
+  operation: u32 = 0;
+  /** Where in the file that structure or field lies, in bytes. */
+  hostOffset: u64 = 0;
+  /** Where on the virtual disk it happened, in bytes; 2^64-1 when it does not apply. */
+  guestOffset: u64 = 0;
+  /** What was found. */
+  found: u64 = 0;
+  /** The limit or the value that was expected. */
+  limit: u64 = 0;
+  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  nameAddress: u32 = 0;
+  /** Bytes of that name, at most 46. */
+  nameLength: u32 = 0;
+}

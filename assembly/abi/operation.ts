@@ -1,0 +1,57 @@
+/** What the host is asked to do with the image file. */
+export enum OperationKind {
+  /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
+  Read = 1,
+  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  Write = 2,
+  /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
+  WriteZeroes = 3,
+  /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
+  Discard = 4,
+  /** Everything written and completed before this was submitted becomes durable. */
+  Flush = 5,
+  /** Make the file exactly `hostOffset` bytes long. */
+  Truncate = 6,
+}
+
+/** Which memory an operation's `bufferOffset` counts in. */
+export enum BufferSpace {
+  /** The module's own memory: `bufferOffset` is an address. */
+  Module = 0,
+  /** The buffer that the host attached to request `request`. The core never sees these bytes. */
+  Guest = 1,
+}
+
+/**
+ * One I/O operation, 64 bytes. The core fills it, hands its index to the host through the import `block.submit`, and
+ * does not touch it until the host answers with the export `complete(index, status)`.
+ */
+@unmanaged
+export class Operation {
+  /** OperationKind. */
+  kind: u32 = 0;
+  /** BufferSpace of `bufferOffset`. */
+  space: u32 = 0;
+  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  request: u32 = 0;
+  /** Bytes moved between buffer and file. */
+  length: u32 = 0;
+  /** Bytes from the start of the file. */
+  hostOffset: u64 = 0;
+  /** Bytes from the start of the space. */
+  bufferOffset: u32 = 0;
+  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  zeroBefore: u32 = 0;
+  /** Write only: zeros that go to the file behind the buffer. */
+  zeroAfter: u32 = 0;
+  /** The core's own: which part of the core gets the completion. */
+  owner: u32 = 0;
+  /** The core's own: address of the record that the owner works on. */
+  ownerRecord: u32 = 0;
+  /** The core's own: link of the list of free operations. */
+  nextFree: u32 = 0;
+  /** Keeps the record at a power of two. */
+  reserved0: u64 = 0;
+  /** Keeps the record at a power of two. */
+  reserved1: u64 = 0;
+}

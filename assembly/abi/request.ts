@@ -1,0 +1,54 @@
+/** What a host asks of an image. */
+export enum RequestKind {
+  /** Read and validate the header; with `RequestFlag.Writable` get ready to write. First request of an instance. */
+  Open = 1,
+  /** Make a new image in an empty file from the `CreateOptions` in the page. First request of an instance; then Open. */
+  Create = 2,
+  /** Flush, then refuse everything that follows. */
+  Close = 3,
+  /** Read `length` guest bytes at `guestOffset` into the request's buffer. */
+  Read = 16,
+  /** Write `length` bytes of the request's buffer at `guestOffset`. */
+  Write = 17,
+  /** Everything that was answered before this was submitted becomes durable. */
+  Flush = 18,
+  /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
+  Map = 32,
+  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  Check = 33,
+}
+
+/** Bits of `Request.flags`. */
+export enum RequestFlag {
+  /** Open: the image will be written. */
+  Writable = 1,
+  /** Open: only the header is wanted (`info`); features that cannot be read or written are no error. */
+  Inspect = 2,
+  /** Write: durable before it is answered (FUA). */
+  Durable = 4,
+  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  TablesOnly = 8,
+}
+
+/** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */
+@unmanaged
+export class Request {
+  /** RequestKind. */
+  kind: u32 = 0;
+  /** RequestFlag bits. */
+  flags: u32 = 0;
+  /** Bytes from the start of the virtual disk. */
+  guestOffset: u64 = 0;
+  /** Bytes. At most 2^32-1 for Read and Write. */
+  length: u64 = 0;
+  /** Answer: a count or size, by kind. */
+  result: u64 = 0;
+  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  progress: u64 = 0;
+  /** Check: host bytes to walk in all. */
+  progressTotal: u64 = 0;
+  /** Keeps the record at a power of two. */
+  reserved0: u64 = 0;
+  /** Keeps the record at a power of two. */
+  reserved1: u64 = 0;
+}

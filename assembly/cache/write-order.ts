@@ -1,0 +1,327 @@
+/**
+ * What must be durable before what. Dirty table slices reach the file in rounds of this order:
+ *
+ *   1. refcount blocks               2. flush (now data, zeroed tables and refcounts are durable)
+ *   3. refcount table, then a flush  4. L2 and L1 slices
+ *   5. when a host's flush waits: a last flush
+ *
+ * Refcounts first: a crash in between leaks a cluster; the other order would share one. The slices of phases 3 and 4
+ * are copied when the round begins, so a request that ends during the round cannot slip an entry into it whose data
+ * and refcount are not durable yet. That entry is in the next round.
+ */
+
+import { Structure } from "../abi/failure";
+import { Status } from "../abi/status";
+import { NO_OPERATION } from "../base/refuse";
+import { WaitList, Waiter, failAll, isEmpty, moveAll, push } from "../base/wait-list";
+import { Operations, Owner, flush, writeModule } from "../block";
+import { TableCache, TableKind, TableSlice, structureOf, wakeSlotWaiters } from "./table-cache";
+
+export enum Phase {
+  Idle = 0,
+  WriteBlocks = 1,
+  FlushBlocks = 2,
+  WriteTable = 3,
+  FlushTable = 4,
+  WriteMappings = 5,
+  LastFlush = 6,
+}
+
+/** Bytes of the area for copies. */
+export const STAGING_LENGTH: u32 = 262144;
+/** Most copies in flight at once, whatever the slice size: bounds the operations that the write-out can need. */
+export const STAGING_MAXIMUM: u32 = 128;
+
+/** A list of slices: the dirty ones in the order in which they became so, or the copies that wait for their phase. */
+@unmanaged
+export class SliceList {
+  head: TableSlice | null = null;
+  tail: TableSlice | null = null;
+  count: u32 = 0;
+  reserved: u32 = 0;
+}
+
+@unmanaged
+export class WriteOrder {
+  cache: TableCache = changetype<TableCache>(0);
+  operations: Operations = changetype<Operations>(0);
+  /** Requests served by the running round, and by the one after it. */
+  serving: WaitList = changetype<WaitList>(0);
+  waiting: WaitList = changetype<WaitList>(0);
+  /** Dirty slices by TableKind; L1 and L2 share the list of L2. */
+  dirtyBlocks: SliceList = changetype<SliceList>(0);
+  dirtyTable: SliceList = changetype<SliceList>(0);
+  dirtyMappings: SliceList = changetype<SliceList>(0);
+  /** Copies that wait for their phase. */
+  stagedTable: SliceList = changetype<SliceList>(0);
+  stagedMappings: SliceList = changetype<SliceList>(0);
+  staging: usize = 0;
+  stagingSlots: u32 = 0;
+  /** Stack of free slots of the staging area: addresses. */
+  freeSlots: usize = 0;
+  freeSlotCount: u32 = 0;
+  phase: Phase = Phase.Idle;
+  /** Operations of this phase that the host has in hand. */
+  outstanding: u32 = 0;
+  /** Dirty slices of the running pass that are still to be staged or written: those that were dirty when it began. */
+  remainingBlocks: u32 = 0;
+  remainingTable: u32 = 0;
+  remainingMappings: u32 = 0;
+  /** First failure of the running pass. */
+  failed: Status = Status.Ok;
+  failedStructure: u32 = 0;
+  failedOperation: u32 = 0;
+  failedOffset: u64 = 0;
+  /** Something was written since the last flush was handed to the host. */
+  unflushed: bool = false;
+  /** A flush failed: nobody knows what is on disk, so nothing is written any more. */
+  broken: bool = false;
+  /** Passes that ended, for the statistics. */
+  passes: u64 = 0;
+}
+
+/** Divides the staging area when the slice size is known. */
+export function openStaging(order: WriteOrder): void {
+  const sliceBits = order.cache.sliceBits;
+  order.stagingSlots = min(STAGING_LENGTH >> sliceBits, STAGING_MAXIMUM);
+  order.freeSlotCount = 0;
+  for (let index: u32 = 0; index < order.stagingSlots; index++) {
+    giveSlot(order, order.staging + (usize(index) << sliceBits));
+  }
+}
+
+/** A slice was changed. Callers change it only after everything that may miss is resident. */
+export function markDirty(order: WriteOrder, slice: TableSlice): void {
+  if (slice.dirty) return;
+  slice.dirty = true;
+  order.cache.dirtyCount++;
+  append(dirtyList(order, slice), slice);
+}
+
+/** Parks `waiter` until everything that ended before now is durable; its outcome is Miss then, or the failure. */
+export function requestFlush(order: WriteOrder, waiter: Waiter): void {
+  waiter.outcome = Status.Miss;
+  push(order.waiting, waiter);
+  if (order.phase === Phase.Idle) beginPass(order);
+}
+
+/** Makes dirty slices clean because the cache is full of them. */
+export function relievePressure(order: WriteOrder): void {
+  const cache = order.cache;
+  cache.wantsWriteOut = false;
+  if (order.broken) failAll(cache.slotWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+  else if (order.phase === Phase.Idle) beginPass(order);
+}
+
+/** Whether so much is dirty that writing it out should begin before somebody has to wait for it. */
+export function isUnderPressure(order: WriteOrder): bool {
+  return order.cache.wantsWriteOut || order.cache.dirtyCount * 4 > order.cache.count * 3;
+}
+
+/** An operation of the write-out ended. `slice` is null for a flush. */
+export function completeWriteOut(order: WriteOrder, slice: TableSlice | null, status: Status, operation: u32): void {
+  order.outstanding--;
+  if (slice === null) {
+    if (status !== Status.Ok) {
+      // After a failed flush the host may have dropped what it could not write: a later success would prove nothing.
+      order.broken = true;
+      noteFailure(order, status, Structure.File, 0, operation);
+    }
+  } else {
+    order.unflushed = true;
+    giveSlot(order, slice.staged);
+    slice.staged = 0;
+    slice.writing = false;
+    if (status !== Status.Ok) {
+      markDirty(order, slice);
+      noteFailure(order, status, structureOf(slice.kind), slice.hostOffset, operation);
+    }
+  }
+  if (order.phase === Phase.WriteBlocks && order.failed === Status.Ok) writeBlocks(order);
+  if (order.outstanding === 0) advance(order);
+}
+
+function noteFailure(order: WriteOrder, status: Status, structure: u32, hostOffset: u64, operation: u32): void {
+  if (order.failed !== Status.Ok) return;
+  order.failed = status;
+  order.failedStructure = structure;
+  order.failedOffset = hostOffset;
+  order.failedOperation = operation;
+}
+
+/** Takes what is dirty now as the work of one pass, which may need several rounds. */
+function beginPass(order: WriteOrder): void {
+  moveAll(order.waiting, order.serving);
+  if (order.broken) {
+    failAll(order.serving, order.cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+    return;
+  }
+  order.failed = Status.Ok;
+  order.remainingBlocks = order.dirtyBlocks.count;
+  order.remainingTable = order.dirtyTable.count;
+  order.remainingMappings = order.dirtyMappings.count;
+  beginRound(order);
+}
+
+function beginRound(order: WriteOrder): void {
+  // The copies first: whatever they contain has its refcount in a block that is written in this same round. Mappings
+  // only when every changed table entry goes ahead of them: a block that the table does not name yet counts nothing.
+  stage(order, order.dirtyTable, order.stagedTable, order.dirtyTable.count);
+  order.remainingTable -= min(order.remainingTable, order.stagedTable.count);
+  if (order.dirtyTable.count === 0) {
+    stage(order, order.dirtyMappings, order.stagedMappings, order.remainingMappings);
+    order.remainingMappings -= order.stagedMappings.count;
+  }
+  order.remainingBlocks = order.dirtyBlocks.count;
+  order.phase = Phase.WriteBlocks;
+  writeBlocks(order);
+  if (order.outstanding === 0) advance(order);
+}
+
+/** The phase has nothing in flight any more: go on with the next one that has something to do. */
+function advance(order: WriteOrder): void {
+  while (order.outstanding === 0) {
+    if (order.failed !== Status.Ok) return abandon(order);
+    switch (order.phase) {
+      case Phase.WriteBlocks:
+        order.phase = Phase.FlushBlocks;
+        if (order.unflushed && order.stagedTable.count + order.stagedMappings.count !== 0) handOutFlush(order);
+        break;
+      case Phase.FlushBlocks:
+        order.phase = Phase.WriteTable;
+        writeStaged(order, order.stagedTable);
+        break;
+      case Phase.WriteTable:
+        order.phase = Phase.FlushTable;
+        if (order.unflushed && order.stagedMappings.count !== 0) handOutFlush(order);
+        break;
+      case Phase.FlushTable:
+        order.phase = Phase.WriteMappings;
+        writeStaged(order, order.stagedMappings);
+        break;
+      case Phase.WriteMappings:
+        if (order.remainingTable !== 0 || order.remainingMappings !== 0) return beginRound(order);
+        order.phase = Phase.LastFlush;
+        if (order.unflushed && !isEmpty(order.serving)) handOutFlush(order);
+        break;
+      default:
+        return finishPass(order);
+    }
+  }
+}
+
+function finishPass(order: WriteOrder): void {
+  order.phase = Phase.Idle;
+  order.passes++;
+  moveAll(order.serving, order.cache.ready);
+  wakeSlotWaiters(order.cache);
+  if (!isEmpty(order.waiting)) beginPass(order);
+}
+
+/** Something could not be written. Copies become dirty again; everyone who waits for this pass fails with it. */
+function abandon(order: WriteOrder): void {
+  unstage(order, order.stagedTable);
+  unstage(order, order.stagedMappings);
+  order.phase = Phase.Idle;
+  const ready = order.cache.ready;
+  failAll(order.serving, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation);
+  failAll(
+    order.cache.slotWaiters, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation,
+  );
+  if (!isEmpty(order.waiting)) beginPass(order);
+}
+
+/** Copies up to `limit` dirty slices while there are slots; a quarter of the slots is left for refcount blocks. */
+function stage(order: WriteOrder, dirty: SliceList, staged: SliceList, limit: u32): void {
+  const keep = order.stagingSlots >> 2;
+  while (limit > 0 && order.freeSlotCount > keep) {
+    const slice = copyOut(order, detach(dirty));
+    slice.stagedNext = staged.head;
+    staged.head = slice;
+    staged.count++;
+    limit--;
+  }
+}
+
+function writeBlocks(order: WriteOrder): void {
+  while (order.remainingBlocks > 0 && order.freeSlotCount > 0) {
+    const slice = copyOut(order, detach(order.dirtyBlocks));
+    order.remainingBlocks--;
+    writeSlice(order, slice);
+  }
+}
+
+function writeStaged(order: WriteOrder, staged: SliceList): void {
+  while (staged.count > 0) writeSlice(order, takeStaged(staged));
+}
+
+function writeSlice(order: WriteOrder, slice: TableSlice): void {
+  order.outstanding++;
+  const length = u32(1) << order.cache.sliceBits;
+  writeModule(order.operations, Owner.WriteOut, changetype<usize>(slice), slice.hostOffset, slice.staged, length);
+}
+
+function handOutFlush(order: WriteOrder): void {
+  order.unflushed = false;
+  order.outstanding++;
+  flush(order.operations, Owner.WriteOut, 0);
+}
+
+/** Takes the bytes of a dirty slice as they are now; the slice may change again from here on. */
+function copyOut(order: WriteOrder, slice: TableSlice): TableSlice {
+  order.freeSlotCount--;
+  slice.staged = load<usize>(order.freeSlots + usize(order.freeSlotCount) * sizeof<usize>());
+  memory.copy(slice.staged, slice.data, usize(1) << order.cache.sliceBits);
+  slice.dirty = false;
+  slice.writing = true;
+  order.cache.dirtyCount--;
+  return slice;
+}
+
+function unstage(order: WriteOrder, staged: SliceList): void {
+  while (staged.count > 0) {
+    const slice = takeStaged(staged);
+    giveSlot(order, slice.staged);
+    slice.staged = 0;
+    slice.writing = false;
+    markDirty(order, slice);
+  }
+}
+
+/** Copies have a link of their own: their slice may be dirty again, and in the list of the dirty ones. */
+function takeStaged(staged: SliceList): TableSlice {
+  const slice = staged.head as TableSlice;
+  staged.head = slice.stagedNext;
+  slice.stagedNext = null;
+  staged.count--;
+  return slice;
+}
+
+function giveSlot(order: WriteOrder, address: usize): void {
+  store<usize>(order.freeSlots + usize(order.freeSlotCount) * sizeof<usize>(), address);
+  order.freeSlotCount++;
+}
+
+function dirtyList(order: WriteOrder, slice: TableSlice): SliceList {
+  if (slice.kind === u8(TableKind.RefcountBlock)) return order.dirtyBlocks;
+  if (slice.kind === u8(TableKind.RefcountTable)) return order.dirtyTable;
+  return order.dirtyMappings;
+}
+
+function append(list: SliceList, slice: TableSlice): void {
+  slice.listNext = null;
+  const tail = list.tail;
+  if (tail === null) list.head = slice;
+  else tail.listNext = slice;
+  list.tail = slice;
+  list.count++;
+}
+
+function detach(list: SliceList): TableSlice {
+  const slice = list.head as TableSlice;
+  list.head = slice.listNext;
+  if (list.head === null) list.tail = null;
+  slice.listNext = null;
+  list.count--;
+  return slice;
+}

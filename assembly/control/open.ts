@@ -1,0 +1,227 @@
+/** Open: read the header and its extensions, judge every feature by name, get the cache ready. */
+
+import { PAGE_LENGTH } from "../abi/configuration";
+import { Field, Structure } from "../abi/failure";
+import { RequestFlag } from "../abi/request";
+import { Status } from "../abi/status";
+import { loadU32, loadU64, storeU64 } from "../base/bytes";
+import { refuse } from "../base/refuse";
+import { Owner, flush, readModule, writeModule } from "../block";
+import { openTableCache } from "../cache/table-cache";
+import { openStaging } from "../cache/write-order";
+import {
+  AUTOCLEAR_KNOWN, FEATURE_ENTRY_SIZE, FEATURE_NAME_LENGTH, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT,
+  INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, INCOMPATIBLE_EXTENDED_L2, INCOMPATIBLE_KNOWN,
+} from "../format/features";
+import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from "../format/header";
+import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from "../format/header-extensions";
+import { Image, ImageState } from "../image/image";
+import { Task, parkOnOperation } from "../image/task";
+
+enum Stage {
+  ReadHeader = 0,
+  Judge = 1,
+  FlushHeader = 2,
+  Ready = 3,
+}
+
+const SECTOR: u32 = 512;
+
+export function stepOpen(image: Image, task: Task): Status {
+  switch (task.stage) {
+    case Stage.ReadHeader:
+      if (image.state !== ImageState.Fresh) return Status.Invalid;
+      image.state = ImageState.Opening;
+      task.stage = Stage.Judge;
+      readModule(image.operations, Owner.Task, changetype<usize>(task), 0, image.page, PAGE_LENGTH);
+      return parkOnOperation(task);
+    case Stage.Judge:
+      return judge(image, task);
+    case Stage.FlushHeader:
+      task.stage = Stage.Ready;
+      flush(image.operations, Owner.Task, changetype<usize>(task));
+      return parkOnOperation(task);
+    default:
+      return becomeOpen(image, task);
+  }
+}
+
+function judge(image: Image, task: Task): Status {
+  const info = image.info;
+  let status = readHeader(image.page, image.configuration.fileLength, info, image.geometry, image.failure);
+  if (status !== Status.Ok) return status;
+  status = readExtensions(image);
+  if (status !== Status.Ok) return status;
+  status = checkFeatures(image);
+  if (status !== Status.Ok) return status;
+  if ((task.flags & RequestFlag.Inspect) !== 0) {
+    image.state = ImageState.Inspected;
+    return Status.Ok;
+  }
+  status = refuseUnreadable(image, task);
+  if (status !== Status.Ok) return status;
+  if ((task.flags & RequestFlag.Writable) === 0) return becomeOpen(image, task);
+
+  status = refuseUnwritable(image);
+  if (status !== Status.Ok) return status;
+  if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0) return becomeOpen(image, task);
+  return clearAutoclear(image, task);
+}
+
+/** Notes where names lie in the page; every length is checked before anything is looked at. */
+function readExtensions(image: Image): Status {
+  const info = image.info;
+  const page = image.page;
+  info.backingFormatLength = 0;
+  info.dataFileLength = 0;
+  info.featureNamesLength = 0;
+  info.hasBitmaps = 0;
+  const nameOffset = info.backingFileLength === 0 ? 0 : loadU64(page + HeaderOffset.BackingFileOffset);
+  const clusterEnd = nameOffset === 0 ? u64(image.geometry.clusterSize) : nameOffset;
+  const end = min(clusterEnd, info.fileLength);
+  let offset = u64(info.headerLength);
+  while (offset + EXTENSION_HEADER_SIZE <= end) {
+    if (offset + EXTENSION_HEADER_SIZE > PAGE_LENGTH) return refuseExtension(image, Status.TooLarge, offset, offset, PAGE_LENGTH);
+    const type = loadU32(page + usize(offset));
+    const length = loadU32(page + usize(offset) + 4);
+    if (type === ExtensionType.End) break;
+    offset += EXTENSION_HEADER_SIZE;
+    if (u64(length) > end - offset) return refuseExtension(image, Status.Corrupt, offset, length, end - offset);
+    if (offset + length > PAGE_LENGTH) return refuseExtension(image, Status.TooLarge, offset, length, PAGE_LENGTH);
+    const status = noteExtension(image, type, offset, length);
+    if (status !== Status.Ok) return status;
+    offset += paddedLength(length);
+  }
+  if (info.backingFileLength !== 0) {
+    if (nameOffset + info.backingFileLength > PAGE_LENGTH) {
+      return refuseExtension(image, Status.TooLarge, nameOffset, info.backingFileLength, PAGE_LENGTH);
+    }
+    info.backingFileAddress = u32(page) + u32(nameOffset);
+  }
+  return Status.Ok;
+}
+
+function noteExtension(image: Image, type: u32, offset: u64, length: u32): Status {
+  const info = image.info;
+  const address = u32(image.page) + u32(offset);
+  switch (type) {
+    case ExtensionType.BackingFormat:
+      if (length > MAXIMUM_NAME_LENGTH) return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
+      info.backingFormatAddress = address;
+      info.backingFormatLength = length;
+      break;
+    case ExtensionType.DataFile:
+      if (length > MAXIMUM_NAME_LENGTH) return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
+      info.dataFileAddress = address;
+      info.dataFileLength = length;
+      break;
+    case ExtensionType.FeatureNames:
+      info.featureNamesAddress = address;
+      info.featureNamesLength = length;
+      break;
+    case ExtensionType.Bitmaps:
+      info.hasBitmaps = 1;
+      break;
+    default:
+      break;
+  }
+  return Status.Ok;
+}
+
+/** What nobody may ignore, not even `info`. */
+function checkFeatures(image: Image): Status {
+  const info = image.info;
+  const unknown = info.incompatibleFeatures & ~INCOMPATIBLE_KNOWN;
+  if (unknown !== 0) {
+    const status = refuse(
+      image.failure, Status.Unsupported, Structure.Header, Field.IncompatibleFeatures,
+      HeaderOffset.IncompatibleFeatures, unknown, INCOMPATIBLE_KNOWN,
+    );
+    nameFeature(image, u32(ctz(unknown)));
+    return status;
+  }
+  const zstd = (info.incompatibleFeatures & INCOMPATIBLE_COMPRESSION) !== 0;
+  const byteThere = info.headerLength > HEADER_LENGTH_V3;
+  if (info.compressionType > 1 || zstd !== (info.compressionType !== 0) || (zstd && !byteThere)) {
+    return refuse(
+      image.failure, Status.Corrupt, Structure.Header, Field.CompressionType, HeaderOffset.CompressionType,
+      info.compressionType, u64(zstd),
+    );
+  }
+  return Status.Ok;
+}
+
+/** Looks the bit up in the feature name table, for the message. */
+function nameFeature(image: Image, bit: u32): void {
+  const info = image.info;
+  const INCOMPATIBLE_KIND: u8 = 0;
+  for (let at: u32 = 0; at + FEATURE_ENTRY_SIZE <= info.featureNamesLength; at += FEATURE_ENTRY_SIZE) {
+    const entry: usize = info.featureNamesAddress + at;
+    if (load<u8>(entry) !== INCOMPATIBLE_KIND || load<u8>(entry + 1) !== u8(bit)) continue;
+    let length: u32 = 0;
+    while (length < FEATURE_NAME_LENGTH && load<u8>(entry + 2 + length) !== 0) length++;
+    image.failure.nameAddress = u32(entry) + 2;
+    image.failure.nameLength = length;
+    return;
+  }
+}
+
+function refuseUnreadable(image: Image, task: Task): Status {
+  const info = image.info;
+  if ((info.incompatibleFeatures & INCOMPATIBLE_EXTENDED_L2) !== 0) return refuseFeature(image, Field.ExtendedL2);
+  if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
+  if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
+  const backed = info.backingFileLength !== 0;
+  if (backed && (task.flags & RequestFlag.TablesOnly) === 0) return refuseFeature(image, Field.BackingFile);
+  return Status.Ok;
+}
+
+function refuseUnwritable(image: Image): Status {
+  const info = image.info;
+  if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
+  if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
+  if (info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
+  if (info.hasBitmaps !== 0) return refuseFeature(image, Field.Bitmaps);
+  return Status.Ok;
+}
+
+/** The specification asks every writer to clear the bits that it does not know, before its first change. */
+function clearAutoclear(image: Image, task: Task): Status {
+  const info = image.info;
+  info.autoclearFeatures &= AUTOCLEAR_KNOWN;
+  storeU64(image.page + HeaderOffset.AutoclearFeatures, info.autoclearFeatures);
+  task.stage = Stage.FlushHeader;
+  writeModule(image.operations, Owner.Task, changetype<usize>(task), 0, image.page, SECTOR);
+  return parkOnOperation(task);
+}
+
+function becomeOpen(image: Image, task: Task): Status {
+  const info = image.info;
+  const geometry = image.geometry;
+  image.version = info.version;
+  image.virtualSize = info.virtualSize;
+  image.fileLength = info.fileLength;
+  image.l1Offset = info.l1TableOffset;
+  image.l1Size = info.l1Size;
+  image.refcountTableOffset = info.refcountTableOffset;
+  image.refcountTableClusters = info.refcountTableClusters;
+  const fileClusters = (info.fileLength + geometry.clusterSize - 1) >> geometry.clusterBits;
+  const zeroBeyondEnd = (image.configuration.flags & 1) !== 0;
+  image.virginOffset = zeroBeyondEnd ? fileClusters << geometry.clusterBits : 0xffffffffffffffff;
+  image.frontier = fileClusters;
+  image.scanCluster = 0;
+  image.scanEnd = fileClusters;
+  openTableCache(image.cache, image.cacheMemory, image.cacheLength, geometry.sliceBits);
+  openStaging(image.order);
+  image.writable = (task.flags & RequestFlag.Writable) !== 0;
+  image.state = ImageState.Open;
+  return Status.Ok;
+}
+
+function refuseFeature(image: Image, field: Field): Status {
+  return refuse(image.failure, Status.Unsupported, Structure.Header, field, 0, 0, 0);
+}
+
+function refuseExtension(image: Image, status: Status, offset: u64, found: u64, limit: u64): Status {
+  return refuse(image.failure, status, Structure.HeaderExtension, Field.ExtensionLength, offset, found, limit);
+}

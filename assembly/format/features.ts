@@ -1,0 +1,18 @@
+/** Feature bits (specification, "Header", version 3) and what this engine does with each. */
+
+export const INCOMPATIBLE_DIRTY: u64 = 1;
+export const INCOMPATIBLE_CORRUPT: u64 = 2;
+export const INCOMPATIBLE_DATA_FILE: u64 = 4;
+export const INCOMPATIBLE_COMPRESSION: u64 = 8;
+export const INCOMPATIBLE_EXTENDED_L2: u64 = 16;
+export const INCOMPATIBLE_KNOWN: u64 = 31;
+
+export const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
+
+export const AUTOCLEAR_BITMAPS: u64 = 1;
+export const AUTOCLEAR_RAW_DATA: u64 = 2;
+export const AUTOCLEAR_KNOWN: u64 = 3;
+
+/** Bytes of an entry of the feature name table: kind, bit, name padded with zeros. */
+export const FEATURE_ENTRY_SIZE: u32 = 48;
+export const FEATURE_NAME_LENGTH: u32 = 46;

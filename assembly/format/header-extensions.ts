@@ -1,0 +1,21 @@
+/**
+ * Header extensions (specification, "Header extensions"): type, length, data padded to a multiple of 8, from the end of
+ * the header to the backing file name or the end of the first cluster.
+ */
+
+/** Types of the specification. */
+export enum ExtensionType {
+  End = 0,
+  BackingFormat = 0xe2792aca,
+  FeatureNames = 0x6803f857,
+  Bitmaps = 0x23852875,
+  LuksHeader = 0x0537be77,
+  DataFile = 0x44415441,
+}
+
+export const EXTENSION_HEADER_SIZE: u32 = 8;
+
+/** Bytes from one extension's data to the next extension. */
+export function paddedLength(length: u32): u64 {
+  return (u64(length) + 7) & ~u64(7);
+}

@@ -1,0 +1,164 @@
+/**
+ * Host cluster allocation, amortised constant however full the image is.
+ *
+ * New clusters come from the frontier, the end of the file. Clusters that were free before the image was opened are
+ * found by a scan that looks at one refcount slice an allocation, each slice once. Nothing is ever searched twice.
+ */
+
+import { Field, Structure } from "../abi/failure";
+import { Status } from "../abi/status";
+import { loadU64 } from "../base/bytes";
+import { refuse } from "../base/refuse";
+import { push } from "../base/wait-list";
+import { TableKind, TableSlice, needSlice } from "../cache/table-cache";
+import { markDirty } from "../cache/write-order";
+import { blockIndex, blockSliceOffset, sliceRefcountBits } from "../format/geometry";
+import { hasReservedTableBits, loadRefcount, storeRefcount } from "../format/refcount-entry";
+import { growRefcounts } from "./grow-refcounts";
+import { Image, refcountTableEntries } from "./image";
+import { checkOverlap } from "./overlap";
+import { Task } from "./task";
+
+/** Host offsets of QCOW2 entries have 56 bits. */
+const MAXIMUM_HOST_OFFSET: u64 = 0x00ffffffffffffff;
+
+/**
+ * Allocates 1 to `wanted` contiguous clusters: `image.allocatedOffset` and `allocatedCount`, refcounts one. Miss: the
+ * task is parked and nothing has changed that a second start would do again.
+ */
+export function allocateClusters(image: Image, task: Task, wanted: u32): Status {
+  const owner = image.growthOwner;
+  if (owner !== null) {
+    if (owner !== task) {
+      push(image.growthWaiters, task);
+      task.outcome = Status.Miss;
+      return Status.Miss;
+    }
+    const status = growRefcounts(image, task);
+    if (status !== Status.Ok) return status;
+  }
+  if (image.scanCluster < image.scanEnd) {
+    const status = takeScanned(image, task, wanted);
+    if (status !== Status.Ok || image.allocatedCount !== 0) return status;
+  }
+  return takeAtFrontier(image, task, wanted);
+}
+
+/** Gives back clusters that nothing refers to. They are not used again before the image is opened anew. */
+export function releaseClusters(image: Image, task: Task, hostOffset: u64, count: u32): Status {
+  const cluster = hostOffset >> image.geometry.clusterBits;
+  const slice = needRefcounts(image, task, cluster);
+  if (slice === null) return task.outcome;
+  const first = refcountIndex(image, cluster);
+  for (let index: u32 = 0; index < count; index++) {
+    storeRefcount(slice.data, first + index, image.geometry.refcountOrder, 0);
+  }
+  markDirty(image.order, slice);
+  return Status.Ok;
+}
+
+/**
+ * The slice with the refcount of `cluster`; null with `task.outcome` Ok when the table names no block for it, Miss when
+ * parked, else the failure.
+ */
+export function needRefcounts(image: Image, task: Task, cluster: u64): TableSlice | null {
+  const geometry = image.geometry;
+  const index = blockIndex(geometry, cluster);
+  task.outcome = Status.Ok;
+  if (index >= refcountTableEntries(image)) return null;
+  const entryOffset = image.refcountTableOffset + (index << 3);
+  const table = needSlice(image.cache, TableKind.RefcountTable, entryOffset, task);
+  if (table === null) return null;
+  const blockOffset = loadU64(table.data + usize(entryOffset - table.hostOffset));
+  if (blockOffset === 0) {
+    task.outcome = Status.Ok;
+    return null;
+  }
+  if (hasReservedTableBits(blockOffset, geometry.clusterSize) || blockOffset >= image.fileLength) {
+    task.outcome = refuse(
+      image.failure, Status.Corrupt, Structure.RefcountTable, Field.Offset, entryOffset, blockOffset, image.fileLength,
+    );
+    return null;
+  }
+  return needSlice(image.cache, TableKind.RefcountBlock, blockOffset + blockSliceOffset(geometry, cluster), task);
+}
+
+/** Index of a cluster's refcount within its slice. */
+export function refcountIndex(image: Image, cluster: u64): u32 {
+  return u32(cluster) & ((u32(1) << sliceRefcountBits(image.geometry)) - 1);
+}
+
+/** Looks for free clusters in the next slice of the scan. `allocatedCount` stays 0 when there are none. */
+function takeScanned(image: Image, task: Task, wanted: u32): Status {
+  image.allocatedCount = 0;
+  const cluster = image.scanCluster;
+  const sliceEnd = min(image.scanEnd, nextSlice(image, cluster));
+  const slice = needRefcounts(image, task, cluster);
+  if (slice === null) {
+    if (task.outcome !== Status.Ok) return task.outcome;
+    // No block, so the whole slice is free; but it would cost a block. The frontier is cheaper.
+    image.scanCluster = sliceEnd;
+    return Status.Ok;
+  }
+  const found = takeRun(image, slice, cluster, sliceEnd, wanted);
+  if (found < 0) return Status.Corrupt;
+  image.scanCluster = image.allocatedCount !== 0 ? cluster + u64(found) + u64(image.allocatedCount) : sliceEnd;
+  return Status.Ok;
+}
+
+function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
+  while (true) {
+    const cluster = image.frontier;
+    if (cluster + u64(wanted) > MAXIMUM_HOST_OFFSET >> image.geometry.clusterBits) {
+      return refuse(image.failure, Status.NoSpace, Structure.File, Field.Length, 0, cluster, 0);
+    }
+    const slice = needRefcounts(image, task, cluster);
+    if (slice === null) {
+      if (task.outcome !== Status.Ok) return task.outcome;
+      image.growthOwner = task;
+      image.growthStage = 0;
+      const status = growRefcounts(image, task);
+      if (status !== Status.Ok) return status;
+      continue;
+    }
+    const sliceEnd = nextSlice(image, cluster);
+    image.allocatedCount = 0;
+    const found = takeRun(image, slice, cluster, sliceEnd, wanted);
+    if (found < 0) return Status.Corrupt;
+    if (image.allocatedCount !== 0) {
+      image.frontier = cluster + u64(found) + u64(image.allocatedCount);
+      return Status.Ok;
+    }
+    image.frontier = sliceEnd;
+  }
+}
+
+/** First cluster of the next slice of refcounts. */
+function nextSlice(image: Image, cluster: u64): u64 {
+  const bits = sliceRefcountBits(image.geometry);
+  return ((cluster >> bits) + 1) << bits;
+}
+
+/**
+ * Takes the first free run of `slice` between the clusters `start` and `end`: refcounts become one. Returns how many
+ * clusters after `start` it begins, or -1 when a cluster counted as free holds metadata.
+ */
+function takeRun(image: Image, slice: TableSlice, start: u64, end: u64, wanted: u32): i32 {
+  const order = image.geometry.refcountOrder;
+  const base = refcountIndex(image, start);
+  const limit = u32(end - start);
+  let first: u32 = 0;
+  while (first < limit && loadRefcount(slice.data, base + first, order) !== 0) first++;
+  let count: u32 = 0;
+  while (first + count < limit && count < wanted && loadRefcount(slice.data, base + first + count, order) === 0) count++;
+  if (count === 0) return 0;
+  const hostOffset = (start + u64(first)) << image.geometry.clusterBits;
+  if (checkOverlap(image, hostOffset, u64(count) << image.geometry.clusterBits) !== Status.Ok) return -1;
+
+  for (let index: u32 = 0; index < count; index++) storeRefcount(slice.data, base + first + index, order, 1);
+  markDirty(image.order, slice);
+  image.allocatedOffset = hostOffset;
+  image.allocatedCount = count;
+  image.allocatedTotal += u64(count);
+  return i32(first);
+}

@@ -1,0 +1,124 @@
+/** Lays out the one arena: every record and buffer that an instance will ever use, sized by the host's configuration. */
+
+import { Configuration, Layout, PAGE_LENGTH, Statistics } from "../abi/configuration";
+import { Failure } from "../abi/failure";
+import { ImageInfo } from "../abi/image-info";
+import { Request } from "../abi/request";
+import { Arena, openArena, take } from "../base/arena";
+import { WaitList } from "../base/wait-list";
+import { openOperations } from "../block";
+import { TableCache, slotSize } from "../cache/table-cache";
+import { STAGING_LENGTH, STAGING_MAXIMUM, SliceList, WriteOrder } from "../cache/write-order";
+import { Geometry } from "../format/geometry";
+import { Image, ImageState, Run } from "./image";
+import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from "./task";
+
+/** Largest slice, and so the largest that the cache has to be ready for. */
+const MAXIMUM_SLICE: u32 = 4096;
+/** Slices that one task may need at the same time (L1, L2, refcount table, refcount block). */
+const SLICES_PER_TASK: u32 = 4;
+const SPARE_SLICES: u32 = 16;
+const REQUEST_SIZE: u64 = 64;
+export const MAXIMUM_REQUESTS: u32 = 4096;
+/** Counters of requests in flight: two of 4 bytes a stretch, 1024 stretches. */
+const FLIGHT_COUNTERS_LENGTH: u64 = 8192;
+
+/** The image with all its parts and the filled layout; null when the memory cannot be had or the numbers make no sense. */
+export function configureImage(configuration: Configuration, layout: Layout): Image | null {
+  const capacity = configuration.requestCapacity;
+  if (capacity === 0 || capacity > MAXIMUM_REQUESTS) return null;
+  const arena = openArena();
+  const image = changetype<Image>(take(arena, offsetof<Image>()));
+  image.state = ImageState.Fresh;
+  image.configuration = configuration;
+  image.requestCapacity = capacity;
+
+  const operationCapacity = capacity * (TASK_OPERATIONS + 1) + STAGING_MAXIMUM + 2;
+  const operations = openOperations(arena, operationCapacity);
+  if (operations === null) return null;
+  image.operations = operations;
+  image.geometry = changetype<Geometry>(take(arena, offsetof<Geometry>()));
+  image.failure = changetype<Failure>(take(arena, offsetof<Failure>()));
+  image.info = changetype<ImageInfo>(take(arena, offsetof<ImageInfo>()));
+  image.statistics = changetype<Statistics>(take(arena, offsetof<Statistics>()));
+  image.run = changetype<Run>(take(arena, offsetof<Run>()));
+  image.ready = takeWaitList(arena);
+  image.tableWaiters = takeWaitList(arena);
+  image.growthWaiters = takeWaitList(arena);
+  image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
+  image.scratch = take(arena, MAXIMUM_SLICE);
+  image.page = take(arena, PAGE_LENGTH);
+
+  const least: u32 = (capacity * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
+  image.cacheLength = max(configuration.cacheSize, least);
+  image.cacheMemory = take(arena, image.cacheLength);
+  image.checkLength = configuration.checkSize;
+  image.checkMemory = take(arena, image.checkLength);
+  const requests = take(arena, u64(capacity) * REQUEST_SIZE);
+  if (image.cacheMemory === 0 || image.checkMemory === 0 || requests === 0) return null;
+  if (!takeTasks(arena, image, requests)) return null;
+  image.cache = takeCache(arena, image);
+  image.order = takeWriteOrder(arena, image);
+  if (image.order.freeSlots === 0) return null;
+
+  layout.requests = u32(requests);
+  layout.requestCapacity = capacity;
+  layout.operations = u32(operations.records);
+  layout.operationCapacity = operationCapacity;
+  layout.failure = u32(changetype<usize>(image.failure));
+  layout.info = u32(changetype<usize>(image.info));
+  layout.page = u32(image.page);
+  layout.statistics = u32(changetype<usize>(image.statistics));
+  return image;
+}
+
+export function taskAt(image: Image, slot: u32): Task {
+  return changetype<Task>(image.tasks + usize(slot) * TASK_SIZE);
+}
+
+function takeTasks(arena: Arena, image: Image, requests: usize): bool {
+  image.tasks = take(arena, u64(image.requestCapacity) * TASK_SIZE);
+  if (image.tasks === 0) return false;
+  for (let slot: u32 = 0; slot < image.requestCapacity; slot++) {
+    const task = taskAt(image, slot);
+    const address = changetype<usize>(task);
+    task.slot = slot;
+    task.request = changetype<Request>(requests + usize(slot) * usize(REQUEST_SIZE));
+    task.failure = changetype<Failure>(address + TASK_FAILURE_OFFSET);
+    task.followers = changetype<WaitList>(address + TASK_FOLLOWERS_OFFSET);
+  }
+  return true;
+}
+
+function takeCache(arena: Arena, image: Image): TableCache {
+  const cache = changetype<TableCache>(take(arena, offsetof<TableCache>()));
+  cache.operations = image.operations;
+  cache.failure = image.failure;
+  cache.ready = image.ready;
+  cache.slotWaiters = takeWaitList(arena);
+  return cache;
+}
+
+function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
+  const order = changetype<WriteOrder>(take(arena, offsetof<WriteOrder>()));
+  order.cache = image.cache;
+  order.operations = image.operations;
+  order.serving = takeWaitList(arena);
+  order.waiting = takeWaitList(arena);
+  order.dirtyBlocks = takeSliceList(arena);
+  order.dirtyTable = takeSliceList(arena);
+  order.dirtyMappings = takeSliceList(arena);
+  order.stagedTable = takeSliceList(arena);
+  order.stagedMappings = takeSliceList(arena);
+  order.staging = take(arena, STAGING_LENGTH);
+  order.freeSlots = order.staging === 0 ? 0 : take(arena, STAGING_MAXIMUM * sizeof<usize>());
+  return order;
+}
+
+function takeWaitList(arena: Arena): WaitList {
+  return changetype<WaitList>(take(arena, offsetof<WaitList>()));
+}
+
+function takeSliceList(arena: Arena): SliceList {
+  return changetype<SliceList>(take(arena, offsetof<SliceList>()));
+}

@@ -1,0 +1,121 @@
+/** The state of one open image: everything behind the one context pointer. */
+
+import { Configuration, Statistics } from "../abi/configuration";
+import { Failure } from "../abi/failure";
+import { ImageInfo } from "../abi/image-info";
+import { WaitList } from "../base/wait-list";
+import { Operations } from "../block";
+import { TableCache } from "../cache/table-cache";
+import { WriteOrder } from "../cache/write-order";
+import { Geometry } from "../format/geometry";
+import { Task } from "./task";
+
+export enum ImageState {
+  /** Configured; only Open and Create are taken. */
+  Fresh = 0,
+  /** Open or Create runs. */
+  Opening = 1,
+  Open = 2,
+  /** Only the header was read. */
+  Inspected = 3,
+  Closed = 4,
+}
+
+/** What a stretch of the guest is, as `mapping.ts` finds it. */
+@unmanaged
+export class Run {
+  /** ExtentKind. */
+  kind: u32 = 0;
+  /** Refcount one: may be written in place. */
+  copied: bool = false;
+  /** Bytes from the offset asked for. */
+  length: u64 = 0;
+  /** Host offset of the byte asked for; 0 when nothing is allocated. */
+  hostOffset: u64 = 0;
+  /** L2 slice and entry of the first cluster; null without an L2 table. */
+  sliceOffset: u64 = 0;
+  sliceIndex: u32 = 0;
+  hasTable: bool = false;
+}
+
+@unmanaged
+export class Image {
+  state: ImageState = ImageState.Fresh;
+  writable: bool = false;
+  version: u32 = 0;
+  requestCapacity: u32 = 0;
+  tasks: usize = 0;
+  sequence: u64 = 0;
+
+  configuration: Configuration = changetype<Configuration>(0);
+  operations: Operations = changetype<Operations>(0);
+  cache: TableCache = changetype<TableCache>(0);
+  order: WriteOrder = changetype<WriteOrder>(0);
+  geometry: Geometry = changetype<Geometry>(0);
+  failure: Failure = changetype<Failure>(0);
+  info: ImageInfo = changetype<ImageInfo>(0);
+  statistics: Statistics = changetype<Statistics>(0);
+  run: Run = changetype<Run>(0);
+  /** Woken tasks, in the order in which they go on. */
+  ready: WaitList = changetype<WaitList>(0);
+  /** Page of PAGE_LENGTH bytes for control requests, and a scratch buffer of one slice for the growth of tables. */
+  page: usize = 0;
+  scratch: usize = 0;
+  /** Memory for the cache, divided when the slice size is known, and for counting references. */
+  cacheMemory: usize = 0;
+  cacheLength: u32 = 0;
+  checkLength: u32 = 0;
+  checkMemory: usize = 0;
+
+  virtualSize: u64 = 0;
+  /** Bytes that the file has as far as the core knows: what was found at open, and what was written since. */
+  fileLength: u64 = 0;
+  l1Offset: u64 = 0;
+  l1Size: u32 = 0;
+  refcountTableClusters: u32 = 0;
+  refcountTableOffset: u64 = 0;
+
+  /** From here on every byte of the file that the core has not written reads as zero; all ones when nothing does. */
+  virginOffset: u64 = 0;
+  /** Next cluster that was never looked at, at the end of the file. */
+  frontier: u64 = 0;
+  /** Clusters below the frontier of the opening are searched for free ones once: from here to there. */
+  scanCluster: u64 = 0;
+  scanEnd: u64 = 0;
+  /** Answer of the allocator. */
+  allocatedOffset: u64 = 0;
+  allocatedCount: u32 = 0;
+  allocatedTotal: u64 = 0;
+
+  /** The task that makes an L2 table; the others that need one wait. */
+  tableOwner: Task | null = null;
+  tableWaiters: WaitList = changetype<WaitList>(0);
+  /** The task that enlarges the refcount structures; the others that allocate wait. */
+  growthOwner: Task | null = null;
+  growthWaiters: WaitList = changetype<WaitList>(0);
+  growthStage: u32 = 0;
+  growthBlockCount: u32 = 0;
+  growthCluster: u64 = 0;
+  growthCursor: u64 = 0;
+  growthTableClusters: u64 = 0;
+  growthFirstBlock: u64 = 0;
+  /** First of the tasks whose new clusters are not linked yet. */
+  allocating: Task | null = null;
+
+  /** Requests in flight in the order of submission, and how many of them touch each stretch of the disk. */
+  flightHead: Task | null = null;
+  flightTail: Task | null = null;
+  flightCounts: usize = 0;
+  flightWide: u32 = 0;
+  flightWideWrites: u32 = 0;
+  waits: u64 = 0;
+}
+
+/** Refcount table entries that there is room for. */
+export function refcountTableEntries(image: Image): u64 {
+  return u64(image.refcountTableClusters) << (image.geometry.clusterBits - 3);
+}
+
+export function clusterStart(image: Image, offset: u64): u64 {
+  return offset & ~(u64(image.geometry.clusterSize) - 1);
+}

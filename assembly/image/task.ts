@@ -1,0 +1,80 @@
+/**
+ * The core's side of a request: where it stands and what it holds. One for every request slot.
+ *
+ * A step of a task is a function that either changes nothing and returns Miss (it parked the task, which then starts
+ * the step over), or reaches its commit point with everything resident and cannot miss any more.
+ */
+
+import { Failure } from "../abi/failure";
+import { Request } from "../abi/request";
+import { Status } from "../abi/status";
+import { WaitList, Waiter } from "../base/wait-list";
+import { TableSlice } from "../cache/table-cache";
+
+/** Most operations that one task has in flight at once. */
+export const TASK_OPERATIONS: u32 = 8;
+
+@unmanaged
+export class Task extends Waiter {
+  slot: u32 = 0;
+  kind: u32 = 0;
+  flags: u32 = 0;
+  /** Each verb's own: where its sequence stands. 0 at the start. */
+  stage: u32 = 0;
+  /** Guest range of the request, and how far its plan has come. */
+  guestOffset: u64 = 0;
+  guestEnd: u64 = 0;
+  cursor: u64 = 0;
+  /** Order of submission. */
+  sequence: u64 = 0;
+  /** Operations in flight for this task. */
+  outstanding: u32 = 0;
+  active: bool = false;
+  cancelled: bool = false;
+  /** Waits for an earlier request that it overlaps. */
+  waiting: bool = false;
+  /** In the list of requests in flight. */
+  inFlight: bool = false;
+  /** Giving clusters back failed: they leak. */
+  leak: bool = false;
+  /** First failure; the request ends with it as soon as nothing is in flight any more. */
+  failed: Status = Status.Ok;
+  request: Request = changetype<Request>(0);
+  /** Copy of the failure record for `failed`. */
+  failure: Failure = changetype<Failure>(0);
+
+  /** Neighbours in the list of requests in flight. */
+  flightPrevious: Task | null = null;
+  flightNext: Task | null = null;
+  /** Requests that wait for this one to end, or to link its clusters. */
+  followers: WaitList = changetype<WaitList>(0);
+
+  /** Allocating write: next in the list of tasks with clusters that are not linked yet. */
+  allocatingNext: Task | null = null;
+  /** Guest range, in whole clusters, that is being allocated; empty when equal. */
+  allocatingStart: u64 = 0;
+  allocatingEnd: u64 = 0;
+  /** Pinned L2 slice that gets the entries, and the first of them. */
+  slice: TableSlice | null = null;
+  sliceIndex: u32 = 0;
+  clusterCount: u32 = 0;
+  /** Host clusters that nothing refers to yet. */
+  hostOffset: u64 = 0;
+  /** The host clusters are fresh: a failure gives them back. */
+  fresh: bool = false;
+  /** L2 table that is being made, 0 when none. */
+  tableOffset: u64 = 0;
+}
+
+/** Behind each task in their array lie its copy of the failure record and its wait list. */
+export const TASK_FAILURE_OFFSET: usize = (offsetof<Task>() + 7) & ~7;
+export const TASK_FOLLOWERS_OFFSET: usize = TASK_FAILURE_OFFSET + offsetof<Failure>();
+/** Bytes between two tasks. */
+export const TASK_SIZE: usize = (TASK_FOLLOWERS_OFFSET + offsetof<WaitList>() + 15) & ~15;
+
+/** The task handed out an operation and goes on when it ends. */
+export function parkOnOperation(task: Task): Status {
+  task.outstanding++;
+  task.outcome = Status.Miss;
+  return Status.Miss;
+}

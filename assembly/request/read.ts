@@ -1,0 +1,33 @@
+/** Read: every run of the range becomes one operation, or a fill with zeros. */
+
+import { ExtentKind } from "../abi/extent";
+import { Field, Structure } from "../abi/failure";
+import { Status } from "../abi/status";
+import { refuse } from "../base/refuse";
+import { fillGuest, readGuest } from "../block";
+import { Image } from "../image/image";
+import { mapRun } from "../image/mapping";
+import { TASK_OPERATIONS, Task } from "../image/task";
+
+export function stepRead(image: Image, task: Task): Status {
+  while (task.cursor < task.guestEnd) {
+    if (task.outstanding === TASK_OPERATIONS) return Status.Miss;
+    const status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
+    if (status !== Status.Ok) return status;
+    const run = image.run;
+    const bufferOffset = u32(task.cursor - task.guestOffset);
+    if (run.kind === ExtentKind.Data) {
+      task.outstanding++;
+      const length = u32(run.length);
+      readGuest(image.operations, changetype<usize>(task), task.slot, run.hostOffset, bufferOffset, length);
+    } else if (run.kind === ExtentKind.Compressed) {
+      refuse(image.failure, Status.Unsupported, Structure.DataCluster, Field.Compression, run.hostOffset, 0, 0);
+      image.failure.guestOffset = task.cursor;
+      return Status.Unsupported;
+    } else {
+      fillGuest(task.slot, bufferOffset, u32(run.length));
+    }
+    task.cursor += run.length;
+  }
+  return task.outstanding === 0 ? Status.Ok : Status.Miss;
+}

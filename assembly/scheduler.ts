@@ -1,0 +1,229 @@
+/** Runs tasks: starts requests, hands completions to their owners, goes on with whatever was woken, ends requests. */
+
+import { Failure, Field, Structure } from "./abi/failure";
+import { Operation, OperationKind } from "./abi/operation";
+import { RequestKind } from "./abi/request";
+import { Status } from "./abi/status";
+import { NO_GUEST_OFFSET, refuse } from "./base/refuse";
+import { isEmpty, push, shift } from "./base/wait-list";
+import { Owner, finishRequest, operationAt, release } from "./block";
+import { TableSlice, completeLoad } from "./cache/table-cache";
+import { completeWriteOut, isUnderPressure, relievePressure } from "./cache/write-order";
+import { stepCheck } from "./check/check";
+import { stepClose } from "./control/close";
+import { stepCreate } from "./control/create";
+import { stepMap } from "./control/map";
+import { stepOpen } from "./control/open";
+import { taskAt } from "./image/configure";
+import { Image, ImageState } from "./image/image";
+import { Task } from "./image/task";
+import { stepFlush } from "./request/flush";
+import { enterFlight, leaveFlight, waitForEarlier } from "./request/in-flight";
+import { stepRead } from "./request/read";
+import { abandonWrite, stepWrite } from "./request/write";
+
+/** Takes the request in slot `slot`. Invalid when there is no such slot or its last request is not done. */
+export function submitRequest(image: Image, slot: u32): Status {
+  if (slot >= image.requestCapacity) return Status.Invalid;
+  const task = taskAt(image, slot);
+  if (task.active) return Status.Invalid;
+  start(image, task);
+  drain(image);
+  return Status.Ok;
+}
+
+/** Takes the host's answer to an operation. Invalid when the host was not asked. */
+export function completeOperation(image: Image, index: u32, status: Status): Status {
+  if (index >= image.operations.capacity) return Status.Invalid;
+  const operation = operationAt(image.operations, index);
+  const owner = operation.owner;
+  const record: usize = operation.ownerRecord;
+  const kind = operation.kind;
+  const hostOffset = operation.hostOffset;
+  if (status === Status.Ok) noteWritten(image, operation);
+  if (!release(image.operations, index)) return Status.Invalid;
+  if (owner === Owner.Load) {
+    completeLoad(image.cache, changetype<TableSlice>(record), status, index);
+  } else if (owner === Owner.WriteOut) {
+    completeWriteOut(image.order, changetype<TableSlice | null>(record), status, index);
+  } else {
+    const task = changetype<Task>(record);
+    task.outstanding--;
+    if (status !== Status.Ok && task.failed === Status.Ok) {
+      const structure = kind === OperationKind.Read || kind === OperationKind.Write ? Structure.DataCluster : Structure.File;
+      refuse(image.failure, status, structure, Field.None, hostOffset, 0, 0);
+      image.failure.operation = index;
+      keepFailure(image, task, status);
+    }
+    if (!task.queued) push(image.ready, task);
+  }
+  drain(image);
+  return Status.Ok;
+}
+
+/** Asks the request in slot `slot` to end soon. It still ends through `block.finish`. */
+export function cancelRequest(image: Image, slot: u32): Status {
+  if (slot >= image.requestCapacity) return Status.Invalid;
+  taskAt(image, slot).cancelled = true;
+  return Status.Ok;
+}
+
+/** Brings the statistics record up to date. */
+export function refreshStatistics(image: Image): void {
+  const statistics = image.statistics;
+  statistics.cacheHits = image.cache.hits;
+  statistics.cacheMisses = image.cache.misses;
+  statistics.cacheEvictions = image.cache.evictions;
+  statistics.cacheSize = u64(image.cache.count) << image.cache.sliceBits;
+  statistics.allocatedClusters = image.allocatedTotal;
+  statistics.writeOuts = image.order.passes;
+  statistics.flushes = image.operations.flushes;
+  statistics.waits = image.waits;
+}
+
+/** The file is at least as long as the furthest byte written, and holds something that no flush has covered yet. */
+function noteWritten(image: Image, operation: Operation): void {
+  const kind = operation.kind;
+  if (kind !== OperationKind.Write && kind !== OperationKind.WriteZeroes) return;
+  const length = u64(operation.zeroBefore) + u64(operation.length) + u64(operation.zeroAfter);
+  image.fileLength = max(image.fileLength, operation.hostOffset + length);
+  image.order.unflushed = true;
+}
+
+function start(image: Image, task: Task): void {
+  const request = task.request;
+  task.active = true;
+  task.kind = request.kind;
+  task.flags = request.flags;
+  task.stage = 0;
+  task.guestOffset = request.guestOffset;
+  task.guestEnd = request.guestOffset + request.length;
+  task.cursor = request.guestOffset;
+  task.cancelled = false;
+  task.waiting = false;
+  task.inFlight = false;
+  task.leak = false;
+  task.failed = Status.Ok;
+  task.outcome = Status.Ok;
+  const status = admit(image, task);
+  if (status === Status.Miss) return;
+  if (status !== Status.Ok) keepFailure(image, task, status);
+  push(image.ready, task);
+}
+
+/** Whether the request makes sense now; guest requests get in line with those that they overlap. */
+function admit(image: Image, task: Task): Status {
+  const kind = task.kind;
+  if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
+  if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
+  if (kind !== RequestKind.Read && kind !== RequestKind.Write && kind !== RequestKind.Map) return Status.Ok;
+  const length = task.request.length;
+  if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
+    return refuseRequest(image, task, Status.OutOfRange);
+  }
+  if (kind === RequestKind.Map) return Status.Ok;
+  if (length > 0xffffffff) return refuseRequest(image, task, Status.TooLarge);
+  if (kind === RequestKind.Write) {
+    if (!image.writable) return refuseRequest(image, task, Status.ReadOnly);
+    if (image.order.broken) return refuseRequest(image, task, Status.Broken);
+  }
+  if (length === 0) return Status.Ok;
+  task.inFlight = true;
+  const status = enterFlight(image, task);
+  task.waiting = status === Status.Miss;
+  return status;
+}
+
+function refuseRequest(image: Image, task: Task, status: Status): Status {
+  refuse(image.failure, status, Structure.Request, Field.Offset, 0, task.request.length, image.virtualSize);
+  image.failure.guestOffset = task.guestOffset;
+  return status;
+}
+
+function drain(image: Image): void {
+  while (true) {
+    const waiter = shift(image.ready);
+    if (waiter !== null) {
+      runTask(image, changetype<Task>(waiter));
+    } else {
+      if (image.state !== ImageState.Open || !isUnderPressure(image.order)) return;
+      relievePressure(image.order);
+      if (isEmpty(image.ready)) return;
+    }
+  }
+}
+
+function runTask(image: Image, task: Task): void {
+  const outcome = task.outcome;
+  task.outcome = Status.Ok;
+  if (outcome !== Status.Ok && outcome !== Status.Miss) {
+    if (task.failed !== Status.Ok) task.leak = true;
+    refuse(image.failure, outcome, task.failedStructure, Field.None, task.failedOffset, 0, 0);
+    image.failure.operation = task.failedOperation;
+    keepFailure(image, task, outcome);
+  }
+  if (task.cancelled && task.failed === Status.Ok) keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
+  if (task.failed === Status.Ok) {
+    const status = step(image, task);
+    if (status === Status.Miss) return;
+    if (status === Status.Ok) return finishTask(image, task);
+    keepFailure(image, task, status);
+  }
+  // Buffers stay in use until the last operation has ended.
+  if (task.outstanding !== 0) return;
+  if (abandon(image, task) !== Status.Miss) finishTask(image, task);
+}
+
+function step(image: Image, task: Task): Status {
+  switch (task.kind) {
+    case RequestKind.Read:
+      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
+      return stepRead(image, task);
+    case RequestKind.Write:
+      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
+      return stepWrite(image, task);
+    case RequestKind.Flush:
+      return stepFlush(image, task);
+    case RequestKind.Map:
+      return stepMap(image, task);
+    case RequestKind.Check:
+      return stepCheck(image, task);
+    case RequestKind.Open:
+      return stepOpen(image, task);
+    case RequestKind.Create:
+      return stepCreate(image, task);
+    case RequestKind.Close:
+      return stepClose(image, task);
+    default:
+      return refuseRequest(image, task, Status.Invalid);
+  }
+}
+
+function isHeldUp(image: Image, task: Task): bool {
+  task.waiting = waitForEarlier(image, task) === Status.Miss;
+  return task.waiting;
+}
+
+/** Gives back what a failed task holds. */
+function abandon(image: Image, task: Task): Status {
+  if (task.kind === RequestKind.Write) return abandonWrite(image, task);
+  if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
+  return Status.Ok;
+}
+
+function keepFailure(image: Image, task: Task, status: Status): void {
+  if (task.failed !== Status.Ok) return;
+  task.failed = status;
+  if (image.failure.status !== status) refuse(image.failure, status, Structure.Request, Field.None, 0, 0, 0);
+  if (image.failure.guestOffset === NO_GUEST_OFFSET && task.inFlight) image.failure.guestOffset = task.cursor;
+  memory.copy(changetype<usize>(task.failure), changetype<usize>(image.failure), offsetof<Failure>());
+}
+
+function finishTask(image: Image, task: Task): void {
+  if (task.inFlight) leaveFlight(image, task);
+  task.active = false;
+  if (task.failed !== Status.Ok) {
+    memory.copy(changetype<usize>(image.failure), changetype<usize>(task.failure), offsetof<Failure>());
+  }
+  finishRequest(task.slot, task.failed);
+}
