@@ -1,0 +1,250 @@
+// JavaScript's view of a BlockRing: the class `Ring`, and `Waker` for other threads.
+
+#include <unistd.h>
+
+#include "binding.hpp"
+#include "block-ring.hpp"
+
+namespace corral {
+
+namespace {
+
+/** A ring and everything of JavaScript's that it points into. Shared by the object and its `turn` function. */
+struct RingState {
+  Napi::Reference<Napi::ArrayBuffer> memory;
+  Napi::Reference<Napi::Int32Array> outgoing;
+  Napi::Reference<Napi::Int32Array> events;
+  Napi::Reference<Napi::ArrayBuffer> guestBuffers;
+  Napi::Reference<Napi::Int32Array> guestLengths;
+  Napi::Reference<Napi::ArrayBuffer> descriptors;
+  Napi::Reference<Napi::Int32Array> answers;
+  /** Last, so that it ends before what it points into is let go. */
+  std::unique_ptr<BlockRing> ring;
+};
+
+/** The one hot call: `turn(outgoingCount, mode)`, without any wrapping. */
+napi_value turn(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  void* data = nullptr;
+  uint32_t outgoingCount = 0;
+  int32_t mode = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+  if (napi_get_value_uint32(env, arguments[0], &outgoingCount) != napi_ok ||
+      napi_get_value_int32(env, arguments[1], &mode) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "turn takes a count and a TurnMode");
+    return nullptr;
+  }
+  const int32_t events =
+      (*static_cast<std::shared_ptr<RingState>*>(data))->ring->turn(outgoingCount, static_cast<TurnMode>(mode));
+  if (events < 0) {
+    throwIf(env, {"turn", -events});
+    return nullptr;
+  }
+  napi_value result;
+  napi_create_int32(env, events, &result);
+  return result;
+}
+
+void releaseState(napi_env, void* data, void*) { delete static_cast<std::shared_ptr<RingState>*>(data); }
+
+/** A function that keeps the state alive by itself, whatever becomes of the object that it was taken from. */
+napi_value makeTurn(napi_env env, const std::shared_ptr<RingState>& state) {
+  auto* holder = new std::shared_ptr<RingState>(state);
+  napi_value function = nullptr;
+  napi_create_function(env, "turn", NAPI_AUTO_LENGTH, turn, holder, &function);
+  napi_add_finalizer(env, function, holder, releaseState, nullptr, nullptr);
+  return function;
+}
+
+class RingBinding : public Napi::ObjectWrap<RingBinding> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Ring",
+                       {
+                           InstanceMethod<&RingBinding::setFile>("setFile"),
+                           InstanceMethod<&RingBinding::setGuestBuffers>("setGuestBuffers"),
+                           InstanceMethod<&RingBinding::attachQueue>("attachQueue"),
+                           InstanceMethod<&RingBinding::pretendQueue>("pretendQueue"),
+                           InstanceMethod<&RingBinding::pretendFetched>("pretendFetched"),
+                           InstanceMethod<&RingBinding::wake>("wake"),
+                           InstanceMethod<&RingBinding::close>("close"),
+                           InstanceMethod<&RingBinding::statistics>("statistics"),
+                           InstanceAccessor<&RingBinding::wakeNumber>("wakeDescriptor"),
+                       });
+  }
+
+  explicit RingBinding(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<RingBinding>(info), state_(std::make_shared<RingState>()) {
+    Options options(info[0]);
+    Napi::ArrayBuffer memory = options.buffer("memory");
+    Napi::Int32Array outgoing = options.numbers("outgoing");
+    Napi::Int32Array events = options.numbers("events");
+    BlockRingOptions made;
+    made.memory.operations = static_cast<uint32_t>(options.number("operations", UINT32_MAX));
+    made.memory.operationCapacity = static_cast<uint32_t>(options.number("operationCapacity", 1 << 20));
+    made.memory.requests = static_cast<uint32_t>(options.number("requests", UINT32_MAX));
+    made.memory.requestCapacity = static_cast<uint32_t>(options.number("requestCapacity", 1 << 20));
+    if (options.refused()) return;
+    made.memory.base = static_cast<uint8_t*>(memory.Data());
+    made.memory.length = memory.ByteLength();
+    made.outgoing = outgoing.Data();
+    made.outgoingCapacity = static_cast<uint32_t>(outgoing.ElementLength() / QUAD);
+    made.events = events.Data();
+    made.eventCapacity = static_cast<uint32_t>(events.ElementLength() / QUAD);
+
+    auto ring = BlockRing::create(made);
+    if (!ring) {
+      throwIf(info.Env(), ring.error());
+      return;
+    }
+    state_->ring = std::move(*ring);
+    state_->memory = Napi::Persistent(memory);
+    state_->outgoing = Napi::Persistent(outgoing);
+    state_->events = Napi::Persistent(events);
+    Value().Set("turn", Napi::Value(info.Env(), makeTurn(info.Env(), state_)));
+  }
+
+ private:
+  BlockRing& ring() const { return *state_->ring; }
+
+  /** `setFile(descriptor, { writable })` */
+  Napi::Value setFile(const Napi::CallbackInfo& info) {
+    Options options(info[1]);
+    const bool writable = options.flagOr("writable", false);
+    if (options.refused()) return info.Env().Undefined();
+    const int number = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+    throwIf(info.Env(), ring().setFile(number, writable));
+    return info.Env().Undefined();
+  }
+
+  /** `setGuestBuffers({ buffer, stride, lengths })` */
+  Napi::Value setGuestBuffers(const Napi::CallbackInfo& info) {
+    Options options(info[0]);
+    Napi::ArrayBuffer buffer = options.buffer("buffer");
+    Napi::Int32Array lengths = options.numbers("lengths");
+    const auto stride = static_cast<uint32_t>(options.number("stride", 1u << 30));
+    if (options.refused()) return info.Env().Undefined();
+    if (stride == 0 || lengths.ElementLength() < buffer.ByteLength() / stride) {
+      Napi::TypeError::New(info.Env(), "lengths must hold one number a slot").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    auto* base = static_cast<uint8_t*>(buffer.Data());
+    if (throwIf(info.Env(), ring().setGuestBuffers(base, buffer.ByteLength(), stride, lengths.Data()))) {
+      return info.Env().Undefined();
+    }
+    state_->guestBuffers = Napi::Persistent(buffer);
+    state_->guestLengths = Napi::Persistent(lengths);
+    return info.Env().Undefined();
+  }
+
+  static UblkQueueOptions readQueue(Options& options) {
+    UblkQueueOptions queue;
+    queue.deviceId = static_cast<uint32_t>(options.number("deviceId", UINT32_MAX));
+    queue.queueId = static_cast<uint16_t>(options.numberOr("queueId", UINT16_MAX, 0));
+    queue.depth = static_cast<uint32_t>(options.number("depth", ublk::MAX_QUEUE_DEPTH));
+    queue.maxIoBytes = static_cast<uint32_t>(options.number("maxIoBytes", ublk::MAX_IO_BYTES));
+    queue.deviceSize = options.number("deviceSize", INT64_MAX);
+    return queue;
+  }
+
+  Napi::Value attachQueue(const Napi::CallbackInfo& info) {
+    Options options(info[0]);
+    const UblkQueueOptions queue = readQueue(options);
+    if (!options.refused()) throwIf(info.Env(), ring().attachQueue(queue));
+    return info.Env().Undefined();
+  }
+
+  Napi::Value pretendQueue(const Napi::CallbackInfo& info) {
+    Options options(info[0]);
+    const UblkQueueOptions queue = readQueue(options);
+    Napi::ArrayBuffer descriptors = options.buffer("descriptors");
+    Napi::Int32Array answers = options.numbers("answers");
+    if (options.refused()) return info.Env().Undefined();
+    if (descriptors.ByteLength() < queue.depth * sizeof(ublk::RequestDescriptor) ||
+        answers.ElementLength() < queue.depth) {
+      Napi::TypeError::New(info.Env(), "descriptors and answers must hold one a tag").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    const auto* first = static_cast<const ublk::RequestDescriptor*>(descriptors.Data());
+    if (throwIf(info.Env(), ring().pretendQueue(queue, first, answers.Data()))) return info.Env().Undefined();
+    state_->descriptors = Napi::Persistent(descriptors);
+    state_->answers = Napi::Persistent(answers);
+    return info.Env().Undefined();
+  }
+
+  Napi::Value pretendFetched(const Napi::CallbackInfo& info) {
+    ring().pretendFetched(info[0].ToNumber().Uint32Value(), info[1].ToNumber().Int32Value());
+    return info.Env().Undefined();
+  }
+
+  Napi::Value wake(const Napi::CallbackInfo& info) {
+    ring().wake();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    ring().close();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value statistics(const Napi::CallbackInfo& info) {
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("violations", static_cast<double>(ring().violations()));
+    object.Set("malformed", static_cast<double>(ring().malformed()));
+    object.Set("operationsInFlight", ring().operationsInFlight());
+    object.Set("setupFlags", ring().setupFlags());
+    return object;
+  }
+
+  Napi::Value wakeNumber(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), ring().wakeNumber());
+  }
+
+  std::shared_ptr<RingState> state_;
+};
+
+/** Wakes a ring of another thread; owns a descriptor of its own, so that the ring may end first. */
+class WakerBinding : public Napi::ObjectWrap<WakerBinding> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Waker",
+                       {
+                           InstanceMethod<&WakerBinding::wake>("wake"),
+                           InstanceMethod<&WakerBinding::close>("close"),
+                       });
+  }
+
+  explicit WakerBinding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<WakerBinding>(info) {
+    auto copy = FileDescriptor::duplicate(info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1);
+    if (copy) {
+      descriptor_ = std::move(*copy);
+    } else {
+      throwIf(info.Env(), copy.error());
+    }
+  }
+
+ private:
+  Napi::Value wake(const Napi::CallbackInfo& info) {
+    const uint64_t one = 1;
+    while (descriptor_ && ::write(descriptor_.number(), &one, sizeof one) < 0 && errno == EINTR) {
+    }
+    return info.Env().Undefined();
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    descriptor_.reset();
+    return info.Env().Undefined();
+  }
+
+  FileDescriptor descriptor_;
+};
+
+}  // namespace
+
+void exportRing(Napi::Env env, Napi::Object exports) {
+  exports.Set("Ring", RingBinding::define(env));
+  exports.Set("Waker", WakerBinding::define(env));
+}
+
+}  // namespace corral

@@ -1,0 +1,56 @@
+// What the bindings share: reading option objects and turning SystemErrors into JavaScript errors.
+
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+
+#include "result.hpp"
+
+namespace corral {
+
+/** An Error with `operation`, `errno` (positive) and `code` as in `ENOENT`. */
+Napi::Error toError(Napi::Env env, const SystemError& error);
+
+/** Throws into JavaScript; the caller returns at once. True when there was an error. */
+inline bool throwIf(Napi::Env env, const SystemError& error) {
+  if (!error) return false;
+  toError(env, error).ThrowAsJavaScriptException();
+  return true;
+}
+
+/**
+ * Reads the properties of an options object. The first one that is missing or wrong is remembered; `refused` throws it
+ * as a TypeError.
+ */
+class Options {
+ public:
+  explicit Options(const Napi::Value& value);
+
+  /** A whole number from 0 to `maximum`. */
+  uint64_t number(const char* name, uint64_t maximum);
+  uint64_t numberOr(const char* name, uint64_t maximum, uint64_t fallback);
+  bool flagOr(const char* name, bool fallback);
+  Napi::ArrayBuffer buffer(const char* name);
+  Napi::Int32Array numbers(const char* name);
+
+  /** Throws when something was wrong; the caller returns at once. */
+  bool refused();
+
+ private:
+  Napi::Value get(const char* name);
+  void refuse(const char* name, const char* wanted);
+
+  Napi::Env env_;
+  Napi::Object object_;
+  std::string problem_;
+};
+
+// Parts of the addon; each puts its names into the exports.
+void exportRing(Napi::Env env, Napi::Object exports);
+void exportUblkControl(Napi::Env env, Napi::Object exports);
+void exportByteLocks(Napi::Env env, Napi::Object exports);
+
+}  // namespace corral

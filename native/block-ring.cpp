@@ -1,0 +1,201 @@
+#include "block-ring.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <cstring>
+
+namespace corral {
+
+namespace {
+
+// Upper half of a submission's user data: whose it is. The lower half is an index of its owner.
+constexpr uint64_t SOURCE_FILE = uint64_t{1} << 32;
+constexpr uint64_t SOURCE_QUEUE = uint64_t{2} << 32;
+constexpr uint64_t SOURCE_WAKE = uint64_t{3} << 32;
+constexpr uint64_t SOURCE_MASK = ~uint64_t{0} << 32;
+
+// The ring's table of registered files.
+constexpr uint32_t FILE_IMAGE = 0;
+constexpr uint32_t FILE_DEVICE = 1;
+constexpr uint32_t FILE_WAKE = 2;
+constexpr uint32_t FILE_COUNT = 3;
+
+/** Submissions besides one for each operation and one for each tag. */
+constexpr uint32_t EXTRA_SUBMISSIONS = 4;
+
+}  // namespace
+
+Result<std::unique_ptr<BlockRing>> BlockRing::create(const BlockRingOptions& options) {
+  if (!options.memory.consistent() || options.outgoingCapacity == 0 || options.eventCapacity == 0) {
+    return SystemError{"create ring", EINVAL};
+  }
+  // Each operation and each tag has at most one submission or completion under way: both queues hold all of them, so
+  // that a prepared submission always finds room and no completion is ever held back.
+  UringOptions uringOptions;
+  uringOptions.submissionCapacity =
+      options.memory.operationCapacity + options.memory.requestCapacity + EXTRA_SUBMISSIONS;
+  uringOptions.completionCapacity = uringOptions.submissionCapacity;
+  auto uring = Uring::create(uringOptions);
+  if (!uring) return uring.error();
+  std::unique_ptr<BlockRing> ring(new BlockRing(options, std::move(*uring)));
+  if (const SystemError error = ring->prepare()) return error;
+  return ring;
+}
+
+BlockRing::BlockRing(const BlockRingOptions& options, Uring&& ring)
+    : options_(options),
+      ring_(std::move(ring)),
+      events_(options.events, options.eventCapacity),
+      files_(ring_, events_, guest_, options_.memory, SOURCE_FILE, FILE_IMAGE),
+      queue_(ring_, guest_, options_.memory, SOURCE_QUEUE, FILE_DEVICE) {}
+
+SystemError BlockRing::prepare() {
+  if (const SystemError error = files_.prepare()) return error;
+  wakeFile_ = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wakeFile_) return SystemError::last("eventfd");
+  if (const SystemError error = ring_.registerFileTable(FILE_COUNT)) return error;
+  if (const SystemError error = ring_.registerFile(FILE_WAKE, wakeFile_.number())) return error;
+  watchWake();
+  return ring_.enter(0);
+}
+
+void BlockRing::watchWake() {
+  io_uring_sqe* entry = ring_.prepare();
+  if (entry == nullptr) return;
+  // A poll and not a read: nothing of the kernel's points into our memory when the ring goes away.
+  entry->opcode = IORING_OP_POLL_ADD;
+  entry->fd = static_cast<int32_t>(FILE_WAKE);
+  entry->flags = IOSQE_FIXED_FILE;
+  entry->poll32_events = POLLIN;
+  entry->user_data = SOURCE_WAKE;
+}
+
+void BlockRing::wake() const {
+  const uint64_t one = 1;
+  while (::write(wakeFile_.number(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths) {
+  if (stride == 0 || length < stride || queue_.attached() || files_.inFlight() != 0) {
+    return {"set guest buffers", EINVAL};
+  }
+  ring_.unregisterBuffers();
+  // Pinned memory saves a page walk at each operation. Beyond RLIMIT_MEMLOCK there is none, and all goes on without.
+  files_.setGuestRegistered(!ring_.registerBuffer(base, length));
+  guest_.attach(base, stride, static_cast<uint32_t>(length / stride), lengths);
+  return NO_ERROR;
+}
+
+int32_t BlockRing::turn(uint32_t outgoingCount, TurnMode mode) {
+  if (closed()) return -EBADF;
+  if (mode != TurnMode::Apply) events_.begin();
+  const uint32_t count = outgoingCount < options_.outgoingCapacity ? outgoingCount : options_.outgoingCapacity;
+  for (uint32_t index = 0; index < count; ++index) apply(options_.outgoing + index * QUAD);
+  if (mode == TurnMode::Apply) return 0;
+
+  if (!pretended_.empty()) {
+    std::vector<PretendedFetch> fetches;
+    fetches.swap(pretended_);
+    for (const PretendedFetch& fetch : fetches) fetched(fetch.tag, fetch.result);
+  }
+  while (true) {
+    const bool nothing = events_.count() == 0 && ring_.ready() == 0;
+    if (ring_.pending() > 0 || nothing || ring_.overflowed()) {
+      const SystemError error = ring_.enter(nothing && mode == TurnMode::Wait ? 1 : 0);
+      // A kernel short of memory recovers when completions are taken; anything else is the end of this ring.
+      if (error && error.number != EAGAIN && error.number != EBUSY) return -error.number;
+    }
+    reap();
+    if (events_.count() > 0 || mode == TurnMode::Poll) return static_cast<int32_t>(events_.end());
+  }
+}
+
+void BlockRing::apply(const int32_t* quad) {
+  const auto a = static_cast<uint32_t>(quad[1]);
+  switch (static_cast<OutgoingType>(quad[0])) {
+    case OutgoingType::Operation:
+      files_.start(a);
+      return;
+    case OutgoingType::Fill: {
+      const auto offset = static_cast<uint32_t>(quad[2]);
+      const auto length = static_cast<uint32_t>(quad[3]);
+      if (guest_.admits(a, offset, length)) {
+        std::memset(guest_.at(a, offset), 0, length);
+        return;
+      }
+      // Nobody waits for a fill: the request that it was for must not end as if it had been done.
+      queue_.spoil(a);
+      break;
+    }
+    case OutgoingType::Finish:
+      if (queue_.finish(a, quad[2])) return;
+      break;
+  }
+  ++violations_;
+}
+
+void BlockRing::reap() {
+  while (!events_.full() && ring_.ready() > 0) {
+    const io_uring_cqe& completion = ring_.front();
+    const uint64_t userData = completion.user_data;
+    const int32_t result = completion.res;
+    ring_.advance();
+    dispatch(userData, result);
+  }
+}
+
+void BlockRing::dispatch(uint64_t userData, int32_t result) {
+  const auto index = static_cast<uint32_t>(userData);
+  switch (userData & SOURCE_MASK) {
+    case SOURCE_FILE: {
+      const int64_t slot = files_.completed(index, result);
+      if (slot >= 0) queue_.released(static_cast<uint32_t>(slot));
+      return;
+    }
+    case SOURCE_QUEUE:
+      fetched(index, result);
+      return;
+    case SOURCE_WAKE: {
+      uint64_t calls = 0;
+      if (::read(wakeFile_.number(), &calls, sizeof calls) > 0) events_.push(EventType::Control, 0, 0, 0);
+      if (!closing_) watchWake();
+      return;
+    }
+  }
+}
+
+void BlockRing::fetched(uint32_t tag, int32_t result) {
+  switch (queue_.fetched(tag, result)) {
+    case Fetched::Request:
+      events_.push(EventType::Request, static_cast<int32_t>(tag), 0, 0);
+      return;
+    case Fetched::Stopped:
+      events_.push(EventType::QueueStopped, queue_.failure(), 0, 0);
+      return;
+    case Fetched::Answered:
+    case Fetched::Gone:
+      return;
+  }
+}
+
+void BlockRing::close() {
+  if (closed()) return;
+  closing_ = true;
+  // Buffers belong to the host again when this returns: no operation may still be writing into them.
+  while (files_.inFlight() > 0) {
+    events_.begin();
+    if (ring_.enter(ring_.ready() == 0 ? 1 : 0)) break;
+    reap();
+  }
+  queue_.close();
+  files_.dropFile();
+  ring_.unregisterBuffers();
+  ring_.registerFile(FILE_WAKE, -1);
+  ring_ = Uring();
+  guest_ = GuestBuffers();
+  wakeFile_.reset();
+}
+
+}  // namespace corral

@@ -1,0 +1,107 @@
+// What one serving thread owns: a ring, the image file, the guest's buffers, perhaps a ublk queue, and the one call
+// that moves everything on.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "events.hpp"
+#include "file-operations.hpp"
+#include "guest-buffers.hpp"
+#include "owned.hpp"
+#include "ublk-queue.hpp"
+#include "uring.hpp"
+
+namespace corral {
+
+/** Memory that a BlockRing shares with its host. All of it must outlive the ring. */
+struct BlockRingOptions {
+  CoreMemory memory;
+  /** Quads that the host fills and passes to `turn`. */
+  const int32_t* outgoing = nullptr;
+  uint32_t outgoingCapacity = 0;
+  /** Quads that `turn` fills. */
+  int32_t* events = nullptr;
+  uint32_t eventCapacity = 0;
+};
+
+/** How a turn ends. */
+enum class TurnMode : int32_t {
+  /** With what is there. */
+  Poll = 0,
+  /** With at least one event. */
+  Wait = 1,
+  /** With nothing: the entries are taken over, and what they lead to comes with the next turn. */
+  Apply = 2,
+};
+
+class BlockRing {
+ public:
+  static Result<std::unique_ptr<BlockRing>> create(const BlockRingOptions& options);
+  BlockRing(const BlockRing&) = delete;
+  ~BlockRing() { close(); }
+
+  SystemError setFile(int number, bool writable) { return files_.setFile(number, writable); }
+
+  /** Buffers of the host for request slots; see GuestBuffers::attach. Pinned in the kernel where its limits allow. */
+  SystemError setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths);
+
+  SystemError attachQueue(const UblkQueueOptions& options) { return queue_.attach(options); }
+  SystemError pretendQueue(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
+                           int32_t* answers) {
+    return queue_.pretend(options, descriptors, answers);
+  }
+  /** Lets a pretended queue's fetch end in the next turn. */
+  void pretendFetched(uint32_t tag, int32_t result) { pretended_.push_back({tag, result}); }
+
+  /**
+   * Carries out `outgoingCount` entries, hands everything to the kernel, and reports what has happened.
+   * Returns the number of events, or a negative errno when the ring itself failed.
+   */
+  int32_t turn(uint32_t outgoingCount, TurnMode mode);
+
+  /** Makes the current or next waiting turn return with a Control event. From any thread. */
+  void wake() const;
+  int wakeNumber() const { return wakeFile_.number(); }
+
+  /**
+   * Waits for the operations under way, gives files and device back, and ends the ring. Requests of a ublk queue that
+   * were not answered stay so: the kernel treats them as those of a dead server.
+   */
+  void close();
+  bool closed() const { return !ring_; }
+
+  uint64_t violations() const { return files_.violations() + violations_; }
+  uint64_t malformed() const { return queue_.malformed(); }
+  uint32_t operationsInFlight() const { return files_.inFlight(); }
+  uint32_t setupFlags() const { return ring_.setupFlags(); }
+
+ private:
+  explicit BlockRing(const BlockRingOptions& options, Uring&& ring);
+  SystemError prepare();
+  void apply(const int32_t* quad);
+  void watchWake();
+  void reap();
+  void dispatch(uint64_t userData, int32_t result);
+  void fetched(uint32_t tag, int32_t result);
+
+  struct PretendedFetch {
+    uint32_t tag;
+    int32_t result;
+  };
+
+  BlockRingOptions options_;
+  Uring ring_;
+  Events events_;
+  GuestBuffers guest_;
+  FileOperations files_;
+  UblkQueue queue_;
+  FileDescriptor wakeFile_;
+  bool closing_ = false;
+  std::vector<PretendedFetch> pretended_;
+  uint64_t violations_ = 0;
+};
+
+}  // namespace corral

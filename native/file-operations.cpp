@@ -1,0 +1,276 @@
+#include "file-operations.hpp"
+
+#include <linux/falloc.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace corral {
+
+using abi::BufferSpace;
+using abi::OperationKind;
+using abi::Status;
+
+namespace {
+
+/** Largest file offset that the kernel has. */
+constexpr uint64_t MAX_OFFSET = INT64_MAX;
+
+/** Zeros that can be written at once. The memory behind them is the kernel's single page of zeros, mapped often. */
+constexpr uint32_t ZEROS_LENGTH = 2u << 20;
+
+/** The kernel moves at most 2 GiB less a page in one call; more is continued. */
+constexpr uint64_t MAX_TRANSFER = 1u << 30;
+
+/** How often a submission that the kernel wants repeated is repeated. */
+constexpr uint8_t MAX_RETRIES = 200;
+
+/** IORING_OP_FTRUNCATE, Linux 6.9. */
+constexpr uint8_t OPCODE_TRUNCATE = 55;
+
+bool isTransient(int errorNumber) { return errorNumber == EINTR || errorNumber == EAGAIN; }
+
+bool isUnsupported(int errorNumber) {
+  return errorNumber == EOPNOTSUPP || errorNumber == ENOSYS || errorNumber == ENOTTY || errorNumber == ENODEV;
+}
+
+bool changesFile(OperationKind kind) {
+  return kind == OperationKind::Write || kind == OperationKind::WriteZeroes || kind == OperationKind::Discard ||
+         kind == OperationKind::Truncate;
+}
+
+}  // namespace
+
+bool CoreMemory::consistent() const {
+  const auto fits = [this](uint32_t address, uint32_t count, size_t size) {
+    return address % alignof(uint64_t) == 0 && address + count * static_cast<uint64_t>(size) <= length;
+  };
+  return base != nullptr && fits(operations, operationCapacity, sizeof(abi::Operation)) &&
+         fits(requests, requestCapacity, sizeof(abi::Request));
+}
+
+FileOperations::FileOperations(Uring& ring, Events& events, GuestBuffers& guest, const CoreMemory& memory,
+                               uint64_t tag, uint32_t registeredFile)
+    : ring_(ring),
+      events_(events),
+      guest_(guest),
+      memory_(memory),
+      tag_(tag),
+      registeredFile_(registeredFile),
+      truncateInRing_(ring.supports(OPCODE_TRUNCATE)),
+      running_(memory.operationCapacity) {}
+
+SystemError FileOperations::prepare() {
+  auto zeros = Mapping::ofMemory(ZEROS_LENGTH, PROT_READ);
+  if (!zeros) return zeros.error();
+  // A huge page of zeros would fill the cache with them; one small page stays in it.
+  ::madvise(zeros->bytes(), zeros->length(), MADV_NOHUGEPAGE);
+  zeros_ = std::move(*zeros);
+  return NO_ERROR;
+}
+
+SystemError FileOperations::setFile(int number, bool writable) {
+  if (inFlight_ != 0) return {"set file", EBUSY};
+  auto copy = FileDescriptor::duplicate(number);
+  if (!copy) return copy.error();
+  if (const SystemError error = ring_.registerFile(registeredFile_, copy->number())) return error;
+  file_ = std::move(*copy);
+  writable_ = writable;
+  zeroRangeRefused_ = false;
+  return NO_ERROR;
+}
+
+void FileOperations::dropFile() {
+  if (!file_) return;
+  ring_.registerFile(registeredFile_, -1);
+  file_.reset();
+}
+
+void FileOperations::start(uint32_t index) {
+  if (index < running_.size() && !running_[index].active) {
+    Running& running = running_[index];
+    abi::Operation record;
+    std::memcpy(&record, memory_.base + memory_.operations + index * sizeof record, sizeof record);
+    if (admit(record, running)) {
+      running.active = true;
+      ++inFlight_;
+      if (running.guest) guest_.acquire(running.slot);
+      submit(index, running);
+      return;
+    }
+  }
+  ++violations_;
+  events_.push(EventType::Operation, static_cast<int32_t>(index), static_cast<int32_t>(Status::Invalid), 0);
+}
+
+/** Checks a record against what this host allows, and turns it into what is run. */
+bool FileOperations::admit(const abi::Operation& record, Running& running) const {
+  const auto kind = static_cast<OperationKind>(record.kind);
+  if (record.kind < static_cast<uint32_t>(OperationKind::Read) ||
+      record.kind > static_cast<uint32_t>(OperationKind::Truncate) || !file_) {
+    return false;
+  }
+  if (changesFile(kind) && !writable_) return false;
+
+  const bool ranged = kind != OperationKind::Flush && kind != OperationKind::Truncate;
+  const bool gathers = kind == OperationKind::Write;
+  running.kind = kind;
+  running.hostOffset = record.hostOffset;
+  running.length = ranged ? record.length : 0;
+  running.zeroBefore = gathers ? record.zeroBefore : 0;
+  running.total = static_cast<uint64_t>(running.zeroBefore) + running.length + (gathers ? record.zeroAfter : 0);
+  running.done = 0;
+  running.retries = 0;
+  running.guest = false;
+  running.plainZeros = zeroRangeRefused_;
+  if (record.hostOffset > MAX_OFFSET || running.total > MAX_OFFSET - record.hostOffset) return false;
+
+  if ((kind != OperationKind::Read && kind != OperationKind::Write) || running.length == 0) return true;
+  switch (static_cast<BufferSpace>(record.space)) {
+    case BufferSpace::Module:
+      running.buffer = memory_.base + record.bufferOffset;
+      return static_cast<uint64_t>(record.bufferOffset) + record.length <= memory_.length;
+    case BufferSpace::Guest:
+      if (!guest_.admits(record.request, record.bufferOffset, record.length)) return false;
+      running.guest = true;
+      running.slot = record.request;
+      running.buffer = guest_.at(record.request, record.bufferOffset);
+      return true;
+  }
+  return false;
+}
+
+/** Prepares the next submission of an operation, or ends it when there is nothing to submit; result as `completed`. */
+int64_t FileOperations::submit(uint32_t index, Running& running) {
+  if (running.total == 0 && running.kind != OperationKind::Flush && running.kind != OperationKind::Truncate) {
+    return finish(index, running, 0);
+  }
+  if (running.kind == OperationKind::Truncate && !truncateInRing_) {
+    const int result = ::ftruncate(file_.number(), static_cast<off_t>(running.hostOffset));
+    return finish(index, running, result == 0 ? 0 : errno);
+  }
+  io_uring_sqe* entry = ring_.prepare();
+  if (entry == nullptr) {
+    ring_.enter(0);
+    entry = ring_.prepare();
+  }
+  if (entry == nullptr) return finish(index, running, EAGAIN);
+  entry->fd = static_cast<int32_t>(registeredFile_);
+  entry->flags = IOSQE_FIXED_FILE;
+  entry->user_data = tag_ | index;
+
+  switch (running.kind) {
+    case OperationKind::Read:
+      fillTransfer(*entry, running, IORING_OP_READ, IORING_OP_READ_FIXED);
+      break;
+    case OperationKind::Write:
+      if (running.total == running.length) {
+        fillTransfer(*entry, running, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
+      } else {
+        fillGather(*entry, running);
+      }
+      break;
+    case OperationKind::WriteZeroes:
+      if (running.plainZeros) {
+        entry->opcode = IORING_OP_WRITE;
+        entry->addr = reinterpret_cast<uint64_t>(zeros_.bytes());
+        entry->len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, ZEROS_LENGTH));
+        entry->off = running.hostOffset + running.done;
+        break;
+      }
+      entry->opcode = IORING_OP_FALLOCATE;
+      entry->off = running.hostOffset;
+      entry->addr = running.total;  // io_uring passes the length here
+      entry->len = FALLOC_FL_ZERO_RANGE;
+      break;
+    case OperationKind::Discard:
+      entry->opcode = IORING_OP_FALLOCATE;
+      entry->off = running.hostOffset;
+      entry->addr = running.total;
+      entry->len = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+      break;
+    case OperationKind::Flush:
+      entry->opcode = IORING_OP_FSYNC;
+      entry->fsync_flags = IORING_FSYNC_DATASYNC;
+      break;
+    case OperationKind::Truncate:
+      entry->opcode = OPCODE_TRUNCATE;
+      entry->off = running.hostOffset;
+      break;
+  }
+  return -1;
+}
+
+/** The rest of a plain read or write. */
+void FileOperations::fillTransfer(io_uring_sqe& entry, Running& running, uint8_t opcode, uint8_t fixedOpcode) const {
+  entry.opcode = running.guest && guestRegistered_ ? fixedOpcode : opcode;
+  entry.addr = reinterpret_cast<uint64_t>(running.buffer + running.done);
+  entry.len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, MAX_TRANSFER));
+  entry.off = running.hostOffset + running.done;
+}
+
+/** The rest of a write of zeros, buffer and zeros, as one vectored write. */
+void FileOperations::fillGather(io_uring_sqe& entry, Running& running) const {
+  const uint64_t bufferEnd = static_cast<uint64_t>(running.zeroBefore) + running.length;
+  uint32_t count = 0;
+  uint64_t position = running.done;
+  while (position < running.total && count < std::size(running.vectors)) {
+    iovec& vector = running.vectors[count++];
+    if (position >= running.zeroBefore && position < bufferEnd) {
+      vector.iov_base = running.buffer + (position - running.zeroBefore);
+      vector.iov_len = std::min(bufferEnd - position, MAX_TRANSFER);
+    } else {
+      const uint64_t end = position < running.zeroBefore ? running.zeroBefore : running.total;
+      vector.iov_base = zeros_.bytes();
+      vector.iov_len = std::min<uint64_t>(end - position, ZEROS_LENGTH);
+    }
+    position += vector.iov_len;
+  }
+  entry.opcode = IORING_OP_WRITEV;
+  entry.addr = reinterpret_cast<uint64_t>(running.vectors);
+  entry.len = count;
+  entry.off = running.hostOffset + running.done;
+}
+
+int64_t FileOperations::completed(uint32_t index, int32_t result) {
+  if (index >= running_.size() || !running_[index].active) return -1;
+  Running& running = running_[index];
+  if (result < 0) {
+    const int errorNumber = -result;
+    if (isTransient(errorNumber) && ++running.retries < MAX_RETRIES) {
+      return submit(index, running);
+    }
+    if (running.kind == OperationKind::WriteZeroes && isUnsupported(errorNumber) && !running.plainZeros) {
+      zeroRangeRefused_ = true;
+      running.plainZeros = true;
+      return submit(index, running);
+    }
+    // A discard is a hint: a file system without holes keeps the bytes, which is allowed.
+    const bool ignored = running.kind == OperationKind::Discard && isUnsupported(errorNumber);
+    return finish(index, running, ignored ? 0 : errorNumber);
+  }
+
+  const bool moves = running.kind == OperationKind::Read || running.kind == OperationKind::Write ||
+                     (running.kind == OperationKind::WriteZeroes && running.plainZeros);
+  if (!moves) return finish(index, running, 0);
+  running.done += static_cast<uint32_t>(result);
+  running.retries = 0;
+  if (running.done >= running.total) return finish(index, running, 0);
+  if (result == 0) {
+    if (running.kind != OperationKind::Read) return finish(index, running, EIO);
+    std::memset(running.buffer + running.done, 0, running.total - running.done);  // beyond the end of the file
+    return finish(index, running, 0);
+  }
+  return submit(index, running);
+}
+
+int64_t FileOperations::finish(uint32_t index, Running& running, int errorNumber) {
+  running.active = false;
+  --inFlight_;
+  events_.operationDone(index, errorNumber);
+  if (!running.guest) return -1;
+  guest_.release(running.slot);
+  return running.slot;
+}
+
+}  // namespace corral

@@ -1,0 +1,109 @@
+// Carries out the core's operations on the image file.
+//
+// This is the trust boundary: the record comes out of the sandbox, so it is copied once and every number in the copy is
+// checked before anything is done. A record that asks for too much is answered with Status.Invalid and counted.
+
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "abi.hpp"
+#include "events.hpp"
+#include "guest-buffers.hpp"
+#include "owned.hpp"
+#include "uring.hpp"
+
+namespace corral {
+
+/** The core's memory and where the records lie in it. */
+struct CoreMemory {
+  uint8_t* base = nullptr;
+  size_t length = 0;
+  uint32_t operations = 0;
+  uint32_t operationCapacity = 0;
+  uint32_t requests = 0;
+  uint32_t requestCapacity = 0;
+
+  /** True when both tables of records lie inside the memory and are aligned. */
+  bool consistent() const;
+};
+
+/** Runs operations through a ring: one submission at a time for each, continued until all bytes have moved. */
+class FileOperations {
+ public:
+  /**
+   * @param tag what marks this object's submissions in the upper half of their user data
+   * @param registeredFile index of the image in the ring's table of registered files
+   */
+  FileOperations(Uring& ring, Events& events, GuestBuffers& guest, const CoreMemory& memory, uint64_t tag,
+                 uint32_t registeredFile);
+
+  /** Makes the memory from which zeros are written. */
+  SystemError prepare();
+
+  /** The file that operations mean from now on. Keeps a descriptor of its own until `dropFile`. */
+  SystemError setFile(int number, bool writable);
+  void dropFile();
+
+  /** Fixed buffer 0 of the ring covers the guest buffers. */
+  void setGuestRegistered(bool registered) { guestRegistered_ = registered; }
+
+  /** Starts operation record `index`; its end is an event. */
+  void start(uint32_t index);
+
+  /** A submission of operation `index` ended. Returns the slot whose buffer it used and no longer does, or -1. */
+  int64_t completed(uint32_t index, int32_t result);
+
+  /** Operations between `start` and their event. */
+  uint32_t inFlight() const { return inFlight_; }
+  /** Operations refused because they asked for something that is not theirs. */
+  uint64_t violations() const { return violations_; }
+
+ private:
+  /** One operation on its way; the checked copy of its record. */
+  struct Running {
+    uint64_t hostOffset = 0;
+    /** Bytes of the file that it covers, zeros included. */
+    uint64_t total = 0;
+    uint64_t done = 0;
+    uint8_t* buffer = nullptr;
+    uint32_t zeroBefore = 0;
+    uint32_t length = 0;
+    uint32_t slot = 0;
+    abi::OperationKind kind{};
+    uint8_t retries = 0;
+    bool active = false;
+    bool guest = false;
+    /** WriteZeroes: plain zeros are being written because the file system cannot do better. */
+    bool plainZeros = false;
+    iovec vectors[3] = {};
+  };
+
+  bool admit(const abi::Operation& record, Running& running) const;
+  int64_t submit(uint32_t index, Running& running);
+  void fillTransfer(io_uring_sqe& entry, Running& running, uint8_t opcode, uint8_t fixedOpcode) const;
+  void fillGather(io_uring_sqe& entry, Running& running) const;
+  int64_t finish(uint32_t index, Running& running, int errorNumber);
+
+  Uring& ring_;
+  Events& events_;
+  GuestBuffers& guest_;
+  const CoreMemory& memory_;
+  uint64_t tag_;
+  uint32_t registeredFile_;
+  FileDescriptor file_;
+  bool writable_ = false;
+  bool guestRegistered_ = false;
+  /** The file system refused FALLOC_FL_ZERO_RANGE once (tmpfs does). */
+  bool zeroRangeRefused_ = false;
+  bool truncateInRing_ = false;
+  Mapping zeros_;
+  std::vector<Running> running_;
+  uint32_t inFlight_ = 0;
+  uint64_t violations_ = 0;
+};
+
+}  // namespace corral

@@ -1,0 +1,116 @@
+// One queue of a ublk device: the kernel's requests become Request records, answers go back.
+//
+// A tag is always in one of three hands: the driver's (a fetch is in the ring), ours (a request is being served), or
+// nobody's (it came back aborted). Descriptors are the kernel's, but they are checked like everything else here.
+
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "file-operations.hpp"
+#include "guest-buffers.hpp"
+#include "owned.hpp"
+#include "ublk-abi.hpp"
+#include "uring.hpp"
+
+namespace corral {
+
+/** What a queue is for. */
+struct UblkQueueOptions {
+  uint32_t deviceId = 0;
+  uint16_t queueId = 0;
+  /** Tags, and request slots 0 to depth - 1. */
+  uint32_t depth = 0;
+  uint32_t maxIoBytes = 0;
+  /** Bytes of the block device. */
+  uint64_t deviceSize = 0;
+};
+
+/** What became of a fetch. */
+enum class Fetched {
+  /** The tag's Request record is filled in: the core's turn. */
+  Request,
+  /** The request was answered here. */
+  Answered,
+  /** The tag is gone; others are not. */
+  Gone,
+  /** The last tag is gone. */
+  Stopped,
+};
+
+class UblkQueue {
+ public:
+  /**
+   * @param tag what marks this object's submissions in the upper half of their user data
+   * @param registeredFile index of the char device in the ring's table of registered files
+   */
+  UblkQueue(Uring& ring, GuestBuffers& guest, const CoreMemory& memory, uint64_t tag, uint32_t registeredFile)
+      : ring_(ring), guest_(guest), memory_(memory), tag_(tag), registeredFile_(registeredFile) {}
+
+  /** Opens the device's char device, makes the buffers and fetches with every tag. From the serving thread only. */
+  SystemError attach(const UblkQueueOptions& options);
+
+  /**
+   * A queue without a kernel, for tests: descriptors from plain memory, answers into `answers` (one number a tag).
+   * The guest buffers must be attached. Both must outlive the queue.
+   */
+  SystemError pretend(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors, int32_t* answers);
+
+  /** A fetch of this tag ended with this result. */
+  Fetched fetched(uint32_t tag, int32_t result);
+
+  /**
+   * Answers a tag's request: a negative errno or the bytes moved (0: all). Held back while operations still use the
+   * tag's buffer. False when no request is in that slot.
+   */
+  bool finish(uint32_t tag, int32_t result);
+
+  /** A buffer of this tag is no longer in use: sends the answer that was held back for it. */
+  void released(uint32_t tag);
+
+  /** Serving this tag went wrong in a way that the core does not know of: its request will be answered with -EIO. */
+  void spoil(uint32_t tag);
+
+  void close();
+  bool attached() const { return !tags_.empty(); }
+  uint32_t depth() const { return options_.depth; }
+  /** Requests between their fetch and their answer. */
+  uint32_t inService() const { return inService_; }
+  /** Descriptors that made no sense. */
+  uint64_t malformed() const { return malformed_; }
+  /** First errno with which a tag came back other than as the driver's normal end, or 0. */
+  int failure() const { return failure_; }
+
+ private:
+  struct Tag {
+    uint32_t length = 0;
+    int32_t heldResult = 0;
+    bool inService = false;
+    bool held = false;
+    bool spoiled = false;
+  };
+
+  SystemError check(const UblkQueueOptions& options) const;
+  int32_t translate(uint32_t tag);
+  void command(uint32_t tag, uint32_t opcode, int32_t result);
+
+  Uring& ring_;
+  GuestBuffers& guest_;
+  const CoreMemory& memory_;
+  uint64_t tag_;
+  uint32_t registeredFile_;
+  UblkQueueOptions options_;
+  FileDescriptor device_;
+  Mapping descriptorMemory_;
+  const ublk::RequestDescriptor* descriptors_ = nullptr;
+  /** Of a queue without a kernel. */
+  int32_t* answers_ = nullptr;
+  std::vector<Tag> tags_;
+  uint32_t gone_ = 0;
+  uint32_t inService_ = 0;
+  uint64_t malformed_ = 0;
+  int failure_ = 0;
+};
+
+}  // namespace corral
