@@ -4,7 +4,6 @@
     {
       "target_name": "corral",
       "sources": ["<!@(ls *.cpp)"],
-      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],
       "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-rtti", "-O3"],
       "cflags_cc": [
@@ -16,6 +15,8 @@
         "-Wall",
         "-Wextra",
         "-Wshadow",
+        # As a system header: its own warnings are not ours.
+        "-isystem", "<!(node -p \"require('path').resolve(require('node-addon-api').include_dir)\")",
         "-Wno-missing-field-initializers",
         "-Wno-cast-function-type",
       ],

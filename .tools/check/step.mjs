@@ -19,7 +19,7 @@ export class CheckError extends Error {}
  */
 export async function mustPass(script, args) {
   const { status, output } = await capture(process.execPath, [script, ...args], {
-    env: { ...process.env, FORCE_COLOR: '0', NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
   });
   if (status !== 0) throw new CheckError(output);
   return output;
