@@ -33,15 +33,14 @@ export function missingCompiler() {
 
 async function buildAddon() {
   const headers = installedHeaders();
-  const result = await capture(process.execPath, [
-    packageScript('node-gyp'),
-    'configure',
-    'build',
-    '--directory=native',
-    `--jobs=max`,
-    ...(headers === undefined ? [] : [`--nodedir=${headers}`]),
-  ]);
-  if (result.status !== 0) throw new StageError(result.output);
+  const args = ['configure', 'build', '--directory=native', '--jobs=max'];
+  if (headers !== undefined) args.push(`--nodedir=${headers}`);
+  // A warning of another compiler than ours must not keep a user from an addon.
+  const env = process.env.CI === 'true' ? { ...process.env, CXXFLAGS: '-Werror' } : process.env;
+  const result = await capture(process.execPath, [packageScript('node-gyp'), ...args], { env });
+  const said = result.output.replace(/^gyp info .*\n/gm, '');
+  if (result.status !== 0) throw new StageError(said);
+  if (said.includes('warning:')) process.stderr.write(said);
 
   // Renamed into place: a process that has the old addon mapped keeps it.
   mkdirSync(join(root, dirname(OUTPUT)), { recursive: true });
