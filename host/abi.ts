@@ -1,0 +1,2027 @@
+// Generated from assembly/abi/ by `npm run abi`. Do not edit: change the declarations there.
+
+// A view reads and writes one record in the memory of a core. Typed arrays have the byte order of the machine and
+// WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
+
+/** Hash of these declarations; the core exports its own. */
+export const ABI_HASH = 0x40e86e99;
+
+// ---- assembly/abi/check-result.ts
+
+/** Where the fields of CheckResult lie, in bytes from the start of the record. */
+export const CheckResultLayout = {
+  size: 72,
+  alignment: 8,
+  offsets: {
+    corruptions: 0,
+    leaks: 8,
+    checkErrors: 16,
+    allocatedClusters: 24,
+    totalClusters: 32,
+    fragmentedClusters: 40,
+    compressedClusters: 48,
+    imageEndOffset: 56,
+    findingCount: 64,
+    reserved: 68,
+  },
+} as const;
+
+/** What a Check request found; lies at the start of the page. Counts are QEMU's. */
+export class CheckResultView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`CheckResult at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** References without (enough) refcount, entries that point nowhere, wrong COPIED flags. */
+  get corruptions(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'CheckResult.corruptions');
+  }
+  set corruptions(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'CheckResult.corruptions');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `corruptions` as a BigInt, without a limit. */
+  get corruptionsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set corruptionsBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Clusters whose refcount is higher than their references. */
+  get leaks(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'CheckResult.leaks');
+  }
+  set leaks(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'CheckResult.leaks');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `leaks` as a BigInt, without a limit. */
+  get leaksBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set leaksBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Structures that could not be read or are not understood. */
+  get checkErrors(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'CheckResult.checkErrors');
+  }
+  set checkErrors(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'CheckResult.checkErrors');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `checkErrors` as a BigInt, without a limit. */
+  get checkErrorsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set checkErrorsBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Guest clusters with data, zero-allocated ones included. */
+  get allocatedClusters(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'CheckResult.allocatedClusters');
+  }
+  set allocatedClusters(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'CheckResult.allocatedClusters');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `allocatedClusters` as a BigInt, without a limit. */
+  get allocatedClustersBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set allocatedClustersBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Guest clusters of the virtual disk. */
+  get totalClusters(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'CheckResult.totalClusters');
+  }
+  set totalClusters(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'CheckResult.totalClusters');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `totalClusters` as a BigInt, without a limit. */
+  get totalClustersBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set totalClustersBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Allocated clusters whose predecessor in the guest is not their predecessor in the file. */
+  get fragmentedClusters(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'CheckResult.fragmentedClusters');
+  }
+  set fragmentedClusters(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'CheckResult.fragmentedClusters');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `fragmentedClusters` as a BigInt, without a limit. */
+  get fragmentedClustersBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set fragmentedClustersBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get compressedClusters(): number {
+    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'CheckResult.compressedClusters');
+  }
+  set compressedClusters(value: number) {
+    this.words[(this.start >>> 2) + 13] = highWord(value, 'CheckResult.compressedClusters');
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** `compressedClusters` as a BigInt, without a limit. */
+  get compressedClustersBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  }
+  set compressedClustersBig(value: bigint) {
+    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** End of the last host cluster in use, in bytes. */
+  get imageEndOffset(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'CheckResult.imageEndOffset');
+  }
+  set imageEndOffset(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'CheckResult.imageEndOffset');
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** `imageEndOffset` as a BigInt, without a limit. */
+  get imageEndOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  }
+  set imageEndOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** `CheckFinding` records behind this one in the page: the first ones found. */
+  get findingCount(): number {
+    return this.words[(this.start >>> 2) + 16];
+  }
+  set findingCount(value: number) {
+    this.words[(this.start >>> 2) + 16] = value;
+  }
+
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 17];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 17] = value;
+  }
+}
+
+/** Where the fields of CheckFinding lie, in bytes from the start of the record. */
+export const CheckFindingLayout = {
+  size: 40,
+  alignment: 8,
+  offsets: {
+    structure: 0,
+    field: 4,
+    hostOffset: 8,
+    found: 16,
+    expected: 24,
+    leak: 32,
+    reserved: 36,
+  },
+} as const;
+
+/** One thing that Check found. */
+export class CheckFindingView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`CheckFinding at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Structure. */
+  get structure(): number {
+    return this.words[this.start >>> 2];
+  }
+  set structure(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** Field. */
+  get field(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set field(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Where in the file the wrong value stands, or the host cluster whose count is wrong, in bytes. */
+  get hostOffset(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'CheckFinding.hostOffset');
+  }
+  set hostOffset(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'CheckFinding.hostOffset');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `hostOffset` as a BigInt, without a limit. */
+  get hostOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set hostOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Value found (refcount, entry). */
+  get found(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'CheckFinding.found');
+  }
+  set found(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'CheckFinding.found');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `found` as a BigInt, without a limit. */
+  get foundBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set foundBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Value expected (references). */
+  get expected(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'CheckFinding.expected');
+  }
+  set expected(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'CheckFinding.expected');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `expected` as a BigInt, without a limit. */
+  get expectedBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set expectedBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** 1 for a leak, 0 for a corruption. */
+  get leak(): number {
+    return this.words[(this.start >>> 2) + 8];
+  }
+  set leak(value: number) {
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 9];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 9] = value;
+  }
+}
+
+// ---- assembly/abi/configuration.ts
+
+/** Version of the records in this folder that no hash can see: their meaning. */
+export const ABI_VERSION = 1;
+
+/** Bytes of the page through which control requests pass names and lists. */
+export const PAGE_LENGTH = 65536;
+
+/** Where the fields of Configuration lie, in bytes from the start of the record. */
+export const ConfigurationLayout = {
+  size: 24,
+  alignment: 8,
+  offsets: {
+    requestCapacity: 0,
+    cacheSize: 4,
+    checkSize: 8,
+    flags: 12,
+    fileLength: 16,
+  },
+} as const;
+
+/** What the host decides before anything else; fixed address, from the export `configuration()`. */
+export class ConfigurationView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Configuration at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Request slots, 1 to 4096. */
+  get requestCapacity(): number {
+    return this.words[this.start >>> 2];
+  }
+  set requestCapacity(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  get cacheSize(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set cacheSize(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes for counting references in Check; 0 when the instance will not check. */
+  get checkSize(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set checkSize(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  get flags(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set flags(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Bytes of the image file now. */
+  get fileLength(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Configuration.fileLength');
+  }
+  set fileLength(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Configuration.fileLength');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `fileLength` as a BigInt, without a limit. */
+  get fileLengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set fileLengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+/** Where the fields of Layout lie, in bytes from the start of the record. */
+export const LayoutLayout = {
+  size: 32,
+  alignment: 4,
+  offsets: {
+    requests: 0,
+    requestCapacity: 4,
+    operations: 8,
+    operationCapacity: 12,
+    failure: 16,
+    info: 20,
+    page: 24,
+    statistics: 28,
+  },
+} as const;
+
+/** Where the shared records lie; from the export `configure()`, addresses in bytes. */
+export class LayoutView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 3) !== 0) {
+      throw new RangeError(`Layout at ${address >>> 0}: not a multiple of 4`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Request records, `requestCapacity` of them. */
+  get requests(): number {
+    return this.words[this.start >>> 2];
+  }
+  set requests(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  get requestCapacity(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set requestCapacity(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Operation records. */
+  get operations(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set operations(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  get operationCapacity(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set operationCapacity(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Failure record. */
+  get failure(): number {
+    return this.words[(this.start >>> 2) + 4];
+  }
+  set failure(value: number) {
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** ImageInfo record. */
+  get info(): number {
+    return this.words[(this.start >>> 2) + 5];
+  }
+  set info(value: number) {
+    this.words[(this.start >>> 2) + 5] = value;
+  }
+
+  /** Page of PAGE_LENGTH bytes. */
+  get page(): number {
+    return this.words[(this.start >>> 2) + 6];
+  }
+  set page(value: number) {
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** Statistics record. */
+  get statistics(): number {
+    return this.words[(this.start >>> 2) + 7];
+  }
+  set statistics(value: number) {
+    this.words[(this.start >>> 2) + 7] = value;
+  }
+}
+
+/** Where the fields of Statistics lie, in bytes from the start of the record. */
+export const StatisticsLayout = {
+  size: 64,
+  alignment: 8,
+  offsets: {
+    cacheHits: 0,
+    cacheMisses: 8,
+    cacheEvictions: 16,
+    cacheSize: 24,
+    allocatedClusters: 32,
+    writeOuts: 40,
+    flushes: 48,
+    waits: 56,
+  },
+} as const;
+
+/** Counters since open; fixed address, read at any time. */
+export class StatisticsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Statistics at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  get cacheHits(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'Statistics.cacheHits');
+  }
+  set cacheHits(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'Statistics.cacheHits');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `cacheHits` as a BigInt, without a limit. */
+  get cacheHitsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set cacheHitsBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get cacheMisses(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'Statistics.cacheMisses');
+  }
+  set cacheMisses(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'Statistics.cacheMisses');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `cacheMisses` as a BigInt, without a limit. */
+  get cacheMissesBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set cacheMissesBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get cacheEvictions(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Statistics.cacheEvictions');
+  }
+  set cacheEvictions(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Statistics.cacheEvictions');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `cacheEvictions` as a BigInt, without a limit. */
+  get cacheEvictionsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set cacheEvictionsBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes that the metadata cache really holds. */
+  get cacheSize(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'Statistics.cacheSize');
+  }
+  set cacheSize(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'Statistics.cacheSize');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `cacheSize` as a BigInt, without a limit. */
+  get cacheSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set cacheSizeBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Host clusters allocated. */
+  get allocatedClusters(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'Statistics.allocatedClusters');
+  }
+  set allocatedClusters(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'Statistics.allocatedClusters');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `allocatedClusters` as a BigInt, without a limit. */
+  get allocatedClustersBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set allocatedClustersBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Rounds of writing dirty metadata. */
+  get writeOuts(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'Statistics.writeOuts');
+  }
+  set writeOuts(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'Statistics.writeOuts');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `writeOuts` as a BigInt, without a limit. */
+  get writeOutsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set writeOutsBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Flush operations submitted. */
+  get flushes(): number {
+    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'Statistics.flushes');
+  }
+  set flushes(value: number) {
+    this.words[(this.start >>> 2) + 13] = highWord(value, 'Statistics.flushes');
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** `flushes` as a BigInt, without a limit. */
+  get flushesBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  }
+  set flushesBig(value: bigint) {
+    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Times a request waited for another one. */
+  get waits(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Statistics.waits');
+  }
+  set waits(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'Statistics.waits');
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** `waits` as a BigInt, without a limit. */
+  get waitsBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  }
+  set waitsBig(value: bigint) {
+    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+// ---- assembly/abi/create-options.ts
+
+/** Where the fields of CreateOptions lie, in bytes from the start of the record. */
+export const CreateOptionsLayout = {
+  size: 24,
+  alignment: 8,
+  offsets: {
+    virtualSize: 0,
+    version: 8,
+    clusterBits: 12,
+    refcountOrder: 16,
+    flags: 20,
+  },
+} as const;
+
+/** Options of a Create request; the host writes them at the start of the page. */
+export class CreateOptionsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`CreateOptions at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes of the virtual disk, a multiple of 512. */
+  get virtualSize(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'CreateOptions.virtualSize');
+  }
+  set virtualSize(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'CreateOptions.virtualSize');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `virtualSize` as a BigInt, without a limit. */
+  get virtualSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set virtualSizeBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** 2 or 3. */
+  get version(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set version(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** log2 of the cluster size in bytes, 9 to 21. */
+  get clusterBits(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set clusterBits(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** log2 of the refcount width in bits; this engine creates 4 (16 bits). */
+  get refcountOrder(): number {
+    return this.words[(this.start >>> 2) + 4];
+  }
+  set refcountOrder(value: number) {
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** Bit 0: lazy refcounts wanted (compatible feature bit only). */
+  get flags(): number {
+    return this.words[(this.start >>> 2) + 5];
+  }
+  set flags(value: number) {
+    this.words[(this.start >>> 2) + 5] = value;
+  }
+}
+
+// ---- assembly/abi/extent.ts
+
+/** What a stretch of the virtual disk is. */
+export const ExtentKind = {
+  /** Nothing is allocated: reads as zeros (no backing file). */
+  Unallocated: 0,
+  /** Marked as zeros, nothing is allocated. */
+  ZeroPlain: 1,
+  /** Marked as zeros, host clusters are reserved for it at `hostOffset`. */
+  ZeroAllocated: 2,
+  /** Data at `hostOffset`. */
+  Data: 3,
+  /** A compressed cluster; `hostOffset` is where its data begins. */
+  Compressed: 4,
+} as const;
+/** What a stretch of the virtual disk is. */
+export type ExtentKind = (typeof ExtentKind)[keyof typeof ExtentKind];
+
+/** Where the fields of Extent lie, in bytes from the start of the record. */
+export const ExtentLayout = {
+  size: 32,
+  alignment: 8,
+  offsets: {
+    guestOffset: 0,
+    length: 8,
+    hostOffset: 16,
+    kind: 24,
+    reserved: 28,
+  },
+} as const;
+
+/** One answer of a Map request, 32 bytes. Neighbours never could have been one extent within one answer. */
+export class ExtentView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Extent at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes from the start of the virtual disk. */
+  get guestOffset(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'Extent.guestOffset');
+  }
+  set guestOffset(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'Extent.guestOffset');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `guestOffset` as a BigInt, without a limit. */
+  get guestOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set guestOffsetBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes. */
+  get length(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'Extent.length');
+  }
+  set length(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'Extent.length');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `length` as a BigInt, without a limit. */
+  get lengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set lengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes from the start of the image file, for the kinds that have it. */
+  get hostOffset(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Extent.hostOffset');
+  }
+  set hostOffset(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Extent.hostOffset');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `hostOffset` as a BigInt, without a limit. */
+  get hostOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set hostOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** ExtentKind. */
+  get kind(): number {
+    return this.words[(this.start >>> 2) + 6];
+  }
+  set kind(value: number) {
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** Keeps the record at a power of two. */
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 7];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 7] = value;
+  }
+}
+
+// ---- assembly/abi/failure.ts
+
+/** Which structure of the image a failure is about. */
+export const Structure = {
+  None: 0,
+  Header: 1,
+  HeaderExtension: 2,
+  L1Table: 3,
+  L2Table: 4,
+  RefcountTable: 5,
+  RefcountBlock: 6,
+  SnapshotTable: 7,
+  DataCluster: 8,
+  File: 9,
+  Request: 10,
+} as const;
+/** Which structure of the image a failure is about. */
+export type Structure = (typeof Structure)[keyof typeof Structure];
+
+/** Which field or property of that structure is wrong. */
+export const Field = {
+  None: 0,
+  Magic: 1,
+  Version: 2,
+  BackingFileOffset: 3,
+  BackingFileLength: 4,
+  ClusterBits: 5,
+  Size: 6,
+  CryptMethod: 7,
+  L1Size: 8,
+  L1TableOffset: 9,
+  RefcountTableOffset: 10,
+  RefcountTableClusters: 11,
+  SnapshotCount: 12,
+  SnapshotsOffset: 13,
+  IncompatibleFeatures: 14,
+  CompatibleFeatures: 15,
+  AutoclearFeatures: 16,
+  RefcountOrder: 17,
+  HeaderLength: 18,
+  CompressionType: 19,
+  ExtensionLength: 20,
+  BackingFile: 21,
+  DataFile: 22,
+  Encryption: 23,
+  Compression: 24,
+  ExtendedL2: 25,
+  InternalSnapshots: 26,
+  Bitmaps: 27,
+  Dirty: 28,
+  CorruptBit: 29,
+  ReservedBits: 30,
+  Offset: 31,
+  Alignment: 32,
+  Overlap: 33,
+  Refcount: 34,
+  Truncated: 35,
+  Length: 36,
+  Kind: 37,
+  Cache: 38,
+  BackingFormatLength: 39,
+  ClusterSize: 40,
+  RefcountBits: 41,
+} as const;
+/** Which field or property of that structure is wrong. */
+export type Field = (typeof Field)[keyof typeof Field];
+
+/** Where the fields of Failure lie, in bytes from the start of the record. */
+export const FailureLayout = {
+  size: 56,
+  alignment: 8,
+  offsets: {
+    status: 0,
+    structure: 4,
+    field: 8,
+    operation: 12,
+    hostOffset: 16,
+    guestOffset: 24,
+    found: 32,
+    limit: 40,
+    nameAddress: 48,
+    nameLength: 52,
+  },
+} as const;
+
+/** The detail of the last request that failed, valid while the host handles its `block.finish`. */
+export class FailureView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Failure at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Status that the request ends with. */
+  get status(): number {
+    return this.words[this.start >>> 2];
+  }
+  set status(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** Structure that is wrong. */
+  get structure(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set structure(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Field of that structure. */
+  get field(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set field(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** Index of the operation that failed when the host reported an error, else 2^32-1. */
+  get operation(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set operation(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Where in the file that structure or field lies, in bytes. */
+  get hostOffset(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Failure.hostOffset');
+  }
+  set hostOffset(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Failure.hostOffset');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `hostOffset` as a BigInt, without a limit. */
+  get hostOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set hostOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Where on the virtual disk it happened, in bytes; 2^64-1 when it does not apply. */
+  get guestOffset(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'Failure.guestOffset');
+  }
+  set guestOffset(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'Failure.guestOffset');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `guestOffset` as a BigInt, without a limit. */
+  get guestOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set guestOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** What was found. */
+  get found(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'Failure.found');
+  }
+  set found(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'Failure.found');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `found` as a BigInt, without a limit. */
+  get foundBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set foundBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** The limit or the value that was expected. */
+  get limit(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'Failure.limit');
+  }
+  set limit(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'Failure.limit');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `limit` as a BigInt, without a limit. */
+  get limitBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set limitBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  get nameAddress(): number {
+    return this.words[(this.start >>> 2) + 12];
+  }
+  set nameAddress(value: number) {
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** Bytes of that name, at most 46. */
+  get nameLength(): number {
+    return this.words[(this.start >>> 2) + 13];
+  }
+  set nameLength(value: number) {
+    this.words[(this.start >>> 2) + 13] = value;
+  }
+}
+
+// ---- assembly/abi/image-info.ts
+
+/** Where the fields of ImageInfo lie, in bytes from the start of the record. */
+export const ImageInfoLayout = {
+  size: 136,
+  alignment: 8,
+  offsets: {
+    version: 0,
+    clusterBits: 4,
+    virtualSize: 8,
+    fileLength: 16,
+    incompatibleFeatures: 24,
+    compatibleFeatures: 32,
+    autoclearFeatures: 40,
+    refcountOrder: 48,
+    compressionType: 52,
+    cryptMethod: 56,
+    snapshotCount: 60,
+    l1Size: 64,
+    refcountTableClusters: 68,
+    l1TableOffset: 72,
+    refcountTableOffset: 80,
+    snapshotsOffset: 88,
+    headerLength: 96,
+    hasBitmaps: 100,
+    backingFileAddress: 104,
+    backingFileLength: 108,
+    backingFormatAddress: 112,
+    backingFormatLength: 116,
+    dataFileAddress: 120,
+    dataFileLength: 124,
+    featureNamesAddress: 128,
+    featureNamesLength: 132,
+  },
+} as const;
+
+/**
+ * Facts of an opened image; fixed address, see `Layout.info`. Names are byte strings in the page, valid while the host
+ * handles the `block.finish` of Open.
+ */
+export class ImageInfoView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`ImageInfo at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Header version, 2 or 3. */
+  get version(): number {
+    return this.words[this.start >>> 2];
+  }
+  set version(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** log2 of the cluster size in bytes. */
+  get clusterBits(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set clusterBits(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes of the virtual disk. */
+  get virtualSize(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'ImageInfo.virtualSize');
+  }
+  set virtualSize(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'ImageInfo.virtualSize');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `virtualSize` as a BigInt, without a limit. */
+  get virtualSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set virtualSizeBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes of the image file when it was opened. */
+  get fileLength(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'ImageInfo.fileLength');
+  }
+  set fileLength(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'ImageInfo.fileLength');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `fileLength` as a BigInt, without a limit. */
+  get fileLengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set fileLengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Feature bits as in the header; 0 for version 2. */
+  get incompatibleFeatures(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'ImageInfo.incompatibleFeatures');
+  }
+  set incompatibleFeatures(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'ImageInfo.incompatibleFeatures');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `incompatibleFeatures` as a BigInt, without a limit. */
+  get incompatibleFeaturesBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set incompatibleFeaturesBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get compatibleFeatures(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'ImageInfo.compatibleFeatures');
+  }
+  set compatibleFeatures(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'ImageInfo.compatibleFeatures');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `compatibleFeatures` as a BigInt, without a limit. */
+  get compatibleFeaturesBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set compatibleFeaturesBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get autoclearFeatures(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'ImageInfo.autoclearFeatures');
+  }
+  set autoclearFeatures(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'ImageInfo.autoclearFeatures');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `autoclearFeatures` as a BigInt, without a limit. */
+  get autoclearFeaturesBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set autoclearFeaturesBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** log2 of the refcount width in bits. */
+  get refcountOrder(): number {
+    return this.words[(this.start >>> 2) + 12];
+  }
+  set refcountOrder(value: number) {
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** 0 zlib, 1 zstd. */
+  get compressionType(): number {
+    return this.words[(this.start >>> 2) + 13];
+  }
+  set compressionType(value: number) {
+    this.words[(this.start >>> 2) + 13] = value;
+  }
+
+  /** 0 none, 1 AES-CBC, 2 LUKS. */
+  get cryptMethod(): number {
+    return this.words[(this.start >>> 2) + 14];
+  }
+  set cryptMethod(value: number) {
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** Internal snapshots that the header claims. */
+  get snapshotCount(): number {
+    return this.words[(this.start >>> 2) + 15];
+  }
+  set snapshotCount(value: number) {
+    this.words[(this.start >>> 2) + 15] = value;
+  }
+
+  /** Entries of the active L1 table. */
+  get l1Size(): number {
+    return this.words[(this.start >>> 2) + 16];
+  }
+  set l1Size(value: number) {
+    this.words[(this.start >>> 2) + 16] = value;
+  }
+
+  /** Clusters of the refcount table. */
+  get refcountTableClusters(): number {
+    return this.words[(this.start >>> 2) + 17];
+  }
+  set refcountTableClusters(value: number) {
+    this.words[(this.start >>> 2) + 17] = value;
+  }
+
+  get l1TableOffset(): number {
+    return join(this.words[(this.start >>> 2) + 18], this.words[(this.start >>> 2) + 19], 'ImageInfo.l1TableOffset');
+  }
+  set l1TableOffset(value: number) {
+    this.words[(this.start >>> 2) + 19] = highWord(value, 'ImageInfo.l1TableOffset');
+    this.words[(this.start >>> 2) + 18] = value;
+  }
+
+  /** `l1TableOffset` as a BigInt, without a limit. */
+  get l1TableOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 19]) << 32n) | BigInt(this.words[(this.start >>> 2) + 18]);
+  }
+  set l1TableOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 18] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 19] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get refcountTableOffset(): number {
+    return join(this.words[(this.start >>> 2) + 20], this.words[(this.start >>> 2) + 21], 'ImageInfo.refcountTableOffset');
+  }
+  set refcountTableOffset(value: number) {
+    this.words[(this.start >>> 2) + 21] = highWord(value, 'ImageInfo.refcountTableOffset');
+    this.words[(this.start >>> 2) + 20] = value;
+  }
+
+  /** `refcountTableOffset` as a BigInt, without a limit. */
+  get refcountTableOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 21]) << 32n) | BigInt(this.words[(this.start >>> 2) + 20]);
+  }
+  set refcountTableOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 20] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 21] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get snapshotsOffset(): number {
+    return join(this.words[(this.start >>> 2) + 22], this.words[(this.start >>> 2) + 23], 'ImageInfo.snapshotsOffset');
+  }
+  set snapshotsOffset(value: number) {
+    this.words[(this.start >>> 2) + 23] = highWord(value, 'ImageInfo.snapshotsOffset');
+    this.words[(this.start >>> 2) + 22] = value;
+  }
+
+  /** `snapshotsOffset` as a BigInt, without a limit. */
+  get snapshotsOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 23]) << 32n) | BigInt(this.words[(this.start >>> 2) + 22]);
+  }
+  set snapshotsOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 22] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 23] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get headerLength(): number {
+    return this.words[(this.start >>> 2) + 24];
+  }
+  set headerLength(value: number) {
+    this.words[(this.start >>> 2) + 24] = value;
+  }
+
+  /** 1 when the bitmaps extension is there. */
+  get hasBitmaps(): number {
+    return this.words[(this.start >>> 2) + 25];
+  }
+  set hasBitmaps(value: number) {
+    this.words[(this.start >>> 2) + 25] = value;
+  }
+
+  /** Address and length in bytes of names; length 0 when the image has none. */
+  get backingFileAddress(): number {
+    return this.words[(this.start >>> 2) + 26];
+  }
+  set backingFileAddress(value: number) {
+    this.words[(this.start >>> 2) + 26] = value;
+  }
+
+  get backingFileLength(): number {
+    return this.words[(this.start >>> 2) + 27];
+  }
+  set backingFileLength(value: number) {
+    this.words[(this.start >>> 2) + 27] = value;
+  }
+
+  get backingFormatAddress(): number {
+    return this.words[(this.start >>> 2) + 28];
+  }
+  set backingFormatAddress(value: number) {
+    this.words[(this.start >>> 2) + 28] = value;
+  }
+
+  get backingFormatLength(): number {
+    return this.words[(this.start >>> 2) + 29];
+  }
+  set backingFormatLength(value: number) {
+    this.words[(this.start >>> 2) + 29] = value;
+  }
+
+  get dataFileAddress(): number {
+    return this.words[(this.start >>> 2) + 30];
+  }
+  set dataFileAddress(value: number) {
+    this.words[(this.start >>> 2) + 30] = value;
+  }
+
+  get dataFileLength(): number {
+    return this.words[(this.start >>> 2) + 31];
+  }
+  set dataFileLength(value: number) {
+    this.words[(this.start >>> 2) + 31] = value;
+  }
+
+  /** The feature name table's entries (48 bytes each) in the page. */
+  get featureNamesAddress(): number {
+    return this.words[(this.start >>> 2) + 32];
+  }
+  set featureNamesAddress(value: number) {
+    this.words[(this.start >>> 2) + 32] = value;
+  }
+
+  get featureNamesLength(): number {
+    return this.words[(this.start >>> 2) + 33];
+  }
+  set featureNamesLength(value: number) {
+    this.words[(this.start >>> 2) + 33] = value;
+  }
+}
+
+// ---- assembly/abi/operation.ts
+
+/** What the host is asked to do with the image file. */
+export const OperationKind = {
+  /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
+  Read: 1,
+  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  Write: 2,
+  /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
+  WriteZeroes: 3,
+  /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
+  Discard: 4,
+  /** Everything written and completed before this was submitted becomes durable. */
+  Flush: 5,
+  /** Make the file exactly `hostOffset` bytes long. */
+  Truncate: 6,
+} as const;
+/** What the host is asked to do with the image file. */
+export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
+
+/** Which memory an operation's `bufferOffset` counts in. */
+export const BufferSpace = {
+  /** The module's own memory: `bufferOffset` is an address. */
+  Module: 0,
+  /** The buffer that the host attached to request `request`. The core never sees these bytes. */
+  Guest: 1,
+} as const;
+/** Which memory an operation's `bufferOffset` counts in. */
+export type BufferSpace = (typeof BufferSpace)[keyof typeof BufferSpace];
+
+/** Where the fields of Operation lie, in bytes from the start of the record. */
+export const OperationLayout = {
+  size: 64,
+  alignment: 8,
+  offsets: {
+    kind: 0,
+    space: 4,
+    request: 8,
+    length: 12,
+    hostOffset: 16,
+    bufferOffset: 24,
+    zeroBefore: 28,
+    zeroAfter: 32,
+    owner: 36,
+    ownerRecord: 40,
+    nextFree: 44,
+    reserved0: 48,
+    reserved1: 56,
+  },
+} as const;
+
+/**
+ * One I/O operation, 64 bytes. The core fills it, hands its index to the host through the import `block.submit`, and
+ * does not touch it until the host answers with the export `complete(index, status)`.
+ */
+export class OperationView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Operation at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** OperationKind. */
+  get kind(): number {
+    return this.words[this.start >>> 2];
+  }
+  set kind(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** BufferSpace of `bufferOffset`. */
+  get space(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set space(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  get request(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set request(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** Bytes moved between buffer and file. */
+  get length(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set length(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Bytes from the start of the file. */
+  get hostOffset(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Operation.hostOffset');
+  }
+  set hostOffset(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Operation.hostOffset');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `hostOffset` as a BigInt, without a limit. */
+  get hostOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set hostOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes from the start of the space. */
+  get bufferOffset(): number {
+    return this.words[(this.start >>> 2) + 6];
+  }
+  set bufferOffset(value: number) {
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  get zeroBefore(): number {
+    return this.words[(this.start >>> 2) + 7];
+  }
+  set zeroBefore(value: number) {
+    this.words[(this.start >>> 2) + 7] = value;
+  }
+
+  /** Write only: zeros that go to the file behind the buffer. */
+  get zeroAfter(): number {
+    return this.words[(this.start >>> 2) + 8];
+  }
+  set zeroAfter(value: number) {
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** The core's own: which part of the core gets the completion. */
+  get owner(): number {
+    return this.words[(this.start >>> 2) + 9];
+  }
+  set owner(value: number) {
+    this.words[(this.start >>> 2) + 9] = value;
+  }
+
+  /** The core's own: address of the record that the owner works on. */
+  get ownerRecord(): number {
+    return this.words[(this.start >>> 2) + 10];
+  }
+  set ownerRecord(value: number) {
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** The core's own: link of the list of free operations. */
+  get nextFree(): number {
+    return this.words[(this.start >>> 2) + 11];
+  }
+  set nextFree(value: number) {
+    this.words[(this.start >>> 2) + 11] = value;
+  }
+
+  /** Keeps the record at a power of two. */
+  get reserved0(): number {
+    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'Operation.reserved0');
+  }
+  set reserved0(value: number) {
+    this.words[(this.start >>> 2) + 13] = highWord(value, 'Operation.reserved0');
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** `reserved0` as a BigInt, without a limit. */
+  get reserved0Big(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  }
+  set reserved0Big(value: bigint) {
+    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Keeps the record at a power of two. */
+  get reserved1(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Operation.reserved1');
+  }
+  set reserved1(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'Operation.reserved1');
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** `reserved1` as a BigInt, without a limit. */
+  get reserved1Big(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  }
+  set reserved1Big(value: bigint) {
+    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+// ---- assembly/abi/request.ts
+
+/** What a host asks of an image. */
+export const RequestKind = {
+  /** Read and validate the header; with `RequestFlag.Writable` get ready to write. First request of an instance. */
+  Open: 1,
+  /** Make a new image in an empty file from the `CreateOptions` in the page. First request of an instance; then Open. */
+  Create: 2,
+  /** Flush, then refuse everything that follows. */
+  Close: 3,
+  /** Read `length` guest bytes at `guestOffset` into the request's buffer. */
+  Read: 16,
+  /** Write `length` bytes of the request's buffer at `guestOffset`. */
+  Write: 17,
+  /** Everything that was answered before this was submitted becomes durable. */
+  Flush: 18,
+  /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
+  Map: 32,
+  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  Check: 33,
+} as const;
+/** What a host asks of an image. */
+export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
+
+/** Bits of `Request.flags`. */
+export const RequestFlag = {
+  /** Open: the image will be written. */
+  Writable: 1,
+  /** Open: only the header is wanted (`info`); features that cannot be read or written are no error. */
+  Inspect: 2,
+  /** Write: durable before it is answered (FUA). */
+  Durable: 4,
+  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  TablesOnly: 8,
+} as const;
+/** Bits of `Request.flags`. */
+export type RequestFlag = (typeof RequestFlag)[keyof typeof RequestFlag];
+
+/** Where the fields of Request lie, in bytes from the start of the record. */
+export const RequestLayout = {
+  size: 64,
+  alignment: 8,
+  offsets: {
+    kind: 0,
+    flags: 4,
+    guestOffset: 8,
+    length: 16,
+    result: 24,
+    progress: 32,
+    progressTotal: 40,
+    reserved0: 48,
+    reserved1: 56,
+  },
+} as const;
+
+/** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */
+export class RequestView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`Request at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** RequestKind. */
+  get kind(): number {
+    return this.words[this.start >>> 2];
+  }
+  set kind(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** RequestFlag bits. */
+  get flags(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set flags(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes from the start of the virtual disk. */
+  get guestOffset(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'Request.guestOffset');
+  }
+  set guestOffset(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'Request.guestOffset');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `guestOffset` as a BigInt, without a limit. */
+  get guestOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set guestOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes. At most 2^32-1 for Read and Write. */
+  get length(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Request.length');
+  }
+  set length(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'Request.length');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `length` as a BigInt, without a limit. */
+  get lengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set lengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Answer: a count or size, by kind. */
+  get result(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'Request.result');
+  }
+  set result(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'Request.result');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `result` as a BigInt, without a limit. */
+  get resultBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set resultBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  get progress(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'Request.progress');
+  }
+  set progress(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'Request.progress');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `progress` as a BigInt, without a limit. */
+  get progressBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set progressBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Check: host bytes to walk in all. */
+  get progressTotal(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'Request.progressTotal');
+  }
+  set progressTotal(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'Request.progressTotal');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `progressTotal` as a BigInt, without a limit. */
+  get progressTotalBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set progressTotalBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Keeps the record at a power of two. */
+  get reserved0(): number {
+    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'Request.reserved0');
+  }
+  set reserved0(value: number) {
+    this.words[(this.start >>> 2) + 13] = highWord(value, 'Request.reserved0');
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** `reserved0` as a BigInt, without a limit. */
+  get reserved0Big(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  }
+  set reserved0Big(value: bigint) {
+    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Keeps the record at a power of two. */
+  get reserved1(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Request.reserved1');
+  }
+  set reserved1(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'Request.reserved1');
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** `reserved1` as a BigInt, without a limit. */
+  get reserved1Big(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  }
+  set reserved1Big(value: bigint) {
+    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+// ---- assembly/abi/status.ts
+
+/** How a request, an operation or a step of the core ended. Values are stable: hosts and the addon compare them. */
+export const Status = {
+  /** Done. */
+  Ok: 0,
+  /** Only inside the core: the step parked its request and is started over later. Never crosses the boundary. */
+  Miss: 1,
+  /** The request itself makes no sense (kind, alignment, slot in use). */
+  Invalid: 2,
+  /** The request reaches beyond the virtual disk. */
+  OutOfRange: 3,
+  /** A write to an image that was opened for reading. */
+  ReadOnly: 4,
+  /** The file does not begin with the QCOW2 magic. */
+  NotQcow2: 5,
+  /** A valid feature of the format that this engine does not do yet, or an unknown incompatible one. */
+  Unsupported: 6,
+  /** The image contradicts itself or the specification. */
+  Corrupt: 7,
+  /** The host reported an input/output error. */
+  InputOutput: 8,
+  /** The host reported that the storage is full. */
+  NoSpace: 9,
+  /** The host cancelled the request. */
+  Cancelled: 10,
+  /** A limit of the configuration or of the format is too small for what was asked. */
+  TooLarge: 11,
+  /** An earlier failure left the state on disk unknown: every later write is refused. */
+  Broken: 12,
+} as const;
+/** How a request, an operation or a step of the core ended. Values are stable: hosts and the addon compare them. */
+export type Status = (typeof Status)[keyof typeof Status];
+
+/** A 64-bit number from its halves, while it is exact. */
+function join(low: number, high: number, field: string): number {
+  if (high > 0x1fffff) throw new RangeError(`${field} is beyond 2^53-1`);
+  return high * 0x100000000 + low;
+}
+
+/** The upper half of what goes into a 64-bit field; storing the number itself keeps the lower half. */
+function highWord(value: number, field: string): number {
+  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${field} cannot be ${value}`);
+  return Math.floor(value / 0x100000000);
+}

@@ -1,0 +1,557 @@
+// Generated from assembly/abi/ by `npm run abi`. Do not edit: change the declarations there.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace corral::abi {
+
+/** Hash of these declarations; the core exports its own. */
+inline constexpr uint32_t ABI_HASH = 0x40e86e99u;
+
+// ---- assembly/abi/check-result.ts
+
+/** What a Check request found; lies at the start of the page. Counts are QEMU's. */
+struct CheckResult {
+  /** References without (enough) refcount, entries that point nowhere, wrong COPIED flags. */
+  uint64_t corruptions;
+  /** Clusters whose refcount is higher than their references. */
+  uint64_t leaks;
+  /** Structures that could not be read or are not understood. */
+  uint64_t checkErrors;
+  /** Guest clusters with data, zero-allocated ones included. */
+  uint64_t allocatedClusters;
+  /** Guest clusters of the virtual disk. */
+  uint64_t totalClusters;
+  /** Allocated clusters whose predecessor in the guest is not their predecessor in the file. */
+  uint64_t fragmentedClusters;
+  uint64_t compressedClusters;
+  /** End of the last host cluster in use, in bytes. */
+  uint64_t imageEndOffset;
+  /** `CheckFinding` records behind this one in the page: the first ones found. */
+  uint32_t findingCount;
+  uint32_t reserved;
+};
+static_assert(sizeof(CheckResult) == 72 && alignof(CheckResult) == 8);
+static_assert(offsetof(CheckResult, corruptions) == 0);
+static_assert(offsetof(CheckResult, leaks) == 8);
+static_assert(offsetof(CheckResult, checkErrors) == 16);
+static_assert(offsetof(CheckResult, allocatedClusters) == 24);
+static_assert(offsetof(CheckResult, totalClusters) == 32);
+static_assert(offsetof(CheckResult, fragmentedClusters) == 40);
+static_assert(offsetof(CheckResult, compressedClusters) == 48);
+static_assert(offsetof(CheckResult, imageEndOffset) == 56);
+static_assert(offsetof(CheckResult, findingCount) == 64);
+static_assert(offsetof(CheckResult, reserved) == 68);
+
+/** One thing that Check found. */
+struct CheckFinding {
+  /** Structure. */
+  uint32_t structure;
+  /** Field. */
+  uint32_t field;
+  /** Where in the file the wrong value stands, or the host cluster whose count is wrong, in bytes. */
+  uint64_t hostOffset;
+  /** Value found (refcount, entry). */
+  uint64_t found;
+  /** Value expected (references). */
+  uint64_t expected;
+  /** 1 for a leak, 0 for a corruption. */
+  uint32_t leak;
+  uint32_t reserved;
+};
+static_assert(sizeof(CheckFinding) == 40 && alignof(CheckFinding) == 8);
+static_assert(offsetof(CheckFinding, structure) == 0);
+static_assert(offsetof(CheckFinding, field) == 4);
+static_assert(offsetof(CheckFinding, hostOffset) == 8);
+static_assert(offsetof(CheckFinding, found) == 16);
+static_assert(offsetof(CheckFinding, expected) == 24);
+static_assert(offsetof(CheckFinding, leak) == 32);
+static_assert(offsetof(CheckFinding, reserved) == 36);
+
+// ---- assembly/abi/configuration.ts
+
+/** Version of the records in this folder that no hash can see: their meaning. */
+inline constexpr uint32_t ABI_VERSION = 1u;
+
+/** Bytes of the page through which control requests pass names and lists. */
+inline constexpr uint32_t PAGE_LENGTH = 65536u;
+
+/** What the host decides before anything else; fixed address, from the export `configuration()`. */
+struct Configuration {
+  /** Request slots, 1 to 4096. */
+  uint32_t requestCapacity;
+  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  uint32_t cacheSize;
+  /** Bytes for counting references in Check; 0 when the instance will not check. */
+  uint32_t checkSize;
+  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  uint32_t flags;
+  /** Bytes of the image file now. */
+  uint64_t fileLength;
+};
+static_assert(sizeof(Configuration) == 24 && alignof(Configuration) == 8);
+static_assert(offsetof(Configuration, requestCapacity) == 0);
+static_assert(offsetof(Configuration, cacheSize) == 4);
+static_assert(offsetof(Configuration, checkSize) == 8);
+static_assert(offsetof(Configuration, flags) == 12);
+static_assert(offsetof(Configuration, fileLength) == 16);
+
+/** Where the shared records lie; from the export `configure()`, addresses in bytes. */
+struct Layout {
+  /** Request records, `requestCapacity` of them. */
+  uint32_t requests;
+  uint32_t requestCapacity;
+  /** Operation records. */
+  uint32_t operations;
+  uint32_t operationCapacity;
+  /** Failure record. */
+  uint32_t failure;
+  /** ImageInfo record. */
+  uint32_t info;
+  /** Page of PAGE_LENGTH bytes. */
+  uint32_t page;
+  /** Statistics record. */
+  uint32_t statistics;
+};
+static_assert(sizeof(Layout) == 32 && alignof(Layout) == 4);
+static_assert(offsetof(Layout, requests) == 0);
+static_assert(offsetof(Layout, requestCapacity) == 4);
+static_assert(offsetof(Layout, operations) == 8);
+static_assert(offsetof(Layout, operationCapacity) == 12);
+static_assert(offsetof(Layout, failure) == 16);
+static_assert(offsetof(Layout, info) == 20);
+static_assert(offsetof(Layout, page) == 24);
+static_assert(offsetof(Layout, statistics) == 28);
+
+/** Counters since open; fixed address, read at any time. */
+struct Statistics {
+  uint64_t cacheHits;
+  uint64_t cacheMisses;
+  uint64_t cacheEvictions;
+  /** Bytes that the metadata cache really holds. */
+  uint64_t cacheSize;
+  /** Host clusters allocated. */
+  uint64_t allocatedClusters;
+  /** Rounds of writing dirty metadata. */
+  uint64_t writeOuts;
+  /** Flush operations submitted. */
+  uint64_t flushes;
+  /** Times a request waited for another one. */
+  uint64_t waits;
+};
+static_assert(sizeof(Statistics) == 64 && alignof(Statistics) == 8);
+static_assert(offsetof(Statistics, cacheHits) == 0);
+static_assert(offsetof(Statistics, cacheMisses) == 8);
+static_assert(offsetof(Statistics, cacheEvictions) == 16);
+static_assert(offsetof(Statistics, cacheSize) == 24);
+static_assert(offsetof(Statistics, allocatedClusters) == 32);
+static_assert(offsetof(Statistics, writeOuts) == 40);
+static_assert(offsetof(Statistics, flushes) == 48);
+static_assert(offsetof(Statistics, waits) == 56);
+
+// ---- assembly/abi/create-options.ts
+
+/** Options of a Create request; the host writes them at the start of the page. */
+struct CreateOptions {
+  /** Bytes of the virtual disk, a multiple of 512. */
+  uint64_t virtualSize;
+  /** 2 or 3. */
+  uint32_t version;
+  /** log2 of the cluster size in bytes, 9 to 21. */
+  uint32_t clusterBits;
+  /** log2 of the refcount width in bits; this engine creates 4 (16 bits). */
+  uint32_t refcountOrder;
+  /** Bit 0: lazy refcounts wanted (compatible feature bit only). */
+  uint32_t flags;
+};
+static_assert(sizeof(CreateOptions) == 24 && alignof(CreateOptions) == 8);
+static_assert(offsetof(CreateOptions, virtualSize) == 0);
+static_assert(offsetof(CreateOptions, version) == 8);
+static_assert(offsetof(CreateOptions, clusterBits) == 12);
+static_assert(offsetof(CreateOptions, refcountOrder) == 16);
+static_assert(offsetof(CreateOptions, flags) == 20);
+
+// ---- assembly/abi/extent.ts
+
+/** What a stretch of the virtual disk is. */
+enum class ExtentKind : uint32_t {
+  /** Nothing is allocated: reads as zeros (no backing file). */
+  Unallocated = 0,
+  /** Marked as zeros, nothing is allocated. */
+  ZeroPlain = 1,
+  /** Marked as zeros, host clusters are reserved for it at `hostOffset`. */
+  ZeroAllocated = 2,
+  /** Data at `hostOffset`. */
+  Data = 3,
+  /** A compressed cluster; `hostOffset` is where its data begins. */
+  Compressed = 4,
+};
+
+/** One answer of a Map request, 32 bytes. Neighbours never could have been one extent within one answer. */
+struct Extent {
+  /** Bytes from the start of the virtual disk. */
+  uint64_t guestOffset;
+  /** Bytes. */
+  uint64_t length;
+  /** Bytes from the start of the image file, for the kinds that have it. */
+  uint64_t hostOffset;
+  /** ExtentKind. */
+  uint32_t kind;
+  /** Keeps the record at a power of two. */
+  uint32_t reserved;
+};
+static_assert(sizeof(Extent) == 32 && alignof(Extent) == 8);
+static_assert(offsetof(Extent, guestOffset) == 0);
+static_assert(offsetof(Extent, length) == 8);
+static_assert(offsetof(Extent, hostOffset) == 16);
+static_assert(offsetof(Extent, kind) == 24);
+static_assert(offsetof(Extent, reserved) == 28);
+
+// ---- assembly/abi/failure.ts
+
+/** Which structure of the image a failure is about. */
+enum class Structure : uint32_t {
+  None = 0,
+  Header = 1,
+  HeaderExtension = 2,
+  L1Table = 3,
+  L2Table = 4,
+  RefcountTable = 5,
+  RefcountBlock = 6,
+  SnapshotTable = 7,
+  DataCluster = 8,
+  File = 9,
+  Request = 10,
+};
+
+/** Which field or property of that structure is wrong. */
+enum class Field : uint32_t {
+  None = 0,
+  Magic = 1,
+  Version = 2,
+  BackingFileOffset = 3,
+  BackingFileLength = 4,
+  ClusterBits = 5,
+  Size = 6,
+  CryptMethod = 7,
+  L1Size = 8,
+  L1TableOffset = 9,
+  RefcountTableOffset = 10,
+  RefcountTableClusters = 11,
+  SnapshotCount = 12,
+  SnapshotsOffset = 13,
+  IncompatibleFeatures = 14,
+  CompatibleFeatures = 15,
+  AutoclearFeatures = 16,
+  RefcountOrder = 17,
+  HeaderLength = 18,
+  CompressionType = 19,
+  ExtensionLength = 20,
+  BackingFile = 21,
+  DataFile = 22,
+  Encryption = 23,
+  Compression = 24,
+  ExtendedL2 = 25,
+  InternalSnapshots = 26,
+  Bitmaps = 27,
+  Dirty = 28,
+  CorruptBit = 29,
+  ReservedBits = 30,
+  Offset = 31,
+  Alignment = 32,
+  Overlap = 33,
+  Refcount = 34,
+  Truncated = 35,
+  Length = 36,
+  Kind = 37,
+  Cache = 38,
+  BackingFormatLength = 39,
+  ClusterSize = 40,
+  RefcountBits = 41,
+};
+
+/** The detail of the last request that failed, valid while the host handles its `block.finish`. */
+struct Failure {
+  /** Status that the request ends with. */
+  uint32_t status;
+  /** Structure that is wrong. */
+  uint32_t structure;
+  /** Field of that structure. */
+  uint32_t field;
+  /** Index of the operation that failed when the host reported an error, else 2^32-1. */
+  uint32_t operation;
+  /** Where in the file that structure or field lies, in bytes. */
+  uint64_t hostOffset;
+  /** Where on the virtual disk it happened, in bytes; 2^64-1 when it does not apply. */
+  uint64_t guestOffset;
+  /** What was found. */
+  uint64_t found;
+  /** The limit or the value that was expected. */
+  uint64_t limit;
+  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  uint32_t nameAddress;
+  /** Bytes of that name, at most 46. */
+  uint32_t nameLength;
+};
+static_assert(sizeof(Failure) == 56 && alignof(Failure) == 8);
+static_assert(offsetof(Failure, status) == 0);
+static_assert(offsetof(Failure, structure) == 4);
+static_assert(offsetof(Failure, field) == 8);
+static_assert(offsetof(Failure, operation) == 12);
+static_assert(offsetof(Failure, hostOffset) == 16);
+static_assert(offsetof(Failure, guestOffset) == 24);
+static_assert(offsetof(Failure, found) == 32);
+static_assert(offsetof(Failure, limit) == 40);
+static_assert(offsetof(Failure, nameAddress) == 48);
+static_assert(offsetof(Failure, nameLength) == 52);
+
+// ---- assembly/abi/image-info.ts
+
+/**
+ * Facts of an opened image; fixed address, see `Layout.info`. Names are byte strings in the page, valid while the host
+ * handles the `block.finish` of Open.
+ */
+struct ImageInfo {
+  /** Header version, 2 or 3. */
+  uint32_t version;
+  /** log2 of the cluster size in bytes. */
+  uint32_t clusterBits;
+  /** Bytes of the virtual disk. */
+  uint64_t virtualSize;
+  /** Bytes of the image file when it was opened. */
+  uint64_t fileLength;
+  /** Feature bits as in the header; 0 for version 2. */
+  uint64_t incompatibleFeatures;
+  uint64_t compatibleFeatures;
+  uint64_t autoclearFeatures;
+  /** log2 of the refcount width in bits. */
+  uint32_t refcountOrder;
+  /** 0 zlib, 1 zstd. */
+  uint32_t compressionType;
+  /** 0 none, 1 AES-CBC, 2 LUKS. */
+  uint32_t cryptMethod;
+  /** Internal snapshots that the header claims. */
+  uint32_t snapshotCount;
+  /** Entries of the active L1 table. */
+  uint32_t l1Size;
+  /** Clusters of the refcount table. */
+  uint32_t refcountTableClusters;
+  uint64_t l1TableOffset;
+  uint64_t refcountTableOffset;
+  uint64_t snapshotsOffset;
+  uint32_t headerLength;
+  /** 1 when the bitmaps extension is there. */
+  uint32_t hasBitmaps;
+  /** Address and length in bytes of names; length 0 when the image has none. */
+  uint32_t backingFileAddress;
+  uint32_t backingFileLength;
+  uint32_t backingFormatAddress;
+  uint32_t backingFormatLength;
+  uint32_t dataFileAddress;
+  uint32_t dataFileLength;
+  /** The feature name table's entries (48 bytes each) in the page. */
+  uint32_t featureNamesAddress;
+  uint32_t featureNamesLength;
+};
+static_assert(sizeof(ImageInfo) == 136 && alignof(ImageInfo) == 8);
+static_assert(offsetof(ImageInfo, version) == 0);
+static_assert(offsetof(ImageInfo, clusterBits) == 4);
+static_assert(offsetof(ImageInfo, virtualSize) == 8);
+static_assert(offsetof(ImageInfo, fileLength) == 16);
+static_assert(offsetof(ImageInfo, incompatibleFeatures) == 24);
+static_assert(offsetof(ImageInfo, compatibleFeatures) == 32);
+static_assert(offsetof(ImageInfo, autoclearFeatures) == 40);
+static_assert(offsetof(ImageInfo, refcountOrder) == 48);
+static_assert(offsetof(ImageInfo, compressionType) == 52);
+static_assert(offsetof(ImageInfo, cryptMethod) == 56);
+static_assert(offsetof(ImageInfo, snapshotCount) == 60);
+static_assert(offsetof(ImageInfo, l1Size) == 64);
+static_assert(offsetof(ImageInfo, refcountTableClusters) == 68);
+static_assert(offsetof(ImageInfo, l1TableOffset) == 72);
+static_assert(offsetof(ImageInfo, refcountTableOffset) == 80);
+static_assert(offsetof(ImageInfo, snapshotsOffset) == 88);
+static_assert(offsetof(ImageInfo, headerLength) == 96);
+static_assert(offsetof(ImageInfo, hasBitmaps) == 100);
+static_assert(offsetof(ImageInfo, backingFileAddress) == 104);
+static_assert(offsetof(ImageInfo, backingFileLength) == 108);
+static_assert(offsetof(ImageInfo, backingFormatAddress) == 112);
+static_assert(offsetof(ImageInfo, backingFormatLength) == 116);
+static_assert(offsetof(ImageInfo, dataFileAddress) == 120);
+static_assert(offsetof(ImageInfo, dataFileLength) == 124);
+static_assert(offsetof(ImageInfo, featureNamesAddress) == 128);
+static_assert(offsetof(ImageInfo, featureNamesLength) == 132);
+
+// ---- assembly/abi/operation.ts
+
+/** What the host is asked to do with the image file. */
+enum class OperationKind : uint32_t {
+  /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
+  Read = 1,
+  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  Write = 2,
+  /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
+  WriteZeroes = 3,
+  /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
+  Discard = 4,
+  /** Everything written and completed before this was submitted becomes durable. */
+  Flush = 5,
+  /** Make the file exactly `hostOffset` bytes long. */
+  Truncate = 6,
+};
+
+/** Which memory an operation's `bufferOffset` counts in. */
+enum class BufferSpace : uint32_t {
+  /** The module's own memory: `bufferOffset` is an address. */
+  Module = 0,
+  /** The buffer that the host attached to request `request`. The core never sees these bytes. */
+  Guest = 1,
+};
+
+/**
+ * One I/O operation, 64 bytes. The core fills it, hands its index to the host through the import `block.submit`, and
+ * does not touch it until the host answers with the export `complete(index, status)`.
+ */
+struct Operation {
+  /** OperationKind. */
+  uint32_t kind;
+  /** BufferSpace of `bufferOffset`. */
+  uint32_t space;
+  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  uint32_t request;
+  /** Bytes moved between buffer and file. */
+  uint32_t length;
+  /** Bytes from the start of the file. */
+  uint64_t hostOffset;
+  /** Bytes from the start of the space. */
+  uint32_t bufferOffset;
+  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  uint32_t zeroBefore;
+  /** Write only: zeros that go to the file behind the buffer. */
+  uint32_t zeroAfter;
+  /** The core's own: which part of the core gets the completion. */
+  uint32_t owner;
+  /** The core's own: address of the record that the owner works on. */
+  uint32_t ownerRecord;
+  /** The core's own: link of the list of free operations. */
+  uint32_t nextFree;
+  /** Keeps the record at a power of two. */
+  uint64_t reserved0;
+  /** Keeps the record at a power of two. */
+  uint64_t reserved1;
+};
+static_assert(sizeof(Operation) == 64 && alignof(Operation) == 8);
+static_assert(offsetof(Operation, kind) == 0);
+static_assert(offsetof(Operation, space) == 4);
+static_assert(offsetof(Operation, request) == 8);
+static_assert(offsetof(Operation, length) == 12);
+static_assert(offsetof(Operation, hostOffset) == 16);
+static_assert(offsetof(Operation, bufferOffset) == 24);
+static_assert(offsetof(Operation, zeroBefore) == 28);
+static_assert(offsetof(Operation, zeroAfter) == 32);
+static_assert(offsetof(Operation, owner) == 36);
+static_assert(offsetof(Operation, ownerRecord) == 40);
+static_assert(offsetof(Operation, nextFree) == 44);
+static_assert(offsetof(Operation, reserved0) == 48);
+static_assert(offsetof(Operation, reserved1) == 56);
+
+// ---- assembly/abi/request.ts
+
+/** What a host asks of an image. */
+enum class RequestKind : uint32_t {
+  /** Read and validate the header; with `RequestFlag.Writable` get ready to write. First request of an instance. */
+  Open = 1,
+  /** Make a new image in an empty file from the `CreateOptions` in the page. First request of an instance; then Open. */
+  Create = 2,
+  /** Flush, then refuse everything that follows. */
+  Close = 3,
+  /** Read `length` guest bytes at `guestOffset` into the request's buffer. */
+  Read = 16,
+  /** Write `length` bytes of the request's buffer at `guestOffset`. */
+  Write = 17,
+  /** Everything that was answered before this was submitted becomes durable. */
+  Flush = 18,
+  /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
+  Map = 32,
+  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  Check = 33,
+};
+
+/** Bits of `Request.flags`. */
+enum class RequestFlag : uint32_t {
+  /** Open: the image will be written. */
+  Writable = 1,
+  /** Open: only the header is wanted (`info`); features that cannot be read or written are no error. */
+  Inspect = 2,
+  /** Write: durable before it is answered (FUA). */
+  Durable = 4,
+  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  TablesOnly = 8,
+};
+
+/** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */
+struct Request {
+  /** RequestKind. */
+  uint32_t kind;
+  /** RequestFlag bits. */
+  uint32_t flags;
+  /** Bytes from the start of the virtual disk. */
+  uint64_t guestOffset;
+  /** Bytes. At most 2^32-1 for Read and Write. */
+  uint64_t length;
+  /** Answer: a count or size, by kind. */
+  uint64_t result;
+  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  uint64_t progress;
+  /** Check: host bytes to walk in all. */
+  uint64_t progressTotal;
+  /** Keeps the record at a power of two. */
+  uint64_t reserved0;
+  /** Keeps the record at a power of two. */
+  uint64_t reserved1;
+};
+static_assert(sizeof(Request) == 64 && alignof(Request) == 8);
+static_assert(offsetof(Request, kind) == 0);
+static_assert(offsetof(Request, flags) == 4);
+static_assert(offsetof(Request, guestOffset) == 8);
+static_assert(offsetof(Request, length) == 16);
+static_assert(offsetof(Request, result) == 24);
+static_assert(offsetof(Request, progress) == 32);
+static_assert(offsetof(Request, progressTotal) == 40);
+static_assert(offsetof(Request, reserved0) == 48);
+static_assert(offsetof(Request, reserved1) == 56);
+
+// ---- assembly/abi/status.ts
+
+/** How a request, an operation or a step of the core ended. Values are stable: hosts and the addon compare them. */
+enum class Status : uint32_t {
+  /** Done. */
+  Ok = 0,
+  /** Only inside the core: the step parked its request and is started over later. Never crosses the boundary. */
+  Miss = 1,
+  /** The request itself makes no sense (kind, alignment, slot in use). */
+  Invalid = 2,
+  /** The request reaches beyond the virtual disk. */
+  OutOfRange = 3,
+  /** A write to an image that was opened for reading. */
+  ReadOnly = 4,
+  /** The file does not begin with the QCOW2 magic. */
+  NotQcow2 = 5,
+  /** A valid feature of the format that this engine does not do yet, or an unknown incompatible one. */
+  Unsupported = 6,
+  /** The image contradicts itself or the specification. */
+  Corrupt = 7,
+  /** The host reported an input/output error. */
+  InputOutput = 8,
+  /** The host reported that the storage is full. */
+  NoSpace = 9,
+  /** The host cancelled the request. */
+  Cancelled = 10,
+  /** A limit of the configuration or of the format is too small for what was asked. */
+  TooLarge = 11,
+  /** An earlier failure left the state on disk unknown: every later write is refused. */
+  Broken = 12,
+};
+
+}  // namespace corral::abi
