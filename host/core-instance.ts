@@ -1,0 +1,164 @@
+/** One instance of the core: its memory, its records and its exports. Knows nothing of files. */
+
+import { type ASUtil, instantiateSync } from '@assemblyscript/loader';
+import { ABI_HASH, ConfigurationView, FailureView, ImageInfoView, LayoutView, OperationView, RequestView, Status, StatisticsView } from './abi.js';
+import { CorralError } from './errors.js';
+import { errorFromFailure } from './failure-text.js';
+
+const OPERATION_SIZE = 64;
+const REQUEST_SIZE = 64;
+const ZERO_BEYOND_END = 1;
+
+/**
+ * What the core asks for. Called from inside of `submit` and `complete`: a handler takes notes and returns; it must not
+ * call the instance.
+ */
+export interface CoreHandlers {
+  /** Carry out operation record `operation`; answer with `complete`, later. */
+  submit(operation: number): void;
+  /** Zero `length` bytes at `bufferOffset` of the buffer of request `request`, before anything that comes later. */
+  fill(request: number, bufferOffset: number, length: number): void;
+  /** Request `request` is done. The failure record belongs to it until the handler returns. */
+  finish(request: number, status: Status): void;
+}
+
+/** Sizes are bytes. */
+export interface CoreConfiguration {
+  /** Requests at once, 1 to 4096. */
+  requestCapacity: number;
+  /** Metadata cache; raised to what `requestCapacity` needs. */
+  cacheSize: number;
+  /** Memory for counting references in a check; 0 when the instance will not check. */
+  checkSize: number;
+  /** Bytes of the image file now. */
+  fileLength: number;
+  /** What lies beyond the end of the file reads as zeros once it grows. */
+  zeroBeyondEnd: boolean;
+}
+
+interface CoreExports extends Record<string, unknown> {
+  memory: WebAssembly.Memory;
+  abiHash(): number;
+  configuration(): number;
+  configure(): number;
+  submit(slot: number): Status;
+  complete(operation: number, status: Status): Status;
+  cancel(slot: number): Status;
+  statistics(): void;
+}
+
+/** Addresses and counts of the shared records. */
+export interface CoreLayout {
+  readonly requests: number;
+  readonly requestCapacity: number;
+  readonly operations: number;
+  readonly operationCapacity: number;
+  readonly failure: number;
+  readonly info: number;
+  readonly page: number;
+  readonly statistics: number;
+}
+
+export class CoreInstance {
+  /** The module's memory. It does not grow after the constructor, so views of it stay valid. */
+  readonly memory: ArrayBuffer;
+  readonly layout: CoreLayout;
+  readonly failure: FailureView;
+  readonly info: ImageInfoView;
+  readonly submit: (slot: number) => Status;
+  readonly complete: (operation: number, status: Status) => Status;
+  readonly cancel: (slot: number) => Status;
+  private readonly requestView: RequestView;
+  private readonly operationView: OperationView;
+  private readonly exports: CoreExports;
+
+  /** Throws ERR_TOO_LARGE when the memory cannot be had, ERR_INTERNAL when the module belongs to another version. */
+  constructor(module: WebAssembly.Module, configuration: CoreConfiguration, handlers: CoreHandlers) {
+    const { submit, fill, finish } = handlers;
+    const instance = instantiateSync<CoreExports & ASUtil>(module, {
+      block: {
+        submit: (operation: number) => submit.call(handlers, operation),
+        fill: (request: number, bufferOffset: number, length: number) =>
+          fill.call(handlers, request, bufferOffset >>> 0, length >>> 0),
+        finish: (request: number, status: Status) => finish.call(handlers, request, status),
+      },
+    });
+    const exports = instance.exports as CoreExports;
+    if (exports.abiHash() >>> 0 !== ABI_HASH) {
+      throw new CorralError('ERR_INTERNAL', { reason: 'The core and the host were built from different sources: build again' });
+    }
+    this.exports = exports;
+    configure(exports, configuration);
+    const layoutAddress = exports.configure();
+    if (layoutAddress === 0) {
+      throw new CorralError('ERR_TOO_LARGE', {
+        ...configuration,
+        reason: 'Not enough memory for this many requests and this cache size',
+      });
+    }
+    this.memory = exports.memory.buffer as ArrayBuffer;
+    this.layout = readLayout(this.memory, layoutAddress);
+    this.failure = new FailureView(this.memory, this.layout.failure);
+    this.info = new ImageInfoView(this.memory, this.layout.info);
+    this.requestView = new RequestView(this.memory, this.layout.requests);
+    this.operationView = new OperationView(this.memory, this.layout.operations);
+    this.submit = exports.submit;
+    this.complete = exports.complete;
+    this.cancel = exports.cancel;
+  }
+
+  /** The record of request `slot`; one view for all slots: use it at once. */
+  request(slot: number): RequestView {
+    return this.requestView.at(this.layout.requests + slot * REQUEST_SIZE);
+  }
+
+  /** The record of operation `index`; one view for all: use it at once. */
+  operation(index: number): OperationView {
+    return this.operationView.at(this.layout.operations + index * OPERATION_SIZE);
+  }
+
+  /** Bytes of the module's memory; a view, not a copy. */
+  bytes(address: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.memory, address, length);
+  }
+
+  /** The error behind a status that `finish` was called with. Only inside that call. */
+  failureError(status: Status, cause?: unknown): CorralError {
+    const name = this.bytes(this.failure.nameAddress, this.failure.nameLength);
+    return errorFromFailure(status, this.failure, decodeName(name), cause);
+  }
+
+  /** Counters since open. */
+  statistics(): StatisticsView {
+    this.exports.statistics();
+    return new StatisticsView(this.memory, this.layout.statistics);
+  }
+}
+
+/** A name from the image as text; bytes that are not UTF-8 become U+FFFD. */
+export function decodeName(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.slice());
+}
+
+function configure(exports: CoreExports, configuration: CoreConfiguration): void {
+  const view = new ConfigurationView(exports.memory.buffer, exports.configuration());
+  view.requestCapacity = configuration.requestCapacity;
+  view.cacheSize = configuration.cacheSize;
+  view.checkSize = configuration.checkSize;
+  view.flags = configuration.zeroBeyondEnd ? ZERO_BEYOND_END : 0;
+  view.fileLength = configuration.fileLength;
+}
+
+function readLayout(memory: ArrayBuffer, address: number): CoreLayout {
+  const view = new LayoutView(memory, address);
+  return {
+    requests: view.requests,
+    requestCapacity: view.requestCapacity,
+    operations: view.operations,
+    operationCapacity: view.operationCapacity,
+    failure: view.failure,
+    info: view.info,
+    page: view.page,
+    statistics: view.statistics,
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * Runs one core instance on one `BlockFile`: feeds it requests, carries out its operations, hands the answers back.
+ *
+ * The core's imports only take notes here; the work is done by `pump`, from outside of the core, so that the core is
+ * never entered twice.
+ */
+
+import { BufferSpace, OperationKind, type RequestView, Status } from './abi.js';
+import { appendZeroes, type BlockFile } from './block-file.js';
+import { CoreInstance } from './core-instance.js';
+import { CorralError, cancelled, systemErrorCode } from './errors.js';
+
+/** A request for the core, without its buffer's bytes. Numbers are bytes. */
+export interface EngineRequest<T> {
+  kind: number;
+  flags?: number;
+  guestOffset?: number;
+  length?: number;
+  /** Guest bytes of a read or write; stays the caller's, who must leave it alone until the promise ends. */
+  buffer?: Uint8Array;
+  signal?: AbortSignal;
+  /** Called before the request is submitted: fills the page. */
+  prepare?(core: CoreInstance): void;
+  /** Called when the request has succeeded, while the page and `record` still belong to it. */
+  collect?(core: CoreInstance, record: RequestView): T;
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+  request: EngineRequest<unknown>;
+  onAbort: (() => void) | undefined;
+}
+
+export interface EngineOptions {
+  core: WebAssembly.Module;
+  requestCapacity: number;
+  cacheSize: number;
+  checkSize: number;
+}
+
+export class Engine {
+  readonly core: CoreInstance;
+  private readonly file: BlockFile;
+  private readonly pending: (Pending | undefined)[];
+  private readonly freeSlots: number[] = [];
+  private readonly slotQueue: (() => void)[] = [];
+  private readonly handedOut: number[] = [];
+  /** The error with which each operation ended last: the `cause` of what the core reports. */
+  private readonly causes: unknown[];
+  private pumping = false;
+
+  /** Sizes the instance for the file as it is now. */
+  static async start(file: BlockFile, options: EngineOptions): Promise<Engine> {
+    return new Engine(file, options, await file.size());
+  }
+
+  private constructor(file: BlockFile, options: EngineOptions, fileLength: number) {
+    this.file = file;
+    const { requestCapacity, cacheSize, checkSize } = options;
+    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd: file.zeroBeyondEnd };
+    this.core = new CoreInstance(options.core, configuration, {
+      submit: (operation) => this.handedOut.push(operation),
+      fill: (request, bufferOffset, length) => this.bufferOf(request).fill(0, bufferOffset, bufferOffset + length),
+      finish: (request, status) => this.finish(request, status),
+    });
+    this.pending = new Array(requestCapacity).fill(undefined);
+    this.causes = new Array(this.core.layout.operationCapacity).fill(undefined);
+    for (let slot = requestCapacity - 1; slot >= 0; slot--) this.freeSlots.push(slot);
+  }
+
+  /** Runs one request to its end; waits for a free slot first. Rejects with a `CorralError`. */
+  async run<T>(request: EngineRequest<T>): Promise<T> {
+    while (this.freeSlots.length === 0) await new Promise<void>((resolve) => this.slotQueue.push(resolve));
+    if (request.signal?.aborted) throw cancelled(request.signal);
+    return new Promise<unknown>((resolve, reject) => this.submit(request, resolve, reject)) as Promise<T>;
+  }
+
+  private submit<T>(request: EngineRequest<T>, resolve: (value: unknown) => void, reject: (error: unknown) => void): void {
+    const slot = this.freeSlots.pop() as number;
+    const record = this.core.request(slot);
+    record.kind = request.kind;
+    record.flags = request.flags ?? 0;
+    record.guestOffset = request.guestOffset ?? 0;
+    record.length = request.length ?? request.buffer?.length ?? 0;
+    record.result = 0;
+    record.progress = 0;
+    record.progressTotal = 0;
+    request.prepare?.(this.core);
+    const onAbort = request.signal === undefined ? undefined : () => void this.core.cancel(slot);
+    request.signal?.addEventListener('abort', onAbort as () => void, { once: true });
+    this.pending[slot] = { resolve, reject, request, onAbort };
+    const status = this.core.submit(slot);
+    if (status !== Status.Ok) throw new CorralError('ERR_INTERNAL', { reason: `The core refused slot ${slot}` });
+    this.pump();
+  }
+
+  /** Called by the core; takes the answer while the records belong to the request. */
+  private finish(slot: number, status: Status): void {
+    const pending = this.pending[slot] as Pending;
+    this.pending[slot] = undefined;
+    this.freeSlots.push(slot);
+    if (pending.onAbort !== undefined) pending.request.signal?.removeEventListener('abort', pending.onAbort);
+    if (status === Status.Ok) {
+      pending.resolve(pending.request.collect?.(this.core, this.core.request(slot)));
+    } else {
+      const operation = this.core.failure.operation;
+      pending.reject(this.core.failureError(status, this.causes[operation]));
+    }
+    this.slotQueue.shift()?.();
+  }
+
+  /** Starts everything that the core has handed out. */
+  private pump(): void {
+    if (this.pumping) return;
+    this.pumping = true;
+    for (let index = this.handedOut.shift(); index !== undefined; index = this.handedOut.shift()) {
+      const operation = index;
+      this.carryOut(operation).then(
+        () => this.answer(operation, Status.Ok, undefined),
+        (error: unknown) => {
+          const full = systemErrorCode(error) === 'ENOSPC' || systemErrorCode(error) === 'EDQUOT';
+          this.answer(operation, full ? Status.NoSpace : Status.InputOutput, error);
+        },
+      );
+    }
+    this.pumping = false;
+  }
+
+  private answer(operation: number, status: Status, cause: unknown): void {
+    this.causes[operation] = cause;
+    this.core.complete(operation, status);
+    this.pump();
+  }
+
+  private carryOut(index: number): Promise<void> {
+    const operation = this.core.operation(index);
+    const { kind, hostOffset, length } = operation;
+    switch (kind) {
+      case OperationKind.Read:
+        return this.file.read(hostOffset, this.spaceOf(index));
+      case OperationKind.Write: {
+        const pieces: Uint8Array[] = [];
+        appendZeroes(pieces, operation.zeroBefore);
+        const zeroAfter = operation.zeroAfter;
+        pieces.push(this.spaceOf(index));
+        appendZeroes(pieces, zeroAfter);
+        return this.file.write(hostOffset, pieces);
+      }
+      case OperationKind.WriteZeroes:
+        return this.file.writeZeroes(hostOffset, length);
+      case OperationKind.Discard:
+        return this.file.discard(hostOffset, length);
+      case OperationKind.Flush:
+        return this.file.flush();
+      case OperationKind.Truncate:
+        return this.file.truncate(hostOffset);
+      default:
+        return Promise.reject(new CorralError('ERR_INTERNAL', { reason: `The core asked for operation kind ${kind}` }));
+    }
+  }
+
+  /** The bytes that an operation names. */
+  private spaceOf(index: number): Uint8Array {
+    const { space, bufferOffset, length, request } = this.core.operation(index);
+    if (space === BufferSpace.Module) return this.core.bytes(bufferOffset, length);
+    return this.bufferOf(request).subarray(bufferOffset, bufferOffset + length);
+  }
+
+  private bufferOf(slot: number): Uint8Array {
+    return this.pending[slot]?.request.buffer ?? new Uint8Array(0);
+  }
+}

@@ -1,0 +1,155 @@
+/** From the core's failure record to a `CorralError`: one line that says what was wrong and where. */
+
+import { type FailureView, Field, Status, Structure } from './abi.js';
+import { CorralError, type CorralErrorCode } from './errors.js';
+
+const NOWHERE = 0xffffffffffffffffn;
+
+const CODES: Readonly<Record<number, CorralErrorCode>> = {
+  [Status.Invalid]: 'ERR_INVALID_ARGUMENT',
+  [Status.OutOfRange]: 'ERR_OUT_OF_RANGE',
+  [Status.ReadOnly]: 'ERR_READ_ONLY',
+  [Status.NotQcow2]: 'ERR_NOT_QCOW2',
+  [Status.Unsupported]: 'ERR_UNSUPPORTED',
+  [Status.Corrupt]: 'ERR_IMAGE_CORRUPT',
+  [Status.InputOutput]: 'ERR_IO',
+  [Status.NoSpace]: 'ERR_NO_SPACE',
+  [Status.Cancelled]: 'ERR_CANCELLED',
+  [Status.TooLarge]: 'ERR_TOO_LARGE',
+  [Status.Broken]: 'ERR_BROKEN',
+};
+
+const STRUCTURES: Readonly<Record<number, string>> = {
+  [Structure.Header]: 'header',
+  [Structure.HeaderExtension]: 'header extension',
+  [Structure.L1Table]: 'L1 table',
+  [Structure.L2Table]: 'L2 table',
+  [Structure.RefcountTable]: 'refcount table',
+  [Structure.RefcountBlock]: 'refcount block',
+  [Structure.SnapshotTable]: 'snapshot table',
+  [Structure.DataCluster]: 'data cluster',
+  [Structure.File]: 'file',
+  [Structure.Request]: 'request',
+};
+
+/** Fields whose name in a message is not simply their name in words. */
+const FIELDS: Readonly<Record<number, string>> = {
+  [Field.IncompatibleFeatures]: 'incompatible features',
+  [Field.CompatibleFeatures]: 'compatible features',
+  [Field.AutoclearFeatures]: 'autoclear features',
+  [Field.L1Size]: 'L1 table size',
+  [Field.L1TableOffset]: 'L1 table offset',
+  [Field.Size]: 'virtual size',
+  [Field.ExtendedL2]: 'extended L2 entries',
+  [Field.DataFile]: 'external data file',
+  [Field.BackingFile]: 'backing file',
+  [Field.Compression]: 'compressed clusters',
+  [Field.InternalSnapshots]: 'internal snapshots',
+  [Field.Bitmaps]: 'persistent bitmaps',
+  [Field.Dirty]: 'dirty bit',
+  [Field.CorruptBit]: 'corrupt bit',
+  [Field.ReservedBits]: 'reserved bits',
+  [Field.Refcount]: 'shared clusters',
+};
+
+const FIELD_NAMES = new Map<number, string>(Object.entries(Field).map(([name, value]) => [value, name]));
+
+/** Builds the error. `name` is the feature's name from the image, for an unknown incompatible feature; `cause` the host's error. */
+export function errorFromFailure(status: number, failure: FailureView, name: string, cause: unknown): CorralError {
+  const structure = STRUCTURES[failure.structure];
+  const field = fieldText(failure.field);
+  const hostOffset = failure.hostOffsetBig;
+  const guestOffset = failure.guestOffsetBig;
+  const found = failure.foundBig;
+  const limit = failure.limitBig;
+  const code = CODES[status] ?? 'ERR_INTERNAL';
+  const guest = guestOffset === NOWHERE ? undefined : guestOffset;
+  return new CorralError(code, {
+    reason: text(status, failure, name, guest, cause),
+    structure,
+    field: failure.field === Field.None ? undefined : field,
+    hostOffset: structure === undefined || failure.structure === Structure.Request ? undefined : hostOffset,
+    guestOffset: guest,
+    found,
+    limit,
+    cause,
+  });
+}
+
+function text(status: number, failure: FailureView, name: string, guestOffset: bigint | undefined, cause: unknown): string {
+  const structure = STRUCTURES[failure.structure] ?? 'image';
+  const field = fieldText(failure.field);
+  const at = `at file offset ${failure.hostOffsetBig}`;
+  const guest = guestOffset === undefined ? '' : ` (guest offset ${guestOffset})`;
+  switch (status) {
+    case Status.NotQcow2:
+      return 'Image is not in qcow2 format';
+    case Status.Unsupported:
+      return unsupportedText(failure, name, field, guest);
+    case Status.Corrupt:
+      return corruptText(failure, structure, field, at, guest);
+    case Status.InputOutput:
+    case Status.NoSpace: {
+      const why = cause instanceof Error ? cause.message : status === Status.NoSpace ? 'No space left' : 'Input/output error';
+      return `${why} (${structure} ${at}${guest})`;
+    }
+    case Status.OutOfRange:
+      return `Request of ${failure.foundBig} bytes${guest} reaches beyond the end of the disk (${failure.limitBig} bytes)`;
+    case Status.ReadOnly:
+      return 'The image is open read-only';
+    case Status.Cancelled:
+      return 'The operation was cancelled';
+    case Status.Broken:
+      return 'An earlier flush failed: what is on disk is unknown, so nothing more is written';
+    case Status.TooLarge:
+      return `${structure} ${field} is too large: ${failure.foundBig}, at most ${failure.limitBig} (${at})`;
+    case Status.Invalid:
+      return `Invalid ${field}: ${failure.foundBig} (limit ${failure.limitBig})`;
+    default:
+      return `The engine failed with status ${status}`;
+  }
+}
+
+function unsupportedText(failure: FailureView, name: string, field: string, guest: string): string {
+  switch (failure.field) {
+    case Field.Version:
+      return `Unsupported qcow2 version ${failure.foundBig}`;
+    case Field.IncompatibleFeatures:
+      return name !== ''
+        ? `Unsupported qcow2 feature: ${name}`
+        : `Unsupported qcow2 feature: unknown incompatible feature ${failure.foundBig.toString(16)}`;
+    case Field.Dirty:
+      return 'Image was not closed cleanly (dirty bit): cannot be opened for writing yet';
+    case Field.CorruptBit:
+      return 'Image is corrupt; cannot be opened read/write';
+    case Field.InternalSnapshots:
+    case Field.Bitmaps:
+      return `Writing to an image with ${field} is not supported yet`;
+    case Field.Refcount:
+      return `Writing to ${field} is not supported yet${guest}`;
+    default:
+      return `Not supported yet: ${field}${guest}`;
+  }
+}
+
+function corruptText(failure: FailureView, structure: string, field: string, at: string, guest: string): string {
+  const found = failure.foundBig;
+  switch (failure.field) {
+    case Field.Truncated:
+      return `Image is truncated: the file has ${found} bytes, the header needs ${failure.limitBig}`;
+    case Field.Overlap:
+      return `Image is corrupt: ${structure} ${at} overlaps another structure${guest}`;
+    case Field.Offset:
+      return `Image is corrupt: ${structure} entry 0x${found.toString(16)} ${at} points outside the file (${failure.limitBig} bytes)${guest}`;
+    case Field.Alignment:
+    case Field.ReservedBits:
+      return `Image is corrupt: ${structure} entry 0x${found.toString(16)} ${at} has wrong ${field}${guest}`;
+    default:
+      return `Image is corrupt: ${structure} ${field} is ${found}, limit ${failure.limitBig} (${at})${guest}`;
+  }
+}
+
+/** "RefcountTableOffset" → "refcount table offset". */
+function fieldText(field: number): string {
+  return FIELDS[field] ?? (FIELD_NAMES.get(field) ?? 'field').replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).toLowerCase();
+}

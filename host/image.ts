@@ -1,0 +1,356 @@
+/** An open qcow2 image: the library's main class. */
+
+import { CheckFindingView, CheckResultView, CreateOptionsView, ExtentKind, ExtentView, RequestFlag, RequestKind } from './abi.js';
+import type { BlockFile } from './block-file.js';
+import type { CoreInstance } from './core-instance.js';
+import { Engine } from './engine.js';
+import { CorralError } from './errors.js';
+import { type ImageFacts, readFacts } from './image-facts.js';
+import { SerialQueue } from './serial-queue.js';
+
+const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
+const DEFAULT_REQUESTS = 64;
+/** Largest piece that one request carries; longer calls are split. */
+const MAXIMUM_PIECE = 1 << 30;
+const EXTENT_SIZE = 32;
+const CHECK_RESULT_SIZE = 72;
+const CHECK_FINDING_SIZE = 40;
+
+export interface OpenOptions {
+  /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
+  core: WebAssembly.Module;
+  /** Open for writing. Default: reading. */
+  write?: boolean;
+  /** Only the header: `info` works, whatever features the image has; nothing else does. */
+  inspect?: boolean;
+  /** Only tables will be read (`check`): a missing backing file does not matter. */
+  tablesOnly?: boolean;
+  /** Bytes of the metadata cache, default 4 MiB; raised to what the number of requests needs. */
+  cacheSize?: number;
+  /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
+  checkSize?: number;
+  /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
+  requestCapacity?: number;
+  signal?: AbortSignal;
+}
+
+export interface CreateImageOptions {
+  core: WebAssembly.Module;
+  /** Bytes, rounded up to 512. */
+  virtualSize: number | bigint;
+  /** Bytes, a power of two from 512 to 2 MiB; default 65536. */
+  clusterSize?: number;
+  /** '0.10' is version 2, '1.1' version 3, the default. */
+  compat?: '0.10' | '1.1';
+  lazyRefcounts?: boolean;
+  /** 1, 2, 4, 8, 16 (default), 32 or 64. */
+  refcountBits?: number;
+  signal?: AbortSignal;
+}
+
+/** A stretch of the virtual disk. Numbers are bytes. */
+export interface MapExtent {
+  readonly offset: number;
+  readonly length: number;
+  readonly kind: 'data' | 'zero' | 'unallocated' | 'compressed';
+  /** Host clusters are there: always for data, sometimes for zeros. */
+  readonly allocated: boolean;
+  /** Where its bytes begin in the image file, when it has any. */
+  readonly hostOffset: number | undefined;
+}
+
+/** Counts of a check, as `qemu-img check` counts. */
+export interface CheckReport {
+  readonly corruptions: number;
+  readonly leaks: number;
+  readonly checkErrors: number;
+  readonly allocatedClusters: number;
+  readonly totalClusters: number;
+  readonly fragmentedClusters: number;
+  readonly compressedClusters: number;
+  readonly imageEndOffset: number;
+  /** The first things found; there may be more than are listed. */
+  readonly findings: readonly CheckFinding[];
+}
+
+export interface CheckFinding {
+  /** `Structure` and `Field` of the ABI. */
+  readonly structure: number;
+  readonly field: number;
+  readonly hostOffset: number;
+  readonly found: bigint;
+  readonly expected: bigint;
+  readonly leak: boolean;
+}
+
+export interface ImageStatistics {
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
+  readonly cacheEvictions: number;
+  /** Bytes of tables that the cache holds at most. */
+  readonly cacheSize: number;
+  readonly allocatedClusters: number;
+  readonly writeOuts: number;
+  readonly flushes: number;
+  readonly waits: number;
+}
+
+interface CallOptions {
+  signal?: AbortSignal;
+}
+
+export class Image {
+  /** Facts of the header when the image was opened. */
+  readonly info: ImageFacts;
+  readonly readOnly: boolean;
+  /** Control requests share the page: one at a time. */
+  private readonly control = new SerialQueue();
+  private closed = false;
+
+  private constructor(
+    private readonly engine: Engine,
+    private readonly file: BlockFile,
+    info: ImageFacts,
+    write: boolean,
+  ) {
+    this.info = info;
+    this.readOnly = !write;
+  }
+
+  /**
+   * Opens the image in `file`. On success the file belongs to the image and is closed with it; on failure it stays the
+   * caller's. Rejects with ERR_NOT_QCOW2, ERR_UNSUPPORTED, ERR_IMAGE_CORRUPT, ERR_IO or ERR_READ_ONLY.
+   */
+  static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
+    const write = options.write ?? false;
+    if (write && file.readOnly) throw new CorralError('ERR_READ_ONLY', { reason: 'The file is open read-only' });
+    const engine = await Engine.start(file, {
+      core: options.core,
+      requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
+      cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
+      checkSize: options.checkSize ?? 0,
+    });
+    const flags =
+      (write ? RequestFlag.Writable : 0) |
+      (options.inspect ? RequestFlag.Inspect : 0) |
+      (options.tablesOnly ? RequestFlag.TablesOnly : 0);
+    const info = await engine.run({ kind: RequestKind.Open, flags, signal: options.signal, collect: readFacts });
+    return new Image(engine, file, info, write);
+  }
+
+  /**
+   * Makes a new image in `file`, which must be empty and stays the caller's. The header is written last: a file that was
+   * cut off is no image. Rejects with ERR_INVALID_ARGUMENT, ERR_IO or ERR_NO_SPACE.
+   */
+  static async create(file: BlockFile, options: CreateImageOptions): Promise<void> {
+    if ((await file.size()) !== 0) throw new CorralError('ERR_EXISTS', { reason: 'The file for a new image must be empty' });
+    const clusterBits = powerOfTwo(options.clusterSize ?? 65536, 'cluster size');
+    const refcountOrder = powerOfTwo(options.refcountBits ?? 16, 'refcount width');
+    const virtualSize = (BigInt(options.virtualSize) + 511n) & ~511n;
+    const engine = await Engine.start(file, { core: options.core, requestCapacity: 1, cacheSize: 0, checkSize: 0 });
+    await engine.run({
+      kind: RequestKind.Create,
+      signal: options.signal,
+      prepare(core) {
+        const view = new CreateOptionsView(core.memory, core.layout.page);
+        view.virtualSizeBig = virtualSize;
+        view.version = options.compat === '0.10' ? 2 : 3;
+        view.clusterBits = clusterBits;
+        view.refcountOrder = refcountOrder;
+        view.flags = options.lazyRefcounts ? 1 : 0;
+      },
+    });
+  }
+
+  /** Bytes of the virtual disk. */
+  get size(): number {
+    return this.info.virtualSize;
+  }
+
+  /** Fills the whole target from guest byte `offset` on. The target must be left alone until the promise ends. */
+  async read(offset: number | bigint, target: Uint8Array, options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    await this.inPieces(offset, target, (guestOffset, buffer) =>
+      this.engine.run({ kind: RequestKind.Read, guestOffset, buffer, signal: options.signal }),
+    );
+  }
+
+  /**
+   * Writes the whole source at guest byte `offset`; it must be left alone until the promise ends. Without `durable` the
+   * bytes survive a power cut only after a `flush` that began later.
+   */
+  async write(offset: number | bigint, source: Uint8Array, options: CallOptions & { durable?: boolean } = {}): Promise<void> {
+    this.refuseClosed();
+    const flags = options.durable ? RequestFlag.Durable : 0;
+    await this.inPieces(offset, source, (guestOffset, buffer) =>
+      this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }),
+    );
+  }
+
+  /** Everything whose `write` ended before this call survives a power cut once the promise ends. */
+  async flush(options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    await this.engine.run({ kind: RequestKind.Flush, signal: options.signal });
+  }
+
+  /** What the disk consists of, from `offset` on, in order and without gaps; neighbours that continue each other are one. */
+  async *map(options: CallOptions & { offset?: number; length?: number } = {}): AsyncGenerator<MapExtent> {
+    this.refuseClosed();
+    let position = options.offset ?? 0;
+    const end = Math.min(this.size, options.length === undefined ? this.size : position + options.length);
+    let held: MapExtent | undefined;
+    while (position < end) {
+      const request = { kind: RequestKind.Map, guestOffset: position, length: end - position, signal: options.signal };
+      const extents = await this.control.run(() => this.engine.run({ ...request, collect: readExtents }));
+      for (const extent of extents) {
+        const joined: MapExtent | undefined = held === undefined ? undefined : join(held, extent);
+        if (held !== undefined && joined === undefined) yield held;
+        held = joined ?? extent;
+        position = extent.offset + extent.length;
+      }
+    }
+    if (held !== undefined) yield held;
+  }
+
+  /** Counts every reference and compares with the refcounts; changes nothing. Needs `checkSize`. */
+  async check(options: CallOptions & { onProgress?: (done: number, total: number) => void } = {}): Promise<CheckReport> {
+    this.refuseClosed();
+    return this.control.run(async () => {
+      let timer: ReturnType<typeof setInterval> | undefined;
+      try {
+        return await this.engine.run({
+          kind: RequestKind.Check,
+          signal: options.signal,
+          prepare: (core) => {
+            const record = core.layout.requests;
+            const report = options.onProgress;
+            if (report !== undefined) timer = setInterval(() => reportProgress(core, record, report), 100);
+          },
+          collect: readCheckReport,
+        });
+      } finally {
+        clearInterval(timer);
+      }
+    });
+  }
+
+  statistics(): ImageStatistics {
+    const view = this.engine.core.statistics();
+    return {
+      cacheHits: view.cacheHits,
+      cacheMisses: view.cacheMisses,
+      cacheEvictions: view.cacheEvictions,
+      cacheSize: view.cacheSize,
+      allocatedClusters: view.allocatedClusters,
+      writeOuts: view.writeOuts,
+      flushes: view.flushes,
+      waits: view.waits,
+    };
+  }
+
+  /** Flushes, then releases the file, also when the flush failed; rejects then. Closing twice is no error. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    try {
+      if (!this.readOnly) await this.engine.run({ kind: RequestKind.Close });
+    } finally {
+      await this.file.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  private refuseClosed(): void {
+    if (this.closed) throw new CorralError('ERR_CLOSED', { reason: 'The image is closed' });
+  }
+
+  private async inPieces(
+    offset: number | bigint,
+    buffer: Uint8Array,
+    run: (guestOffset: number, piece: Uint8Array) => Promise<void>,
+  ): Promise<void> {
+    const start = Number(offset);
+    if (!Number.isSafeInteger(start) || start < 0) {
+      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `Offset ${offset} is not a whole number of bytes` });
+    }
+    for (let done = 0; done < buffer.length; done += MAXIMUM_PIECE) {
+      await run(start + done, buffer.subarray(done, done + MAXIMUM_PIECE));
+    }
+  }
+}
+
+function powerOfTwo(value: number, what: string): number {
+  const bits = Math.log2(value);
+  if (!Number.isInteger(bits) || bits < 0) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `The ${what} must be a power of two, not ${value}` });
+  }
+  return bits;
+}
+
+function readExtents(core: CoreInstance, record: { result: number }): MapExtent[] {
+  const view = new ExtentView(core.memory);
+  return Array.from({ length: record.result }, (_, index) => {
+    const extent = view.at(core.layout.page + index * EXTENT_SIZE);
+    const kind = extent.kind;
+    const allocated = kind === ExtentKind.Data || kind === ExtentKind.Compressed || kind === ExtentKind.ZeroAllocated;
+    return {
+      offset: extent.guestOffset,
+      length: extent.length,
+      kind: KIND_NAMES[kind] ?? 'unallocated',
+      allocated,
+      hostOffset: allocated ? extent.hostOffset : undefined,
+    };
+  });
+}
+
+const KIND_NAMES: Readonly<Record<number, MapExtent['kind']>> = {
+  [ExtentKind.Unallocated]: 'unallocated',
+  [ExtentKind.ZeroPlain]: 'zero',
+  [ExtentKind.ZeroAllocated]: 'zero',
+  [ExtentKind.Data]: 'data',
+  [ExtentKind.Compressed]: 'compressed',
+};
+
+/** One extent for both when the second continues the first, in the guest and in the file. */
+function join(first: MapExtent, second: MapExtent): MapExtent | undefined {
+  const sameKind = first.kind === second.kind && first.allocated === second.allocated && first.kind !== 'compressed';
+  const follows = first.hostOffset === undefined || first.hostOffset + first.length === second.hostOffset;
+  return sameKind && follows ? { ...first, length: first.length + second.length } : undefined;
+}
+
+function reportProgress(core: CoreInstance, _record: number, report: (done: number, total: number) => void): void {
+  for (let slot = 0; slot < core.layout.requestCapacity; slot++) {
+    const record = core.request(slot);
+    if (record.kind === RequestKind.Check) report(record.progress, record.progressTotal);
+  }
+}
+
+function readCheckReport(core: CoreInstance): CheckReport {
+  const result = new CheckResultView(core.memory, core.layout.page);
+  const finding = new CheckFindingView(core.memory);
+  const findings = Array.from({ length: result.findingCount }, (_, index) => {
+    const view = finding.at(core.layout.page + CHECK_RESULT_SIZE + index * CHECK_FINDING_SIZE);
+    return {
+      structure: view.structure,
+      field: view.field,
+      hostOffset: view.hostOffset,
+      found: view.foundBig,
+      expected: view.expectedBig,
+      leak: view.leak !== 0,
+    };
+  });
+  return {
+    corruptions: result.corruptions,
+    leaks: result.leaks,
+    checkErrors: result.checkErrors,
+    allocatedClusters: result.allocatedClusters,
+    totalClusters: result.totalClusters,
+    fragmentedClusters: result.fragmentedClusters,
+    compressedClusters: result.compressedClusters,
+    imageEndOffset: result.imageEndOffset,
+    findings,
+  };
+}

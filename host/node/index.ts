@@ -1,0 +1,33 @@
+/** The library on Node: everything portable, and files by path. */
+
+import { type CreateImageOptions, Image, type OpenOptions } from '../image.js';
+import { loadCore } from './core.js';
+import { NodeFile } from './node-file.js';
+
+export * from '../index.js';
+export { loadCore } from './core.js';
+export { NodeFile, type NodeFileOptions } from './node-file.js';
+
+/** As `Image.open`, for a path. `lock: false` leaves QEMU's image locks alone. */
+export async function openImage(path: string, options: Partial<OpenOptions> & { lock?: boolean } = {}): Promise<Image> {
+  const file = await NodeFile.open(path, { write: options.write, lock: options.lock });
+  try {
+    return await Image.open(file, { core: loadCore(), ...options });
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** As `Image.create`, for a path. The file must not exist unless `overwrite`. */
+export async function createImage(
+  path: string,
+  options: Omit<CreateImageOptions, 'core'> & { core?: WebAssembly.Module; overwrite?: boolean },
+): Promise<void> {
+  const file = await NodeFile.open(path, { create: true, overwrite: options.overwrite });
+  try {
+    await Image.create(file, { core: loadCore(), ...options });
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,179 @@
+/** A `BlockFile` on Node's `fs`. */
+
+import { close, constants, fstat, fsync, ftruncate, open, read, writev } from 'node:fs';
+import { promisify } from 'node:util';
+import { appendZeroes, type BlockFile } from '../block-file.js';
+import { CorralError, systemErrorCode } from '../errors.js';
+import { lockImage } from './file-lock.js';
+
+const openAsync = promisify(open);
+const closeAsync = promisify(close);
+const fstatAsync = promisify(fstat);
+const fsyncAsync = promisify(fsync);
+const ftruncateAsync = promisify(ftruncate);
+/** Most pieces of one gathered write (IOV_MAX). */
+const MAXIMUM_PIECES = 1024;
+const ZERO_BATCH = 16 * 65536;
+
+export interface NodeFileOptions {
+  /** Open for reading and writing. Default: reading. */
+  write?: boolean;
+  /** Make the file; it must not exist unless `overwrite`. */
+  create?: boolean;
+  /** With `create`: an existing file is emptied. */
+  overwrite?: boolean;
+  /** Take QEMU's image locks, so that Corral and QEMU exclude each other. Default: true. */
+  lock?: boolean;
+}
+
+export class NodeFile implements BlockFile {
+  private constructor(
+    /** The open file descriptor; stays the file's. */
+    readonly descriptor: number,
+    readonly zeroBeyondEnd: boolean,
+    readonly readOnly: boolean,
+    private readonly path: string,
+  ) {}
+
+  /** Opens a regular file or block device. Rejects with ERR_NOT_FOUND, ERR_PERMISSION, ERR_EXISTS, ERR_LOCKED or ERR_IO. */
+  static async open(path: string, options: NodeFileOptions = {}): Promise<NodeFile> {
+    const write = options.write === true || options.create === true;
+    let flags = write ? constants.O_RDWR : constants.O_RDONLY;
+    if (options.create) flags |= constants.O_CREAT | (options.overwrite ? 0 : constants.O_EXCL);
+    // Without O_NONBLOCK a named pipe would wait for its other end for ever.
+    const descriptor = await openAsync(path, flags | constants.O_NONBLOCK, 0o644).catch((error: unknown) => {
+      throw openError(path, error);
+    });
+    try {
+      const status = await fstatAsync(descriptor);
+      if (!status.isFile() && !status.isBlockDevice()) {
+        throw new CorralError('ERR_INVALID_ARGUMENT', { path, reason: 'Not a regular file or block device' });
+      }
+      if (options.lock ?? true) lockImage(descriptor, { write, path });
+      // Emptied only under the lock: somebody may be using what is there.
+      if (options.create && options.overwrite && status.isFile()) await ftruncateAsync(descriptor, 0);
+      return new NodeFile(descriptor, status.isFile(), !write, path);
+    } catch (error) {
+      await closeAsync(descriptor);
+      throw error;
+    }
+  }
+
+  async size(): Promise<number> {
+    const status = await fstatAsync(this.descriptor);
+    if (status.isFile()) return status.size;
+    return this.deviceSize();
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < target.length) {
+      const count = await readAt(this.descriptor, target.subarray(done), offset + done);
+      if (count === 0) break;
+      done += count;
+    }
+    target.fill(0, done);
+  }
+
+  async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
+    this.refuseReadOnly();
+    let left = pieces.filter((piece) => piece.length > 0);
+    let position = offset;
+    while (left.length > 0) {
+      const count = await writeAt(this.descriptor, left.slice(0, MAXIMUM_PIECES), position);
+      position += count;
+      left = dropFirst(left, count);
+    }
+  }
+
+  async writeZeroes(offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZERO_BATCH) {
+      const pieces: Uint8Array[] = [];
+      appendZeroes(pieces, Math.min(ZERO_BATCH, length - done));
+      await this.write(offset + done, pieces);
+    }
+  }
+
+  /** Node has no call that punches holes: the range keeps its bytes. */
+  async discard(): Promise<void> {
+    this.refuseReadOnly();
+  }
+
+  async truncate(length: number): Promise<void> {
+    this.refuseReadOnly();
+    await ftruncateAsync(this.descriptor, length);
+  }
+
+  async flush(): Promise<void> {
+    await fsyncAsync(this.descriptor);
+  }
+
+  async close(): Promise<void> {
+    await closeAsync(this.descriptor);
+  }
+
+  /** A block device has no length in its status: the last readable byte is found by halving. */
+  private async deviceSize(): Promise<number> {
+    const probe = new Uint8Array(1);
+    let low = 0;
+    let high = Number.MAX_SAFE_INTEGER;
+    while (low < high) {
+      const middle = low + Math.floor((high - low) / 2);
+      const count = await readAt(this.descriptor, probe, middle).catch(() => 0);
+      if (count === 1) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  private refuseReadOnly(): void {
+    if (this.readOnly) throw new CorralError('ERR_READ_ONLY', { path: this.path, reason: 'The file is open read-only' });
+  }
+}
+
+function readAt(descriptor: number, target: Uint8Array, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(descriptor, target, 0, target.length, position, (error, count) => (error ? reject(error) : resolve(count)));
+  });
+}
+
+function writeAt(descriptor: number, pieces: readonly Uint8Array[], position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    writev(descriptor, pieces, position, (error, count) => (error ? reject(error) : resolve(count)));
+  });
+}
+
+/** The pieces that are left when the first `count` bytes are done. */
+function dropFirst(pieces: readonly Uint8Array[], count: number): Uint8Array[] {
+  let skip = count;
+  const left: Uint8Array[] = [];
+  for (const piece of pieces) {
+    if (skip >= piece.length) skip -= piece.length;
+    else {
+      left.push(piece.subarray(skip));
+      skip = 0;
+    }
+  }
+  return left;
+}
+
+/** One line in the words of the system. */
+function openError(path: string, error: unknown): CorralError {
+  const system = systemErrorCode(error);
+  const details = { path, system, cause: error };
+  switch (system) {
+    case 'ENOENT':
+      return new CorralError('ERR_NOT_FOUND', { ...details, reason: 'No such file or directory' });
+    case 'EACCES':
+    case 'EPERM':
+      return new CorralError('ERR_PERMISSION', { ...details, reason: 'Permission denied' });
+    case 'EROFS':
+      return new CorralError('ERR_PERMISSION', { ...details, reason: 'Read-only file system' });
+    case 'EEXIST':
+      return new CorralError('ERR_EXISTS', { ...details, reason: 'File exists' });
+    case 'EISDIR':
+      return new CorralError('ERR_INVALID_ARGUMENT', { ...details, reason: 'Is a directory' });
+    default:
+      return new CorralError('ERR_IO', { ...details, reason: (error as Error).message });
+  }
+}
