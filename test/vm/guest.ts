@@ -166,7 +166,10 @@ export class Guest {
     const started = Date.now();
     const ready = new Promise<void>((resolve, reject) => {
       this.onReady = resolve;
-      const timer = setTimeout(() => reject(this.death(`it did not boot within ${BOOT_SECONDS} s`)), BOOT_SECONDS * 1000);
+      const timer = setTimeout(
+        () => reject(this.death(`it did not boot within ${BOOT_SECONDS} s`)),
+        BOOT_SECONDS * 1000,
+      );
       timer.unref();
       this.launch('qemu-system-x86_64', [
         ...['-machine', 'q35,memory-backend=memory', '-accel', 'tcg,thread=multi,tb-size=256', '-cpu', CPU],
@@ -201,7 +204,17 @@ export class Guest {
     const socket = join(this.folder, `${name}.socket`);
     const options = program.includes('/libexec/')
       ? [`--shared-dir=${source}`, '--sandbox=chroot', `--cache=${cache}`, '--xattr']
-      : ['-o', `source=${source}`, '-o', 'sandbox=chroot', '-o', `cache=${cache}`, '-o', 'xattr', '--thread-pool-size=0'];
+      : [
+          '-o',
+          `source=${source}`,
+          '-o',
+          'sandbox=chroot',
+          '-o',
+          `cache=${cache}`,
+          '-o',
+          'xattr',
+          '--thread-pool-size=0',
+        ];
     const log = openSync(join(this.folder, `${name}.log`), 'w');
     const child = this.launch(program, [`--socket-path=${socket}`, ...options], log);
     closeSync(log);

@@ -42,7 +42,7 @@ export const repository: string = resolve(fileURLToPath(new URL('../..', import.
 
 /** Where kernels are kept: `CORRAL_VM_CACHE`, else a folder inside `node_modules`. */
 export function cacheFolder(): string {
-  return resolve(process.env['CORRAL_VM_CACHE'] ?? join(repository, 'node_modules/.cache/corral-vm'));
+  return resolve(process.env.CORRAL_VM_CACHE ?? join(repository, 'node_modules/.cache/corral-vm'));
 }
 
 /**

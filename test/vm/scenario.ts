@@ -1,4 +1,4 @@
-/** The scenarios by name: a script in `scenarios/` each, run below a few common functions. */
+/** The scenarios by name: a script in `scenarios/` each. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { shellQuote } from './initramfs.js';
@@ -12,5 +12,5 @@ export function scenarioScript(name: string, ...args: readonly string[]): string
     .filter((file) => file.endsWith('.sh'))
     .map((file) => file.slice(0, -3));
   if (!names.includes(name)) throw new Error(`no scenario ${name}; there are ${names.join(', ')}`);
-  return ['exec', 'bash', join(folder, `${name}.sh`), ...args].map(shellQuote).join(' ').replace(/^'exec' /, 'exec ');
+  return `exec bash ${[join(folder, `${name}.sh`), ...args].map(shellQuote).join(' ')}`;
 }
