@@ -15,6 +15,7 @@ import { root } from './lib/repository.mjs';
 
 /** @type {import('./check/step.mjs').Step[]} */
 const STEPS = [
+  { name: 'lock-file', run: checkLockFile },
   { name: 'abi', run: checkAbi },
   { name: 'form', run: checkForm },
   { name: 'core', run: checkCore },
@@ -55,5 +56,11 @@ process.exitCode = failed === 0 ? 0 : 1;
 /** What is generated from assembly/abi/ and committed must be what would be generated now. */
 async function checkAbi() {
   const output = await mustPass(join(root, '.tools/generate-abi.mjs'), ['--check']);
+  return output.trim();
+}
+
+/** A lock file without some platform's packages, or with a download host, installs only here. */
+async function checkLockFile() {
+  const output = await mustPass(join(root, '.tools/complete-lock.mjs'), ['--check']);
   return output.trim();
 }
