@@ -1,0 +1,23 @@
+/** What the NBD server serves: a range of bytes. An `Image` becomes one through `image-export.ts`. */
+export interface NbdExport {
+  /** What clients may call it; the empty name means it too. At most 4096 bytes of UTF-8. */
+  readonly name: string;
+  /** Bytes. Does not change while it is served. */
+  readonly size: number;
+  /** True: writes are refused before they get here. */
+  readonly readOnly: boolean;
+  /** Bytes: requests of this size and alignment cost least. A power of two from 512 up to 32 MiB. */
+  readonly preferredBlockSize: number;
+  /** Fills the whole target from `offset` on. The range lies inside the export. */
+  read(offset: number, target: Uint8Array): Promise<void>;
+  /**
+   * Writes the whole source at `offset`; it belongs to the callee until the promise ends. The range lies inside the
+   * export. `durable`: it survives a power cut once the promise ends.
+   */
+  write(offset: number, source: Uint8Array, options: { durable: boolean }): Promise<void>;
+  /**
+   * Everything whose `write` ended before this call, whichever client asked for it, survives a power cut once the
+   * promise ends. (This is what lets the server tell clients that they may use several connections.)
+   */
+  flush(): Promise<void>;
+}
