@@ -1,0 +1,238 @@
+/** Loads the native addon and gives it types. Linux only: where it is missing, everything but ublk and the ring works. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { ABI_HASH } from '../abi.js';
+import { CorralError } from '../errors.js';
+
+/** First number of an outgoing entry. */
+export enum OutgoingType {
+  /** Carry out operation record a. */
+  Operation = 1,
+  /** Zero c bytes at offset b of the guest buffer of slot a. */
+  Fill = 2,
+  /** The kernel's request in slot a is done: b is a negative errno, or the bytes moved (0: all of them). */
+  Finish = 3,
+}
+
+/** First number of an event. */
+export enum EventType {
+  /** Operation a ended with Status b; c is an errno or 0. */
+  Operation = 1,
+  /** The kernel has a request in slot a; its Request record is filled in. */
+  Request = 2,
+  /** Somebody called `wake`. */
+  Control = 3,
+  /** Every tag of the ublk queue came back for good; a is an errno, or 0 when the device was stopped in order. */
+  QueueStopped = 4,
+}
+
+/** Numbers of an outgoing entry or event: its type, a, b and c. */
+export const QUAD = 4;
+
+/** How a turn of the ring ends. */
+export enum TurnMode {
+  /** With what is there. */
+  Poll = 0,
+  /** With at least one event. */
+  Wait = 1,
+  /** With nothing: the entries are taken over, and what they lead to comes with the next turn. */
+  Apply = 2,
+}
+
+/** Memory that a ring shares with its host. None of it may be detached while the ring lives. */
+export interface RingOptions {
+  /** The core's memory, with its records at these addresses. */
+  memory: ArrayBuffer;
+  operations: number;
+  operationCapacity: number;
+  requests: number;
+  requestCapacity: number;
+  /** Quads that the host fills and passes to `turn`. */
+  outgoing: Int32Array;
+  /** Quads that `turn` fills; valid until the next turn that is not `Apply`. */
+  events: Int32Array;
+}
+
+/** What a queue serves. */
+export interface QueueOptions {
+  deviceId: number;
+  /** @default 0 */
+  queueId?: number;
+  /** Tags; tag n is request slot n. */
+  depth: number;
+  /** Bytes of the largest request, a multiple of 4096. */
+  maxIoBytes: number;
+  /** Bytes of the block device. */
+  deviceSize: number;
+}
+
+/** Counters of a ring. */
+export interface RingStatistics {
+  /** Operations, fills and answers refused because the core asked for what is not its own. */
+  violations: number;
+  /** Requests of the kernel that made no sense. */
+  malformed: number;
+  operationsInFlight: number;
+  /** IORING_SETUP flags that the kernel took. */
+  setupFlags: number;
+}
+
+/**
+ * One io_uring with an image file and perhaps a ublk queue; used by the thread that made it. Every method throws a
+ * `SystemError` when the kernel refuses.
+ */
+export interface Ring {
+  /** Carries out `outgoingCount` entries, hands everything to the kernel, returns the number of events. */
+  turn(outgoingCount: number, mode: TurnMode): number;
+  /** The file that operations mean from now on; the ring keeps a descriptor of its own. */
+  setFile(descriptor: number, options: { writable: boolean }): void;
+  /**
+   * Slot n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
+   * announced, 0 when there is none; the host keeps it up to date.
+   */
+  setGuestBuffers(options: { buffer: ArrayBuffer; stride: number; lengths: Int32Array }): void;
+  /** Opens `/dev/ublkcN` and fetches with every tag. */
+  attachQueue(options: QueueOptions): void;
+  /** A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers. */
+  pretendQueue(options: QueueOptions & { descriptors: ArrayBuffer; answers: Int32Array }): void;
+  /** A fetch of the pretended queue ends with this result in the next turn. */
+  pretendFetched(tag: number, result: number): void;
+  /** Makes a waiting turn return with a Control event. */
+  wake(): void;
+  /** For a `Waker` in another thread. */
+  readonly wakeDescriptor: number;
+  /** Waits for the operations under way and gives everything back. */
+  close(): void;
+  statistics(): RingStatistics;
+}
+
+/** Wakes a ring of another thread; may outlive it. */
+export interface Waker {
+  wake(): void;
+  close(): void;
+}
+
+/** What the ublk driver knows of a device. */
+export interface UblkInfo {
+  id: number;
+  queues: number;
+  queueDepth: number;
+  maxIoBytes: number;
+  /** 0 dead, 1 live, 2 quiesced, 3 failing I/O. */
+  state: number;
+  /** Process that serves the device, -1 before it starts. */
+  serverPid: number;
+  /** UBLK_F bits that were granted. */
+  flags: number;
+  ownerUid: number;
+  ownerGid: number;
+}
+
+/** What kind of block device it is. Sizes in bytes. */
+export interface UblkParameters {
+  size: number;
+  maxIoBytes: number;
+  /** @default false */
+  readOnly?: boolean;
+  /** @default 512 */
+  logicalBlockSize?: number;
+  /** @default 4096 */
+  physicalBlockSize?: number;
+  /** @default physicalBlockSize */
+  ioMin?: number;
+  /** @default physicalBlockSize */
+  ioOpt?: number;
+  /** Without it the kernel sends no flushes. @default true */
+  volatileCache?: boolean;
+  /** Single writes can be asked to be durable. @default true */
+  fua?: boolean;
+  /** @default false */
+  rotational?: boolean;
+}
+
+/** Control commands of the ublk driver. Promises are rejected with a `SystemError`. */
+export interface UblkControl {
+  /** Bits of what the driver can do. */
+  getFeatures(): Promise<number>;
+  /** Makes `/dev/ublkcN`; says what was granted. */
+  addDevice(options: {
+    id?: number | undefined;
+    queues?: number;
+    queueDepth: number;
+    maxIoBytes: number;
+    flags?: number;
+  }): Promise<UblkInfo>;
+  setParameters(id: number, parameters: UblkParameters): Promise<void>;
+  getParameters(id: number): Promise<Required<UblkParameters>>;
+  /** Makes `/dev/ublkbN`; needs another thread to be fetching, which serves I/O before this resolves. */
+  startDevice(id: number, pid?: number): Promise<void>;
+  /** Removes `/dev/ublkbN`; the queue must go on serving until it is stopped. */
+  stopDevice(id: number): Promise<void>;
+  /** Removes `/dev/ublkcN`; waits until its server has closed it. */
+  deleteDevice(id: number): Promise<void>;
+  getInfo(id: number): Promise<UblkInfo>;
+}
+
+/** How the addon reports what the kernel refused. */
+export interface SystemError extends Error {
+  /** The call, as in `io_uring_setup`. */
+  operation: string;
+  /** Positive. */
+  errno: number;
+  /** As in `ENOENT`. */
+  code: string;
+}
+
+export interface Addon {
+  abiHash: number;
+  Ring: new (options: RingOptions) => Ring;
+  /** Of another thread's `wakeDescriptor`. */
+  Waker: new (
+    descriptor: number,
+  ) => Waker;
+  ublk: UblkControl;
+  /** Shared lock on bytes of an open file (F_OFD_SETLK); throws EAGAIN when somebody has an exclusive one. */
+  shareLock(descriptor: number, offset: number, length: number): void;
+  releaseLock(descriptor: number, offset: number, length: number): void;
+  /** True when another open file holds any lock in this range. */
+  isLockedByOthers(descriptor: number, offset: number, length: number): boolean;
+}
+
+const PATH = fileURLToPath(new URL('../../native/corral.node', import.meta.url));
+
+let loaded: Addon | Error | undefined;
+
+/** The addon, or undefined where it was not built or does not fit. */
+export function findAddon(): Addon | undefined {
+  loaded ??= load();
+  return loaded instanceof Error ? undefined : loaded;
+}
+
+/**
+ * The addon.
+ *
+ * @throws CorralError ERR_ADDON_MISSING
+ */
+export function requireAddon(): Addon {
+  const addon = findAddon();
+  if (addon !== undefined) return addon;
+  throw new CorralError('ERR_ADDON_MISSING', { path: PATH, reason: (loaded as Error).message });
+}
+
+/** True for the errors with which the addon answers. */
+export function isSystemError(error: unknown): error is SystemError {
+  return error instanceof Error && 'operation' in error && 'errno' in error;
+}
+
+function load(): Addon | Error {
+  if (process.platform !== 'linux') return new Error('the addon is for Linux only');
+  try {
+    const addon = createRequire(import.meta.url)(PATH) as Addon;
+    if (addon.abiHash !== ABI_HASH) return new Error('it was built for another version: run `npm run build`');
+    return addon;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    // Node's own message names every file that tried to load it.
+    return new Error(code === 'MODULE_NOT_FOUND' ? 'it was not built: run `npm run build`' : message);
+  }
+}
