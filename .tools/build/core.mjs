@@ -36,7 +36,8 @@ function coreStage(name, target, output) {
         '--noColors',
       ]);
       if (result.status !== 0) throw new StageError(result.output);
-      process.stderr.write(result.output); // warnings
+      // Warnings; Binaryen's remark that another round gained nothing is none.
+      process.stderr.write(result.output.replace(/^Last converge was suboptimal\.\n/gm, ''));
     },
   };
 }

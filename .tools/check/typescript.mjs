@@ -1,9 +1,9 @@
 /** The hosts and everything else that tsc reads, and that the portable half runs without Node. */
-import { join, relative } from 'node:path';
+import { isAbsolute, join, relative } from 'node:path';
 import { build } from 'esbuild';
 import { root, sourceFiles } from '../lib/repository.mjs';
-import { packageScript } from '../lib/run.mjs';
-import { CheckError, mustPass, requireSeen } from './step.mjs';
+import { capture, packageScript } from '../lib/run.mjs';
+import { CheckError, requireSeen } from './step.mjs';
 
 export async function checkTypes() {
   const expected = [
@@ -26,9 +26,10 @@ export async function checkPortableTypes() {
  */
 async function checkProject(project, expected) {
   const tsc = packageScript('typescript', 'tsc');
-  await mustPass(tsc, ['-p', project, '--noEmit']);
-  const list = await mustPass(tsc, ['-p', project, '--noEmit', '--listFilesOnly']);
-  const seen = list.split('\n').map((path) => relative(root, path));
+  const { status, output } = await capture(process.execPath, [tsc, '-p', project, '--noEmit', '--listFiles']);
+  const lines = output.split('\n');
+  if (status !== 0) throw new CheckError(lines.filter((line) => !isAbsolute(line)).join('\n'));
+  const seen = lines.map((path) => relative(root, path));
   requireSeen(`tsc -p ${project}`, seen, expected);
   return `${expected.length} files`;
 }
