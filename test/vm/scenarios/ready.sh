@@ -4,6 +4,7 @@
 [ "$(uname -r)" = "$1" ] || fail "this is Linux $(uname -r)"
 [ -d /sys/module/ublk_drv ] || fail "ublk_drv is not loaded"
 [ -c /dev/ublk-control ] || fail "no /dev/ublk-control"
+ls -l /dev/ublk-control
 [ "$(id -u)" = 0 ] || fail "not root"
 
 node --version
