@@ -10,8 +10,8 @@ const REQUEST_SIZE = 64;
 const ZERO_BEYOND_END = 1;
 
 /**
- * What the core asks for. Called from inside of `submit` and `complete`: a handler takes notes and returns; it must not
- * call the instance.
+ * What the core asks for. Called from inside of `submit` and `complete`, as plain functions without `this`: a handler
+ * takes notes and returns; it must not call the instance.
  */
 export interface CoreHandlers {
   /** Carry out operation record `operation`; answer with `complete`, later. */
@@ -75,14 +75,10 @@ export class CoreInstance {
   /** Throws ERR_TOO_LARGE when the memory cannot be had, ERR_INTERNAL when the module belongs to another version. */
   constructor(module: WebAssembly.Module, configuration: CoreConfiguration, handlers: CoreHandlers) {
     const { submit, fill, finish } = handlers;
-    const instance = instantiateSync<CoreExports & ASUtil>(module, {
-      block: {
-        submit: (operation: number) => submit.call(handlers, operation),
-        fill: (request: number, bufferOffset: number, length: number) =>
-          fill.call(handlers, request, bufferOffset >>> 0, length >>> 0),
-        finish: (request: number, status: Status) => finish.call(handlers, request, status),
-      },
-    });
+    const unsignedFill = (request: number, bufferOffset: number, length: number) =>
+      fill(request, bufferOffset >>> 0, length >>> 0);
+    // The two hot ones are handed over as they are: a wrapper would cost as much as the call.
+    const instance = instantiateSync<CoreExports & ASUtil>(module, { block: { submit, fill: unsignedFill, finish } });
     const exports = instance.exports as CoreExports;
     if (exports.abiHash() >>> 0 !== ABI_HASH) {
       throw new CorralError('ERR_INTERNAL', { reason: 'The core and the host were built from different sources: build again' });

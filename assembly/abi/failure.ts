@@ -57,6 +57,8 @@ export enum Field {
   BackingFormatLength = 39,
   ClusterSize = 40,
   RefcountBits = 41,
+  /** The COPIED flag of an entry. */
+  Copied = 42,
 }
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

@@ -21,6 +21,8 @@ export enum TableKind {
   RefcountTable = 1,
   L2 = 2,
   L1 = 3,
+  /** Only ever read. */
+  SnapshotTable = 4,
 }
 
 export enum SliceState {
@@ -139,6 +141,12 @@ export function needSlice(cache: TableCache, kind: TableKind, hostOffset: u64, w
   return null;
 }
 
+/** As `needSlice`, for who only looks: a resident slice will do whatever table it was loaded for. */
+export function viewSlice(cache: TableCache, kind: TableKind, hostOffset: u64, waiter: Waiter): TableSlice | null {
+  const found = findSlice(cache, (hostOffset >> cache.sliceBits) << cache.sliceBits);
+  return needSlice(cache, found === null ? kind : i32(found.kind), hostOffset, waiter);
+}
+
 /** A load ended: everyone who waits for it starts over, or fails with it. */
 export function completeLoad(cache: TableCache, slice: TableSlice, status: Status, operation: u32): void {
   if (status === Status.Ok) {
@@ -200,6 +208,7 @@ export function structureOf(kind: u32): Structure {
   if (kind === TableKind.L1) return Structure.L1Table;
   if (kind === TableKind.L2) return Structure.L2Table;
   if (kind === TableKind.RefcountTable) return Structure.RefcountTable;
+  if (kind === TableKind.SnapshotTable) return Structure.SnapshotTable;
   return Structure.RefcountBlock;
 }
 

@@ -16,6 +16,11 @@ export function hasReservedTableBits(entry: u64, clusterSize: u64): bool {
   return (entry & TABLE_RESERVED) !== 0 || (entry & (clusterSize - 1)) !== 0;
 }
 
+/** Host offset of the refcount block; 0 when there is none. */
+export function refcountBlockOffset(entry: u64): u64 {
+  return entry & ~TABLE_RESERVED;
+}
+
 /** Refcount number `index` of the bytes at `address`; `order` is log2 of the width in bits. */
 export function loadRefcount(address: usize, index: u32, order: u32): u64 {
   if (order === 4) return loadU16(address + (usize(index) << 1));

@@ -1,0 +1,137 @@
+/**
+ * What a check knows between two steps. The record lies at the start of the memory for checking, the findings and the
+ * three arrays behind it:
+ *
+ *   references   per host cluster of the window: references found so far, saturating at what a refcount can hold
+ *   stored       per host cluster of the window, two bits: whether its stored refcount is one (`Stored`)
+ *   weights      per host cluster of the table window: how many L1 entries name it as an L2 table
+ *
+ * A file with more clusters than the arrays have room for is walked again for each window. The two windows move
+ * independently: every L2 table, wherever it lies, can refer to the window's clusters.
+ */
+
+import { PAGE_LENGTH } from '../abi/configuration';
+import { CheckFinding, CheckResult } from '../abi/check-result';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
+
+/** Where the sequence stands: `Task.stage` of a check. */
+export enum Phase {
+  Begin = 0,
+  LoadRefcounts = 1,
+  WalkL1 = 2,
+  WalkL2 = 3,
+  CountRegions = 4,
+  WalkBlocks = 5,
+  Compare = 6,
+  Done = 7,
+}
+
+/** No such cluster. */
+export const NONE: u64 = 0xffffffffffffffff;
+
+@unmanaged
+export class CheckState {
+  owner: Task | null = null;
+  result: CheckResult = changetype<CheckResult>(0);
+  findings: usize = 0;
+  findingCapacity: u32 = 0;
+
+  clusterBits: u32 = 0;
+  clusterSize: u64 = 0;
+  fileLength: u64 = 0;
+  /** Clusters of the file, and one more when something reaches less than a cluster beyond its end. */
+  clusterCount: u64 = 0;
+  /** No window reaches further than this cluster. */
+  clusterLimit: u64 = 0;
+  highestCluster: u64 = 0;
+
+  references: usize = 0;
+  /** log2 of the bytes of one reference count. */
+  referenceBits: u32 = 0;
+  referenceMaximum: u64 = 0;
+  stored: usize = 0;
+  weights: usize = 0;
+  /** Clusters that the arrays have room for, a multiple of 4. */
+  capacity: u64 = 0;
+  /** Clusters whose references are being counted. The first window begins at 0: entries are judged then. */
+  windowStart: u64 = 0;
+  windowEnd: u64 = 0;
+  /** First cluster behind the window that something refers to, or that has a refcount block. */
+  nextWindow: u64 = 0;
+  /** Clusters whose L2 tables are being walked. The first table window begins at 0: L1 entries are counted then. */
+  tableStart: u64 = 0;
+  tableEnd: u64 = 0;
+  /** First cluster behind the table window that is an L2 table. */
+  nextTable: u64 = 0;
+
+  /** Refcounts: next cluster to load or compare. Refcount table: offset of the next entry. L2: table looked at. */
+  cursor: u64 = 0;
+  /** Bytes of the L1 table being walked: next, end. Active or a snapshot's. */
+  l1Cursor: u64 = 0;
+  l1End: u64 = 0;
+  active: bool = false;
+  /** Snapshots taken from their table, and where the next entry lies. */
+  snapshotIndex: u32 = 0;
+  snapshotOffset: u64 = 0;
+  /** Bytes of the L1 tables of the snapshots so far. */
+  snapshotL1Length: u64 = 0;
+  /** Bytes of the current L2 table that are done. */
+  l2Done: u32 = 0;
+  /** Where the current L2 table's next cluster would be, were it not fragmented; 0 at its start. */
+  nextContiguous: u64 = 0;
+}
+
+const FINDING_SIZE: u32 = u32(offsetof<CheckFinding>());
+const RESULT_SIZE: u32 = u32(offsetof<CheckResult>());
+/** Findings that fit the page behind the result. */
+const MAXIMUM_FINDINGS: u32 = (PAGE_LENGTH - RESULT_SIZE) / FINDING_SIZE;
+const HEAD_LENGTH: u32 = (u32(offsetof<CheckState>()) + RESULT_SIZE + 15) & ~15;
+/** The least memory that is worth starting with. */
+export const MINIMUM_CHECK_LENGTH: u32 = HEAD_LENGTH + 1024;
+
+/** The state of the image's check; only with at least MINIMUM_CHECK_LENGTH bytes. */
+export function checkState(image: Image): CheckState {
+  return changetype<CheckState>(image.checkMemory);
+}
+
+/** Clears the record and divides the memory. */
+export function openState(image: Image, task: Task): CheckState {
+  const state = checkState(image);
+  memory.fill(image.checkMemory, 0, HEAD_LENGTH);
+  state.owner = task;
+  state.result = changetype<CheckResult>(image.checkMemory + offsetof<CheckState>());
+  state.clusterBits = image.geometry.clusterBits;
+  state.clusterSize = image.geometry.clusterSize;
+  state.fileLength = image.fileLength;
+  state.clusterCount = (state.fileLength + state.clusterSize - 1) >> state.clusterBits;
+  state.clusterLimit = state.clusterCount + 1;
+
+  // Counts as wide as the image's refcounts; nothing that fits the file refers to a cluster 2^32 times.
+  const order = image.geometry.refcountOrder;
+  state.referenceBits = order <= 3 ? 0 : order === 4 ? 1 : 2;
+  state.referenceMaximum = order >= 5 ? 0xffffffff : (u64(1) << (u64(1) << order)) - 1;
+
+  const available = image.checkLength - HEAD_LENGTH;
+  state.findings = image.checkMemory + HEAD_LENGTH;
+  state.findingCapacity = min(MAXIMUM_FINDINGS, available / 4 / FINDING_SIZE);
+  const findingsLength = (state.findingCapacity * FINDING_SIZE + 15) & ~15;
+  // Four clusters take four counts, four weights of 4 bytes, and one byte of stored states.
+  const fourClusters: u32 = (4 << state.referenceBits) + 17;
+  const fours: u64 = (available - findingsLength) / fourClusters;
+  state.capacity = min(fours, (state.clusterLimit + 3) >> 2) << 2;
+  state.weights = state.findings + findingsLength;
+  state.references = state.weights + (usize(state.capacity) << 2);
+  state.stored = state.references + (usize(state.capacity) << state.referenceBits);
+  return state;
+}
+
+/** Whether what belongs to no cluster is judged now: once in a check. */
+export function isFirstWindow(state: CheckState): bool {
+  return state.windowStart === 0;
+}
+
+/** Whether L1 entries are counted now: once for each window. */
+export function isFirstTableWindow(state: CheckState): bool {
+  return state.tableStart === 0;
+}

@@ -1,0 +1,175 @@
+/** The L1 tables, active and of every snapshot: their entries are judged and counted, the L2 tables get their weights. */
+
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { alignUp, isAligned } from '../base/align';
+import { loadU16, loadU32, loadU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
+import { MAXIMUM_L1_LENGTH } from '../format/header';
+import { L1_ENTRY_SIZE, hasReservedL1Bits, isL1Copied, l2TableOffset } from '../format/l1-entry';
+import {
+  MAXIMUM_EXTRA_DATA_LENGTH,
+  MAXIMUM_SNAPSHOT_TABLE_LENGTH,
+  SNAPSHOT_ALIGNMENT,
+  SNAPSHOT_HEADER_SIZE,
+  SnapshotOffset,
+  requiredExtraData,
+} from '../format/snapshot-table';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
+import { addTable, countReferences, isCopiedWrong } from './references';
+import { reportCorruption } from './report';
+import { CheckState, Phase, isFirstTableWindow, isFirstWindow } from './state';
+
+/** Begins with the active table. */
+export function startL1Walk(image: Image, state: CheckState): void {
+  state.active = true;
+  state.snapshotIndex = 0;
+  state.snapshotOffset = image.info.snapshotsOffset;
+  state.snapshotL1Length = 0;
+  enterL1(image, state, image.l1Offset, image.l1Size);
+}
+
+/** One slice of an L1 table, or one entry of the snapshot table. */
+export function stepL1Walk(image: Image, task: Task, state: CheckState): Status {
+  if (state.l1Cursor >= state.l1End) return nextSnapshot(image, task, state);
+  const slice = viewSlice(image.cache, TableKind.L1, state.l1Cursor, task);
+  if (slice === null) return task.outcome;
+  state.l1Cursor = walkSlice(state, slice, u64(1) << image.cache.sliceBits);
+  return Status.Ok;
+}
+
+function enterL1(image: Image, state: CheckState, offset: u64, entries: u32): void {
+  const length = u64(entries) * L1_ENTRY_SIZE;
+  if (isFirstTableWindow(state) && !countReferences(state, offset, length, 1) && isFirstWindow(state)) {
+    reportCorruption(state, 1, Structure.L1Table, Field.Offset, offset, length, state.fileLength);
+  }
+  // What lies beyond the end of the file is zeros: no tables.
+  const end = alignUp(state.fileLength, L1_ENTRY_SIZE);
+  state.l1Cursor = offset;
+  state.l1End = offset < end ? offset + min(length, end - offset) : offset;
+}
+
+/** Returns where the next slice's entries begin. */
+function walkSlice(state: CheckState, slice: TableSlice, sliceSize: u64): u64 {
+  const end = min(state.l1End, slice.hostOffset + sliceSize);
+  for (let offset = state.l1Cursor; offset < end; offset += L1_ENTRY_SIZE) {
+    const entry = loadU64(slice.data + usize(offset - slice.hostOffset));
+    if (entry !== 0) walkEntry(state, entry, offset);
+  }
+  return end;
+}
+
+function walkEntry(state: CheckState, entry: u64, entryOffset: u64): void {
+  const judge = isFirstTableWindow(state) && isFirstWindow(state);
+  const tableOffset = l2TableOffset(entry);
+  if (judge && hasReservedL1Bits(entry)) {
+    reportCorruption(state, 1, Structure.L1Table, Field.ReservedBits, entryOffset, entry, 0);
+  }
+  if (tableOffset === 0) {
+    // QEMU follows the entry and reads the header as an L2 table. The flag is wrong; there is nothing to follow.
+    if (judge && isL1Copied(entry)) {
+      reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
+    }
+    return;
+  }
+  // Only an aligned table is followed: any other is read by nobody, and its entries would be made up.
+  const aligned = isAligned(tableOffset, state.clusterSize);
+  if (judge && !aligned) {
+    reportCorruption(state, 1, Structure.L1Table, Field.Alignment, entryOffset, entry, state.clusterSize);
+  }
+  const inside = tableOffset < state.fileLength;
+  if (isFirstTableWindow(state)) countTable(state, tableOffset, entry, entryOffset);
+  if (aligned && inside) addTable(state, tableOffset >> state.clusterBits, state.active);
+}
+
+function countTable(state: CheckState, tableOffset: u64, entry: u64, entryOffset: u64): void {
+  if (!countReferences(state, tableOffset, state.clusterSize, 1) && isFirstWindow(state)) {
+    reportCorruption(state, 1, Structure.L1Table, Field.Offset, entryOffset, entry, state.fileLength);
+  }
+  if (state.active && isCopiedWrong(state, tableOffset >> state.clusterBits, isL1Copied(entry))) {
+    reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
+  }
+}
+
+function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
+  if (state.snapshotIndex === image.info.snapshotCount) {
+    countSnapshotTable(image, state);
+    task.stage = Phase.WalkL2;
+    return Status.Ok;
+  }
+  const entry = alignUp(state.snapshotOffset, SNAPSHOT_ALIGNMENT);
+  const first = viewSlice(image.cache, TableKind.SnapshotTable, entry, task);
+  if (first === null) return task.outcome;
+  const at = first.data + usize(entry - first.hostOffset);
+  const l1Offset = loadU64(at + SnapshotOffset.L1TableOffset);
+  // The entry may go on in the next slice, behind its second half.
+  const sizes = viewSlice(image.cache, TableKind.SnapshotTable, entry + 8, task);
+  if (sizes === null) return task.outcome;
+  const sizesAt = sizes.data + usize(entry + 8 - sizes.hostOffset) - 8;
+  const l1Size = loadU32(sizesAt + SnapshotOffset.L1Size);
+  const names =
+    u32(loadU16(sizesAt + SnapshotOffset.IdLength)) + u32(loadU16(sizesAt + SnapshotOffset.NameLength));
+  const extraOffset = entry + SnapshotOffset.ExtraDataLength;
+  const last = viewSlice(image.cache, TableKind.SnapshotTable, extraOffset, task);
+  if (last === null) return task.outcome;
+  const extra = loadU32(last.data + usize(extraOffset - last.hostOffset));
+  const end = entry + SNAPSHOT_HEADER_SIZE + extra + names;
+  const tableLength = end - image.info.snapshotsOffset;
+  if (extra > MAXIMUM_EXTRA_DATA_LENGTH) {
+    return refuse(
+      image.failure, Status.Corrupt, Structure.SnapshotTable, Field.Length, extraOffset, extra,
+      MAXIMUM_EXTRA_DATA_LENGTH,
+    );
+  }
+  if (tableLength > MAXIMUM_SNAPSHOT_TABLE_LENGTH) {
+    return refuse(
+      image.failure, Status.Corrupt, Structure.SnapshotTable, Field.Length, entry, tableLength,
+      MAXIMUM_SNAPSHOT_TABLE_LENGTH,
+    );
+  }
+
+  state.snapshotOffset = end;
+  state.snapshotIndex++;
+  enterSnapshot(image, state, entry, l1Offset, l1Size, extra);
+  return Status.Ok;
+}
+
+function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u64, l1Size: u32, extra: u32): void {
+  state.active = false;
+  const judge = isFirstTableWindow(state) && isFirstWindow(state);
+  const required = requiredExtraData(image.version);
+  if (judge && extra < required) {
+    reportCorruption(state, 1, Structure.SnapshotTable, Field.Length, entry, extra, required);
+  }
+  if (!isAligned(l1Offset, state.clusterSize)) {
+    if (judge) reportCorruption(state, 1, Structure.SnapshotTable, Field.L1TableOffset, entry, l1Offset, 0);
+    return;
+  }
+  const length = u64(l1Size) * L1_ENTRY_SIZE;
+  if (length > MAXIMUM_L1_LENGTH) {
+    if (judge) reportCorruption(state, 1, Structure.SnapshotTable, Field.L1Size, entry, l1Size, MAXIMUM_L1_LENGTH >> 3);
+    return;
+  }
+  // Snapshots have an L1 table each. When they do not fit the file they overlap, and following them all could take
+  // for ever: a table of 40 bytes a snapshot can name 32 MiB of L1 entries 65536 times.
+  state.snapshotL1Length += length;
+  if (state.snapshotL1Length > state.fileLength + MAXIMUM_L1_LENGTH) {
+    if (judge) {
+      state.result.checkErrors++;
+      reportCorruption(state, 1, Structure.SnapshotTable, Field.Overlap, entry, l1Offset, 0);
+    }
+    return;
+  }
+  enterL1(image, state, l1Offset, l1Size);
+}
+
+function countSnapshotTable(image: Image, state: CheckState): void {
+  if (!isFirstTableWindow(state) || image.info.snapshotCount === 0) return;
+  const offset = image.info.snapshotsOffset;
+  const length = state.snapshotOffset - offset;
+  if (!countReferences(state, offset, length, 1) && isFirstWindow(state)) {
+    reportCorruption(state, 1, Structure.SnapshotTable, Field.Offset, offset, length, state.fileLength);
+  }
+}
