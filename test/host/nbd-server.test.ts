@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -6,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { serveNbd } from '../../host/nbd/server.js';
 import { defaultSocketPath } from '../../host/nbd/socket-path.js';
-import { Gate, MemoryExport, NbdClient, serve, temporaryFolder, until } from './nbd-client.js';
+import { encodeRequest, Gate, MemoryExport, NbdClient, serve, temporaryFolder, until } from './nbd-client.js';
 
 const READ = 0;
 const WRITE = 1;
@@ -22,6 +23,15 @@ class SlowExport extends MemoryExport {
     await this.gate.opened;
     await super.write(offset, source, options);
   }
+}
+
+/** The same numbers below 2^32 for the same seed. */
+function randomNumbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state ^ (state >>> 16)) >>> 0;
+  };
 }
 
 /** Leaves a socket file whose server is dead: a process that is killed cannot remove it. */
@@ -283,6 +293,37 @@ describe('several clients', () => {
     const reply = await second.ask({ command: READ, offset: 10, length: 6 });
 
     expect(reply.data.toString('latin1', 8)).toBe('shared');
+  });
+
+  test('are served whatever bytes others send', async () => {
+    const seed = randomInt(2 ** 31);
+    console.log(`seed ${seed}`);
+    const random = randomNumbers(seed);
+    const { server, lines } = await serve(new MemoryExport(65536));
+    const good = await NbdClient.enter(server);
+
+    for (let round = 0; round < 200; round += 1) {
+      const bad = round % 2 === 0 ? await NbdClient.connect(server) : await NbdClient.enter(server);
+      const bytes = Buffer.concat([
+        round % 2 === 0 ? Buffer.from('\0\0\0\x03IHAVEOPT\0\0\0\x07\0\0\0\x06\0\0\0\0\0\0', 'latin1') : Buffer.alloc(0),
+        encodeRequest({ command: random() % 8, offset: random(), length: random() % 70000, data: Buffer.alloc(5000) }),
+        encodeRequest({ command: READ, length: 4096 }),
+      ]);
+      for (let count = random() % 4; count >= 0; count -= 1) {
+        bytes[random() % 64] = random();
+      }
+      bad.send(bytes.subarray(0, random() % bytes.length));
+      bad.socket.end();
+      await bad.takeEnd();
+    }
+    const reply = await good.ask({ command: READ, length: 65536 });
+    await server.close();
+
+    expect(reply.error).toBe(0);
+    expect(lines.length).toBeGreaterThan(10);
+    // No client has two lines, and none of them is a surprise to the server itself.
+    expect(new Set(lines.map((line) => line.slice(0, line.indexOf(':', 5)))).size).toBe(lines.length);
+    expect(lines.filter((line) => line.includes('unexpected'))).toEqual([]);
   });
 
   test('above the limit are hung up on with one line each', async () => {
