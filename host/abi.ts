@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x40e86e99;
+export const ABI_HASH = 0x5b33eccd;
 
 // ---- assembly/abi/check-result.ts
 
@@ -1022,6 +1022,8 @@ export const Field = {
   BackingFormatLength: 39,
   ClusterSize: 40,
   RefcountBits: 41,
+  /** The COPIED flag of an entry. */
+  Copied: 42,
 } as const;
 /** Which field or property of that structure is wrong. */
 export type Field = (typeof Field)[keyof typeof Field];

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x40e86e99u;
+inline constexpr uint32_t ABI_HASH = 0x5b33eccdu;
 
 // ---- assembly/abi/check-result.ts
 
@@ -270,6 +270,8 @@ enum class Field : uint32_t {
   BackingFormatLength = 39,
   ClusterSize = 40,
   RefcountBits = 41,
+  /** The COPIED flag of an entry. */
+  Copied = 42,
 };
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

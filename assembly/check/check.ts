@@ -1,9 +1,156 @@
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { refuse } from "../base/refuse";
-import { Image } from "../image/image";
-import { Task } from "../image/task";
+/**
+ * Check: count what refers to each cluster of the file, compare with the stored refcounts and the COPIED flags, as
+ * `qemu-img check` does. Nothing is changed. For each window of clusters that fits the memory:
+ *
+ *   load refcounts ─▶ walk L1 ─▶ walk L2 ─▶ walk refcount table ─▶ compare ─▶ next window or done
+ *                        ▲           │ next table window
+ *                        └───────────┘
+ *
+ * Every step is a bounded piece that changes nothing before its last table slice is there, so each entry counts once.
+ */
 
+import { Field, Structure } from '../abi/failure';
+import { RequestKind } from '../abi/request';
+import { Status } from '../abi/status';
+import { unitsFor } from '../base/align';
+import { refuse } from '../base/refuse';
+import { push } from '../base/wait-list';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
+import { compareStored, loadStored } from './compare';
+import { countReferences, openTableWindow, openWindow } from './references';
+import { reportCorruption, writeReport } from './report';
+import { CheckState, checkState, isFirstWindow, MINIMUM_CHECK_LENGTH, NONE, openState, Phase } from './state';
+import { isBlockWalkDone, startBlockWalk, stepBlockWalk } from './walk-blocks';
+import { isL1WalkDone, startL1Walk, stepL1Walk } from './walk-l1';
+import { isL2WalkDone, startL2Walk, stepL2Walk } from './walk-l2';
+
+/** Pieces, of a table slice each at most, before other requests have their turn. */
+const PIECES_PER_TURN: u32 = 16;
+/** QEMU's limit too: a longer file would be walked for ever. */
+const MAXIMUM_CLUSTERS: u64 = 0x7fffffff;
+
+/** Goes on with the check; Ok when the page holds the result. */
 export function stepCheck(image: Image, task: Task): Status {
-  return refuse(image.failure, Status.Unsupported, Structure.Request, Field.Kind, 0, task.kind, 0);
+  if (task.stage === Phase.Begin) {
+    const status = begin(image, task);
+    if (status !== Status.Ok) return status;
+  }
+  const state = checkState(image);
+  for (let pieces: u32 = 0; pieces < PIECES_PER_TURN; pieces++) {
+    const status = stepPhase(image, task, state);
+    if (status !== Status.Ok) return status;
+    if (task.stage === Phase.Done) return finish(image, task, state);
+  }
+  updateProgress(task, state);
+  task.outcome = Status.Miss;
+  push(image.ready, task);
+  return Status.Miss;
+}
+
+function begin(image: Image, task: Task): Status {
+  const failure = image.failure;
+  if (image.info.hasBitmaps !== 0) {
+    return refuse(failure, Status.Unsupported, Structure.Header, Field.Bitmaps, 0, 0, 0);
+  }
+  if (image.checkLength < MINIMUM_CHECK_LENGTH) {
+    return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);
+  }
+  const clusters = unitsFor(image.fileLength, image.geometry.clusterBits);
+  if (clusters > MAXIMUM_CLUSTERS) {
+    return refuse(failure, Status.TooLarge, Structure.File, Field.Length, 0, clusters, MAXIMUM_CLUSTERS);
+  }
+  // There is one memory for checking. A cancelled owner is not active any more, or its slot has begun anew.
+  const owner = checkState(image).owner;
+  if (owner !== null && owner.active && owner.kind === RequestKind.Check && owner.stage !== Phase.Begin) {
+    return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.kind, 0);
+  }
+  const state = openState(image, task);
+  state.result.totalClusters = unitsFor(image.virtualSize, image.geometry.clusterBits);
+  task.request.progress = 0;
+  task.request.progressTotal = state.fileLength;
+  startWindow(task, state, 0);
+  return Status.Ok;
+}
+
+/** One bounded piece of the phase that `task.stage` names, or the step to the next phase. */
+function stepPhase(image: Image, task: Task, state: CheckState): Status {
+  switch (task.stage) {
+    case Phase.LoadRefcounts:
+      if (state.cursor < state.windowEnd) return loadStored(image, task, state);
+      startTables(image, task, state, 0);
+      break;
+    case Phase.WalkL1:
+      if (!isL1WalkDone(image, state)) return stepL1Walk(image, task, state);
+      startL2Walk(state);
+      task.stage = Phase.WalkL2;
+      break;
+    case Phase.WalkL2:
+      if (!isL2WalkDone(state)) return stepL2Walk(image, task, state);
+      if (state.nextTable !== NONE) {
+        startTables(image, task, state, state.nextTable);
+      } else {
+        countRegions(image, state);
+        startBlockWalk(image, state);
+        task.stage = Phase.WalkBlocks;
+      }
+      break;
+    case Phase.WalkBlocks:
+      if (!isBlockWalkDone(image, state)) return stepBlockWalk(image, task, state);
+      state.cursor = state.windowStart;
+      task.stage = Phase.Compare;
+      break;
+    default:
+      if (state.cursor < min(state.windowEnd, state.clusterCount)) return compareStored(image, task, state);
+      if (state.nextWindow < state.clusterCount) startWindow(task, state, state.nextWindow);
+      else task.stage = Phase.Done;
+      break;
+  }
+  return Status.Ok;
+}
+
+function startWindow(task: Task, state: CheckState, start: u64): void {
+  openWindow(state, start);
+  state.cursor = start;
+  task.stage = Phase.LoadRefcounts;
+}
+
+function startTables(image: Image, task: Task, state: CheckState, start: u64): void {
+  openTableWindow(state, start);
+  startL1Walk(image, state);
+  task.stage = Phase.WalkL1;
+}
+
+/** What the header says is there. The L1 tables were counted when they were walked. */
+function countRegions(image: Image, state: CheckState): void {
+  countReferences(state, 0, state.clusterSize, 1);
+  const tableLength = u64(image.refcountTableClusters) << state.clusterBits;
+  countRegion(state, Structure.RefcountTable, image.refcountTableOffset, tableLength);
+  const snapshots = image.info.snapshotsOffset;
+  countRegion(state, Structure.SnapshotTable, snapshots, state.snapshotOffset - snapshots);
+}
+
+function countRegion(state: CheckState, structure: Structure, offset: u64, length: u64): void {
+  if (countReferences(state, offset, length, 1) || !isFirstWindow(state)) return;
+  reportCorruption(state, 1, structure, Field.Offset, offset, length, state.fileLength);
+}
+
+/** How far the walk through the tables of this window is, as a part of the window. */
+function updateProgress(task: Task, state: CheckState): void {
+  const total = state.clusterLimit;
+  let walked: u64 = 0;
+  if (task.stage === Phase.WalkL2) walked = state.cursor;
+  else if (task.stage === Phase.WalkL1) walked = state.tableStart;
+  else if (task.stage > u32(Phase.WalkL2)) walked = total;
+  const clusters = state.windowStart + ((state.windowEnd - state.windowStart) * walked) / total;
+  task.request.progress = min(state.fileLength, clusters << state.clusterBits);
+}
+
+function finish(image: Image, task: Task, state: CheckState): Status {
+  state.result.imageEndOffset = (state.highestCluster + 1) << state.clusterBits;
+  writeReport(state, image.page);
+  task.request.progress = state.fileLength;
+  task.request.result = state.result.findingCount;
+  state.owner = null;
+  return Status.Ok;
 }

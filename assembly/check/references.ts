@@ -2,7 +2,7 @@
 
 import { Field, Structure } from '../abi/failure';
 import { reportCorruption } from './report';
-import { CheckState, NONE, isFirstWindow } from './state';
+import { CheckState, isFirstWindow, NONE } from './state';
 
 /** Two bits for each cluster of the window: what is known of its stored refcount. */
 export enum Stored {

@@ -10,8 +10,8 @@
  * independently: every L2 table, wherever it lies, can refer to the window's clusters.
  */
 
-import { PAGE_LENGTH } from '../abi/configuration';
 import { CheckFinding, CheckResult } from '../abi/check-result';
+import { PAGE_LENGTH } from '../abi/configuration';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 
@@ -21,10 +21,9 @@ export enum Phase {
   LoadRefcounts = 1,
   WalkL1 = 2,
   WalkL2 = 3,
-  CountRegions = 4,
-  WalkBlocks = 5,
-  Compare = 6,
-  Done = 7,
+  WalkBlocks = 4,
+  Compare = 5,
+  Done = 6,
 }
 
 /** No such cluster. */

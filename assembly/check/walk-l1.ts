@@ -7,20 +7,20 @@ import { loadU16, loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
 import { MAXIMUM_L1_LENGTH } from '../format/header';
-import { L1_ENTRY_SIZE, hasReservedL1Bits, isL1Copied, l2TableOffset } from '../format/l1-entry';
+import { hasReservedL1Bits, isL1Copied, L1_ENTRY_SIZE, l2TableOffset } from '../format/l1-entry';
 import {
   MAXIMUM_EXTRA_DATA_LENGTH,
   MAXIMUM_SNAPSHOT_TABLE_LENGTH,
+  requiredExtraData,
   SNAPSHOT_ALIGNMENT,
   SNAPSHOT_HEADER_SIZE,
   SnapshotOffset,
-  requiredExtraData,
 } from '../format/snapshot-table';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { addTable, countReferences, isCopiedWrong } from './references';
 import { reportCorruption } from './report';
-import { CheckState, Phase, isFirstTableWindow, isFirstWindow } from './state';
+import { CheckState, isFirstTableWindow, isFirstWindow } from './state';
 
 /** Begins with the active table. */
 export function startL1Walk(image: Image, state: CheckState): void {
@@ -28,7 +28,11 @@ export function startL1Walk(image: Image, state: CheckState): void {
   state.snapshotIndex = 0;
   state.snapshotOffset = image.info.snapshotsOffset;
   state.snapshotL1Length = 0;
-  enterL1(image, state, image.l1Offset, image.l1Size);
+  enterL1(state, image.l1Offset, image.l1Size);
+}
+
+export function isL1WalkDone(image: Image, state: CheckState): bool {
+  return state.l1Cursor >= state.l1End && state.snapshotIndex === image.info.snapshotCount;
 }
 
 /** One slice of an L1 table, or one entry of the snapshot table. */
@@ -40,7 +44,7 @@ export function stepL1Walk(image: Image, task: Task, state: CheckState): Status 
   return Status.Ok;
 }
 
-function enterL1(image: Image, state: CheckState, offset: u64, entries: u32): void {
+function enterL1(state: CheckState, offset: u64, entries: u32): void {
   const length = u64(entries) * L1_ENTRY_SIZE;
   if (isFirstTableWindow(state) && !countReferences(state, offset, length, 1) && isFirstWindow(state)) {
     reportCorruption(state, 1, Structure.L1Table, Field.Offset, offset, length, state.fileLength);
@@ -94,38 +98,42 @@ function countTable(state: CheckState, tableOffset: u64, entry: u64, entryOffset
 }
 
 function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
-  if (state.snapshotIndex === image.info.snapshotCount) {
-    countSnapshotTable(image, state);
-    task.stage = Phase.WalkL2;
-    return Status.Ok;
-  }
+  // An entry may lie in two slices: each field is read before the next one is asked for.
   const entry = alignUp(state.snapshotOffset, SNAPSHOT_ALIGNMENT);
-  const first = viewSlice(image.cache, TableKind.SnapshotTable, entry, task);
-  if (first === null) return task.outcome;
-  const at = first.data + usize(entry - first.hostOffset);
-  const l1Offset = loadU64(at + SnapshotOffset.L1TableOffset);
-  // The entry may go on in the next slice, behind its second half.
-  const sizes = viewSlice(image.cache, TableKind.SnapshotTable, entry + 8, task);
-  if (sizes === null) return task.outcome;
-  const sizesAt = sizes.data + usize(entry + 8 - sizes.hostOffset) - 8;
-  const l1Size = loadU32(sizesAt + SnapshotOffset.L1Size);
-  const names =
-    u32(loadU16(sizesAt + SnapshotOffset.IdLength)) + u32(loadU16(sizesAt + SnapshotOffset.NameLength));
+  const offsetAt = needField(image, task, entry + SnapshotOffset.L1TableOffset);
+  if (offsetAt === 0) return task.outcome;
+  const l1Offset = loadU64(offsetAt);
+  const sizeAt = needField(image, task, entry + SnapshotOffset.L1Size);
+  if (sizeAt === 0) return task.outcome;
+  const l1Size = loadU32(sizeAt);
+  const id = loadU16(sizeAt + SnapshotOffset.IdLength - SnapshotOffset.L1Size);
+  const name = loadU16(sizeAt + SnapshotOffset.NameLength - SnapshotOffset.L1Size);
   const extraOffset = entry + SnapshotOffset.ExtraDataLength;
-  const last = viewSlice(image.cache, TableKind.SnapshotTable, extraOffset, task);
-  if (last === null) return task.outcome;
-  const extra = loadU32(last.data + usize(extraOffset - last.hostOffset));
-  const end = entry + SNAPSHOT_HEADER_SIZE + extra + names;
+  const extraAt = needField(image, task, extraOffset);
+  if (extraAt === 0) return task.outcome;
+  const extra = loadU32(extraAt);
+
+  const end = entry + SNAPSHOT_HEADER_SIZE + extra + u32(id) + u32(name);
   const tableLength = end - image.info.snapshotsOffset;
   if (extra > MAXIMUM_EXTRA_DATA_LENGTH) {
     return refuse(
-      image.failure, Status.Corrupt, Structure.SnapshotTable, Field.Length, extraOffset, extra,
+      image.failure,
+      Status.Corrupt,
+      Structure.SnapshotTable,
+      Field.Length,
+      extraOffset,
+      extra,
       MAXIMUM_EXTRA_DATA_LENGTH,
     );
   }
   if (tableLength > MAXIMUM_SNAPSHOT_TABLE_LENGTH) {
     return refuse(
-      image.failure, Status.Corrupt, Structure.SnapshotTable, Field.Length, entry, tableLength,
+      image.failure,
+      Status.Corrupt,
+      Structure.SnapshotTable,
+      Field.Length,
+      entry,
+      tableLength,
       MAXIMUM_SNAPSHOT_TABLE_LENGTH,
     );
   }
@@ -134,6 +142,12 @@ function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
   state.snapshotIndex++;
   enterSnapshot(image, state, entry, l1Offset, l1Size, extra);
   return Status.Ok;
+}
+
+/** Address of what stands at `hostOffset` and up to the next multiple of 8; 0 when the step must stop. */
+function needField(image: Image, task: Task, hostOffset: u64): usize {
+  const slice = viewSlice(image.cache, TableKind.SnapshotTable, hostOffset, task);
+  return slice === null ? 0 : slice.data + usize(hostOffset - slice.hostOffset);
 }
 
 function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u64, l1Size: u32, extra: u32): void {
@@ -162,14 +176,5 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
     }
     return;
   }
-  enterL1(image, state, l1Offset, l1Size);
-}
-
-function countSnapshotTable(image: Image, state: CheckState): void {
-  if (!isFirstTableWindow(state) || image.info.snapshotCount === 0) return;
-  const offset = image.info.snapshotsOffset;
-  const length = state.snapshotOffset - offset;
-  if (!countReferences(state, offset, length, 1) && isFirstWindow(state)) {
-    reportCorruption(state, 1, Structure.SnapshotTable, Field.Offset, offset, length, state.fileLength);
-  }
+  enterL1(state, l1Offset, l1Size);
 }

@@ -23,12 +23,16 @@ export function isL1Copied(entry: u64): bool {
   return (entry & COPIED) !== 0;
 }
 
+export function hasReservedL1Bits(entry: u64): bool {
+  return (entry & RESERVED) !== 0;
+}
+
 export function makeL1Entry(tableOffset: u64): u64 {
   return tableOffset | COPIED;
 }
 
 /** Corrupt when reserved bits are set or the table does not begin at a cluster. */
 export function checkL1Entry(entry: u64, clusterSize: u64): Status {
-  if ((entry & RESERVED) !== 0) return Status.Corrupt;
+  if (hasReservedL1Bits(entry)) return Status.Corrupt;
   return (entry & OFFSET & (clusterSize - 1)) === 0 ? Status.Ok : Status.Corrupt;
 }

@@ -21,6 +21,10 @@ export function refcountBlockOffset(entry: u64): u64 {
   return entry & ~TABLE_RESERVED;
 }
 
+export function hasReservedBlockBits(entry: u64): bool {
+  return (entry & TABLE_RESERVED) !== 0;
+}
+
 /** Refcount number `index` of the bytes at `address`; `order` is log2 of the width in bits. */
 export function loadRefcount(address: usize, index: u32, order: u32): u64 {
   if (order === 4) return loadU16(address + (usize(index) << 1));

@@ -1,0 +1,105 @@
+/** The stored refcounts of the window: noted before the tables are walked, compared with the references afterwards. */
+
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { isAligned } from '../base/align';
+import { loadU64 } from '../base/bytes';
+import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
+import { blockIndex, blockSliceOffset, sliceRefcountBits } from '../format/geometry';
+import { loadRefcount, REFCOUNT_TABLE_ENTRY_SIZE, refcountBlockOffset } from '../format/refcount-entry';
+import { Image, refcountTableEntries } from '../image/image';
+import { Task } from '../image/task';
+import { noteStored, referencesOf, Stored } from './references';
+import { reportCorruption, reportLeak } from './report';
+import { CheckState } from './state';
+
+/** Notes the refcounts of the clusters that one slice of a refcount block counts. */
+export function loadStored(image: Image, task: Task, state: CheckState): Status {
+  const start = state.cursor;
+  const end = min(state.windowEnd, sliceEnd(image, start));
+  const entry = needBlockEntry(image, task, start);
+  if (task.outcome !== Status.Ok) return task.outcome;
+  if (!isReadable(state, entry)) {
+    for (let cluster = start; cluster < end; cluster++) noteStored(state, cluster, Stored.Unknown);
+  } else if (hasBlock(state, entry)) {
+    const slice = needBlockSlice(image, task, entry, start);
+    if (slice === null) return task.outcome;
+    const order = image.geometry.refcountOrder;
+    let index = indexInSlice(image, start);
+    for (let cluster = start; cluster < end; cluster++) {
+      if (loadRefcount(slice.data, index++, order) === 1) noteStored(state, cluster, Stored.One);
+    }
+  }
+  state.cursor = end;
+  return Status.Ok;
+}
+
+/** Compares the refcounts of the clusters that one slice of a refcount block counts. */
+export function compareStored(image: Image, task: Task, state: CheckState): Status {
+  const start = state.cursor;
+  const end = min(min(state.windowEnd, state.clusterCount), sliceEnd(image, start));
+  const entry = needBlockEntry(image, task, start);
+  if (task.outcome !== Status.Ok) return task.outcome;
+  if (!isReadable(state, entry)) {
+    // The entry is a corruption already; each cluster whose refcount cannot be looked up is an error, as QEMU counts.
+    state.result.checkErrors += end - start;
+  } else if (hasBlock(state, entry)) {
+    const slice = needBlockSlice(image, task, entry, start);
+    if (slice === null) return task.outcome;
+    const order = image.geometry.refcountOrder;
+    let index = indexInSlice(image, start);
+    for (let cluster = start; cluster < end; cluster++) {
+      compareCluster(state, cluster, loadRefcount(slice.data, index++, order));
+    }
+  } else {
+    for (let cluster = start; cluster < end; cluster++) compareCluster(state, cluster, 0);
+  }
+  state.cursor = end;
+  return Status.Ok;
+}
+
+function compareCluster(state: CheckState, cluster: u64, refcount: u64): void {
+  const references = referencesOf(state, cluster);
+  if ((refcount | references) === 0) return;
+  state.highestCluster = cluster;
+  if (refcount === references) return;
+  const offset = cluster << state.clusterBits;
+  if (refcount > references) reportLeak(state, offset, refcount, references);
+  else reportCorruption(state, 1, Structure.RefcountBlock, Field.Refcount, offset, refcount, references);
+}
+
+/** The refcount table's entry for `cluster`, 0 when it has none; `task.outcome` is not Ok when the step must stop. */
+function needBlockEntry(image: Image, task: Task, cluster: u64): u64 {
+  const index = blockIndex(image.geometry, cluster);
+  task.outcome = Status.Ok;
+  if (index >= refcountTableEntries(image)) return 0;
+  const offset = image.refcountTableOffset + index * REFCOUNT_TABLE_ENTRY_SIZE;
+  const slice = viewSlice(image.cache, TableKind.RefcountTable, offset, task);
+  return slice === null ? 0 : loadU64(slice.data + usize(offset - slice.hostOffset));
+}
+
+/** QEMU cannot read a block that is not aligned, nor one whose offset is no file offset at all. */
+function isReadable(state: CheckState, entry: u64): bool {
+  return isAligned(refcountBlockOffset(entry), state.clusterSize) && i64(entry) >= 0;
+}
+
+/** A block beyond the end of the file counts nothing. */
+function hasBlock(state: CheckState, entry: u64): bool {
+  const offset = refcountBlockOffset(entry);
+  return offset !== 0 && offset < state.fileLength;
+}
+
+function needBlockSlice(image: Image, task: Task, entry: u64, cluster: u64): TableSlice | null {
+  const offset = refcountBlockOffset(entry) + blockSliceOffset(image.geometry, cluster);
+  return viewSlice(image.cache, TableKind.RefcountBlock, offset, task);
+}
+
+function indexInSlice(image: Image, cluster: u64): u32 {
+  return u32(cluster) & ((u32(1) << sliceRefcountBits(image.geometry)) - 1);
+}
+
+/** First cluster that the next slice of a refcount block counts. */
+function sliceEnd(image: Image, cluster: u64): u64 {
+  const bits = sliceRefcountBits(image.geometry);
+  return ((cluster >> bits) + 1) << bits;
+}

@@ -1,0 +1,106 @@
+/**
+ * The L2 tables in the order of the file, each once however many L1 entries name it: what it refers to counts as often
+ * as it is named. So the work is bounded by the file, and snapshots that share their tables cost nothing.
+ */
+
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { isAligned } from '../base/align';
+import { loadU64 } from '../base/bytes';
+import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
+import { compressedLength, compressedOffset } from '../format/compressed';
+import { clusterOffset, hasReservedBits, isCompressed, isCopied, L2_ENTRY_SIZE } from '../format/l2-entry';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
+import { activeWeight, countReferences, findTable, isCopiedWrong, tableWeight } from './references';
+import { reportCorruption } from './report';
+import { CheckState, isFirstWindow } from './state';
+
+/** Clusters of the file that one step searches for the next table. */
+const CLUSTERS_PER_STEP: u64 = 65536;
+
+/** Begins with the first table of the table window. */
+export function startL2Walk(state: CheckState): void {
+  state.cursor = state.tableStart;
+  state.l2Done = 0;
+  state.nextContiguous = 0;
+}
+
+export function isL2WalkDone(state: CheckState): bool {
+  return state.cursor === state.tableEnd;
+}
+
+/** One slice of an L2 table, or a stretch of the file without any. */
+export function stepL2Walk(image: Image, task: Task, state: CheckState): Status {
+  const cluster = findTable(state, state.cursor, min(state.tableEnd, state.cursor + CLUSTERS_PER_STEP));
+  if (cluster !== state.cursor) {
+    state.cursor = cluster;
+    return Status.Ok;
+  }
+  const offset = (cluster << state.clusterBits) + state.l2Done;
+  const slice = viewSlice(image.cache, TableKind.L2, offset, task);
+  if (slice === null) return task.outcome;
+  const sliceSize = u32(1) << image.cache.sliceBits;
+  walkSlice(image, state, slice, sliceSize, tableWeight(state, cluster), activeWeight(state, cluster));
+  state.l2Done += sliceSize;
+  if (u64(state.l2Done) === state.clusterSize) {
+    state.cursor = cluster + 1;
+    state.l2Done = 0;
+    state.nextContiguous = 0;
+  }
+  return Status.Ok;
+}
+
+function walkSlice(image: Image, state: CheckState, slice: TableSlice, sliceSize: u32, weight: u32, active: u32): void {
+  for (let at: u32 = 0; at < sliceSize; at += L2_ENTRY_SIZE) {
+    const entry = loadU64(slice.data + at);
+    if (entry === 0) continue;
+    if (isCompressed(entry)) walkCompressed(state, entry, slice.hostOffset + at, weight, active);
+    else walkStandard(image, state, entry, slice.hostOffset + at, weight, active);
+  }
+}
+
+function walkCompressed(state: CheckState, entry: u64, entryOffset: u64, weight: u32, active: u32): void {
+  const judge = isFirstWindow(state);
+  if (judge) {
+    // Its sectors may be shared, so it never may be written in place.
+    if (isCopied(entry)) {
+      reportCorruption(state, weight, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+    }
+    // Compressed clusters are fragmented by nature, as QEMU counts.
+    const result = state.result;
+    result.allocatedClusters += active;
+    result.compressedClusters += active;
+    result.fragmentedClusters += active;
+  }
+  const offset = compressedOffset(entry, state.clusterBits);
+  const length = compressedLength(entry, state.clusterBits);
+  if (!countReferences(state, offset, length, weight) && judge) {
+    reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
+  }
+}
+
+function walkStandard(image: Image, state: CheckState, entry: u64, entryOffset: u64, weight: u32, active: u32): void {
+  const judge = isFirstWindow(state);
+  const offset = clusterOffset(entry);
+  if (judge && hasReservedBits(entry, image.version)) {
+    reportCorruption(state, weight, Structure.L2Table, Field.ReservedBits, entryOffset, entry, 0);
+  }
+  if (offset === 0) return;
+  if (judge) {
+    if (!isAligned(offset, state.clusterSize)) {
+      reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
+    }
+    if (active !== 0) {
+      state.result.allocatedClusters += active;
+      if (state.nextContiguous !== 0 && offset !== state.nextContiguous) state.result.fragmentedClusters += active;
+      state.nextContiguous = offset + state.clusterSize;
+    }
+  }
+  if (!countReferences(state, offset, state.clusterSize, weight) && judge) {
+    reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
+  }
+  if (active !== 0 && isCopiedWrong(state, offset >> state.clusterBits, isCopied(entry))) {
+    reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+  }
+}
