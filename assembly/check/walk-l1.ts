@@ -6,7 +6,7 @@ import { alignUp, isAligned } from '../base/align';
 import { loadU16, loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
-import { MAXIMUM_L1_LENGTH } from '../format/header';
+import { HeaderOffset, MAXIMUM_L1_LENGTH } from '../format/header';
 import { hasReservedL1Bits, isL1Copied, L1_ENTRY_SIZE, l2TableOffset } from '../format/l1-entry';
 import {
   MAXIMUM_EXTRA_DATA_LENGTH,
@@ -28,7 +28,7 @@ export function startL1Walk(image: Image, state: CheckState): void {
   state.snapshotIndex = 0;
   state.snapshotOffset = image.info.snapshotsOffset;
   state.snapshotL1Length = 0;
-  enterL1(state, image.l1Offset, image.l1Size);
+  enterL1(state, HeaderOffset.L1TableOffset, image.l1Offset, image.l1Size);
 }
 
 export function isL1WalkDone(image: Image, state: CheckState): bool {
@@ -44,10 +44,11 @@ export function stepL1Walk(image: Image, task: Task, state: CheckState): Status 
   return Status.Ok;
 }
 
-function enterL1(state: CheckState, offset: u64, entries: u32): void {
+/** `named` is where in the file the table's offset stands. */
+function enterL1(state: CheckState, named: u64, offset: u64, entries: u32): void {
   const length = u64(entries) * L1_ENTRY_SIZE;
   if (isFirstTableWindow(state) && !countReferences(state, offset, length, 1) && isFirstWindow(state)) {
-    reportCorruption(state, 1, Structure.L1Table, Field.Offset, offset, length, state.fileLength);
+    reportCorruption(state, 1, Structure.L1Table, Field.L1TableOffset, named, offset, state.fileLength);
   }
   // What lies beyond the end of the file is zeros: no tables.
   const end = alignUp(state.fileLength, L1_ENTRY_SIZE);
@@ -176,5 +177,5 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
     }
     return;
   }
-  enterL1(state, l1Offset, l1Size);
+  enterL1(state, entry, l1Offset, l1Size);
 }
