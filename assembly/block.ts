@@ -5,9 +5,9 @@
  * `complete(operation, status)`; the operation's owner then gets it back.
  */
 
-import { BufferSpace, Operation, OperationKind } from "./abi/operation";
-import { Status } from "./abi/status";
-import { Arena, take } from "./base/arena";
+import { BufferSpace, Operation, OperationKind } from './abi/operation';
+import { Status } from './abi/status';
+import { Arena, take } from './base/arena';
 
 /** Carry out operation record number `operation`. */
 declare function submit(operation: u32): void;
@@ -171,7 +171,7 @@ function prepare(
   length: u32,
 ): Operation {
   const index = operations.firstFree;
-  assert(index !== END, "operations are sized for every owner");
+  assert(index !== END, 'operations are sized for every owner');
   const operation = operationAt(operations, index);
   operations.firstFree = operation.nextFree;
   operation.kind = kind;

@@ -1,11 +1,11 @@
 /** Every export of the module, and nothing else. The one piece of static data is the context pointer. */
 
-import { ABI_HASH } from "./abi-hash";
-import { Configuration, Layout } from "./abi/configuration";
-import { Status } from "./abi/status";
-import { configureImage } from "./image/configure";
-import { Image } from "./image/image";
-import { cancelRequest, completeOperation, refreshStatistics, submitRequest } from "./scheduler";
+import { Configuration, Layout } from './abi/configuration';
+import { Status } from './abi/status';
+import { ABI_HASH } from './abi-hash';
+import { configureImage } from './image/configure';
+import { Image } from './image/image';
+import { cancelRequest, completeOperation, refreshStatistics, submitRequest } from './scheduler';
 
 const CONFIGURATION: usize = memory.data(64, 8);
 const LAYOUT: usize = memory.data(64, 8);

@@ -1,26 +1,26 @@
 /** Runs tasks: starts requests, hands completions to their owners, goes on with whatever was woken, ends requests. */
 
-import { Failure, Field, Structure } from "./abi/failure";
-import { Operation, OperationKind } from "./abi/operation";
-import { RequestKind } from "./abi/request";
-import { Status } from "./abi/status";
-import { NO_GUEST_OFFSET, refuse } from "./base/refuse";
-import { isEmpty, shift } from "./base/wait-list";
-import { Owner, finishRequest, operationAt, release } from "./block";
-import { TableSlice, completeLoad } from "./cache/table-cache";
-import { completeWriteOut, isUnderPressure, relievePressure } from "./cache/write-order";
-import { stepCheck } from "./check/check";
-import { stepClose } from "./control/close";
-import { stepCreate } from "./control/create";
-import { stepMap } from "./control/map";
-import { stepOpen } from "./control/open";
-import { taskAt } from "./image/configure";
-import { Image, ImageState } from "./image/image";
-import { Task } from "./image/task";
-import { stepFlush } from "./request/flush";
-import { enterFlight, leaveFlight, waitForEarlier } from "./request/in-flight";
-import { stepRead } from "./request/read";
-import { abandonWrite, stepWrite } from "./request/write";
+import { Failure, Field, Structure } from './abi/failure';
+import { Operation, OperationKind } from './abi/operation';
+import { RequestKind } from './abi/request';
+import { Status } from './abi/status';
+import { NO_GUEST_OFFSET, refuse } from './base/refuse';
+import { isEmpty, shift } from './base/wait-list';
+import { finishRequest, Owner, operationAt, release } from './block';
+import { completeLoad, TableSlice } from './cache/table-cache';
+import { completeWriteOut, isUnderPressure, relievePressure } from './cache/write-order';
+import { stepCheck } from './check/check';
+import { stepClose } from './control/close';
+import { stepCreate } from './control/create';
+import { stepMap } from './control/map';
+import { stepOpen } from './control/open';
+import { taskAt } from './image/configure';
+import { Image, ImageState } from './image/image';
+import { Task } from './image/task';
+import { stepFlush } from './request/flush';
+import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
+import { stepRead } from './request/read';
+import { abandonWrite, stepWrite } from './request/write';
 
 /** Takes the request in slot `slot`. Invalid when there is no such slot or its last request is not done. */
 export function submitRequest(image: Image, slot: u32): Status {
@@ -50,7 +50,8 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
     const task = changetype<Task>(record);
     task.outstanding--;
     if (status !== Status.Ok && task.failed === Status.Ok) {
-      const structure = kind === OperationKind.Read || kind === OperationKind.Write ? Structure.DataCluster : Structure.File;
+      const structure =
+        kind === OperationKind.Read || kind === OperationKind.Write ? Structure.DataCluster : Structure.File;
       refuse(image.failure, status, structure, Field.None, hostOffset, 0, 0);
       image.failure.operation = index;
       keepFailure(image, task, status);
@@ -171,7 +172,8 @@ function runTask(image: Image, task: Task): void {
     image.failure.operation = task.failedOperation;
     keepFailure(image, task, outcome);
   }
-  if (task.cancelled && task.failed === Status.Ok) keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
+  if (task.cancelled && task.failed === Status.Ok)
+    keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
   if (task.failed === Status.Ok) {
     const status = step(image, task);
     if (status === Status.Miss) return;

@@ -31,5 +31,6 @@ export const ZEROES = new Uint8Array(65536);
 
 /** `length` zeros as pieces of the one shared buffer, appended to `pieces`. */
 export function appendZeroes(pieces: Uint8Array[], length: number): void {
-  for (let left = length; left > 0; left -= ZEROES.length) pieces.push(ZEROES.subarray(0, Math.min(left, ZEROES.length)));
+  for (let left = length; left > 0; left -= ZEROES.length)
+    pieces.push(ZEROES.subarray(0, Math.min(left, ZEROES.length)));
 }

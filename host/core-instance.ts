@@ -1,7 +1,17 @@
 /** One instance of the core: its memory, its records and its exports. Knows nothing of files. */
 
 import { type ASUtil, instantiateSync } from '@assemblyscript/loader';
-import { ABI_HASH, ConfigurationView, FailureView, ImageInfoView, LayoutView, OperationView, RequestView, Status, StatisticsView } from './abi.js';
+import {
+  ABI_HASH,
+  ConfigurationView,
+  FailureView,
+  ImageInfoView,
+  LayoutView,
+  OperationView,
+  RequestView,
+  StatisticsView,
+  type Status,
+} from './abi.js';
 import { CorralError } from './errors.js';
 import { errorFromFailure } from './failure-text.js';
 
@@ -81,7 +91,9 @@ export class CoreInstance {
     const instance = instantiateSync<CoreExports & ASUtil>(module, { block: { submit, fill: unsignedFill, finish } });
     const exports = instance.exports as CoreExports;
     if (exports.abiHash() >>> 0 !== ABI_HASH) {
-      throw new CorralError('ERR_INTERNAL', { reason: 'The core and the host were built from different sources: build again' });
+      throw new CorralError('ERR_INTERNAL', {
+        reason: 'The core and the host were built from different sources: build again',
+      });
     }
     this.exports = exports;
     configure(exports, configuration);

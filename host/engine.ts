@@ -44,7 +44,9 @@ export class Engine {
   private readonly file: BlockFile;
   private readonly pending: (Pending | undefined)[];
   private readonly freeSlots: number[] = [];
-  private readonly slotQueue: (() => void)[] = [];
+  /** Calls that wait for a slot, in the order in which they were made. */
+  private readonly queue: Pending[] = [];
+  private readonly idleWaiters: (() => void)[] = [];
   private readonly handedOut: number[] = [];
   /** The error with which each operation ended last: the `cause` of what the core reports. */
   private readonly causes: unknown[];
@@ -69,15 +71,26 @@ export class Engine {
     for (let slot = requestCapacity - 1; slot >= 0; slot--) this.freeSlots.push(slot);
   }
 
-  /** Runs one request to its end; waits for a free slot first. Rejects with a `CorralError`. */
-  async run<T>(request: EngineRequest<T>): Promise<T> {
-    while (this.freeSlots.length === 0) await new Promise<void>((resolve) => this.slotQueue.push(resolve));
-    if (request.signal?.aborted) throw cancelled(request.signal);
-    return new Promise<unknown>((resolve, reject) => this.submit(request, resolve, reject)) as Promise<T>;
+  /**
+   * Runs one request to its end. Rejects with a `CorralError`. Requests reach the core in the order of the calls, also
+   * when they have to wait for a slot: overlapping ones rely on it.
+   */
+  run<T>(request: EngineRequest<T>): Promise<T> {
+    return new Promise<unknown>((resolve, reject) => {
+      this.queue.push({ resolve, reject, request, onAbort: undefined });
+      this.pump();
+    }) as Promise<T>;
   }
 
-  private submit<T>(request: EngineRequest<T>, resolve: (value: unknown) => void, reject: (error: unknown) => void): void {
-    const slot = this.freeSlots.pop() as number;
+  /** Ends when no request is in the core or waits for it. */
+  async idle(): Promise<void> {
+    while (this.queue.length > 0 || this.freeSlots.length < this.pending.length) {
+      await new Promise<void>((resolve) => this.idleWaiters.push(resolve));
+    }
+  }
+
+  private submit(slot: number, pending: Pending): void {
+    const { request } = pending;
     const record = this.core.request(slot);
     record.kind = request.kind;
     record.flags = request.flags ?? 0;
@@ -87,12 +100,13 @@ export class Engine {
     record.progress = 0;
     record.progressTotal = 0;
     request.prepare?.(this.core);
-    const onAbort = request.signal === undefined ? undefined : () => void this.core.cancel(slot);
-    request.signal?.addEventListener('abort', onAbort as () => void, { once: true });
-    this.pending[slot] = { resolve, reject, request, onAbort };
+    if (request.signal !== undefined) {
+      pending.onAbort = () => void this.core.cancel(slot);
+      request.signal.addEventListener('abort', pending.onAbort, { once: true });
+    }
+    this.pending[slot] = pending;
     const status = this.core.submit(slot);
     if (status !== Status.Ok) throw new CorralError('ERR_INTERNAL', { reason: `The core refused slot ${slot}` });
-    this.pump();
   }
 
   /** Called by the core; takes the answer while the records belong to the request. */
@@ -107,24 +121,35 @@ export class Engine {
       const operation = this.core.failure.operation;
       pending.reject(this.core.failureError(status, this.causes[operation]));
     }
-    this.slotQueue.shift()?.();
+    for (const resolve of this.idleWaiters.splice(0)) resolve();
   }
 
-  /** Starts everything that the core has handed out. */
+  /** Starts everything that the core has handed out, and every request that there is a slot for. */
   private pump(): void {
     if (this.pumping) return;
     this.pumping = true;
-    for (let index = this.handedOut.shift(); index !== undefined; index = this.handedOut.shift()) {
-      const operation = index;
-      this.carryOut(operation).then(
-        () => this.answer(operation, Status.Ok, undefined),
-        (error: unknown) => {
-          const full = systemErrorCode(error) === 'ENOSPC' || systemErrorCode(error) === 'EDQUOT';
-          this.answer(operation, full ? Status.NoSpace : Status.InputOutput, error);
-        },
-      );
+    while (this.handedOut.length > 0 || (this.queue.length > 0 && this.freeSlots.length > 0)) {
+      const operation = this.handedOut.shift();
+      if (operation !== undefined) this.start(operation);
+      else this.startRequest();
     }
     this.pumping = false;
+  }
+
+  private startRequest(): void {
+    const pending = this.queue.shift() as Pending;
+    if (pending.request.signal?.aborted) pending.reject(cancelled(pending.request.signal));
+    else this.submit(this.freeSlots.pop() as number, pending);
+  }
+
+  private start(operation: number): void {
+    this.carryOut(operation).then(
+      () => this.answer(operation, Status.Ok, undefined),
+      (error: unknown) => {
+        const full = systemErrorCode(error) === 'ENOSPC' || systemErrorCode(error) === 'EDQUOT';
+        this.answer(operation, full ? Status.NoSpace : Status.InputOutput, error);
+      },
+    );
   }
 
   private answer(operation: number, status: Status, cause: unknown): void {

@@ -76,7 +76,13 @@ export function errorFromFailure(status: number, failure: FailureView, name: str
   });
 }
 
-function text(status: number, failure: FailureView, name: string, guestOffset: bigint | undefined, cause: unknown): string {
+function text(
+  status: number,
+  failure: FailureView,
+  name: string,
+  guestOffset: bigint | undefined,
+  cause: unknown,
+): string {
   const structure = STRUCTURES[failure.structure] ?? 'image';
   const field = fieldText(failure.field);
   const at = `at file offset ${failure.hostOffsetBig}`;
@@ -90,7 +96,8 @@ function text(status: number, failure: FailureView, name: string, guestOffset: b
       return corruptText(failure, structure, field, at, guest);
     case Status.InputOutput:
     case Status.NoSpace: {
-      const why = cause instanceof Error ? cause.message : status === Status.NoSpace ? 'No space left' : 'Input/output error';
+      const why =
+        cause instanceof Error ? cause.message : status === Status.NoSpace ? 'No space left' : 'Input/output error';
       return `${why} (${structure} ${at}${guest})`;
     }
     case Status.OutOfRange:
@@ -151,5 +158,8 @@ function corruptText(failure: FailureView, structure: string, field: string, at:
 
 /** "RefcountTableOffset" → "refcount table offset". */
 function fieldText(field: number): string {
-  return FIELDS[field] ?? (FIELD_NAMES.get(field) ?? 'field').replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).toLowerCase();
+  return (
+    FIELDS[field] ??
+    (FIELD_NAMES.get(field) ?? 'field').replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).toLowerCase()
+  );
 }

@@ -1,6 +1,14 @@
 /** An open qcow2 image: the library's main class. */
 
-import { CheckFindingView, CheckResultView, CreateOptionsView, ExtentKind, ExtentView, RequestFlag, RequestKind } from './abi.js';
+import {
+  CheckFindingView,
+  CheckResultView,
+  CreateOptionsView,
+  ExtentKind,
+  ExtentView,
+  RequestFlag,
+  RequestKind,
+} from './abi.js';
 import type { BlockFile } from './block-file.js';
 import type { CoreInstance } from './core-instance.js';
 import { Engine } from './engine.js';
@@ -143,7 +151,8 @@ export class Image {
    * cut off is no image. Rejects with ERR_INVALID_ARGUMENT, ERR_IO or ERR_NO_SPACE.
    */
   static async create(file: BlockFile, options: CreateImageOptions): Promise<void> {
-    if ((await file.size()) !== 0) throw new CorralError('ERR_EXISTS', { reason: 'The file for a new image must be empty' });
+    if ((await file.size()) !== 0)
+      throw new CorralError('ERR_EXISTS', { reason: 'The file for a new image must be empty' });
     const clusterBits = powerOfTwo(options.clusterSize ?? 65536, 'cluster size');
     const refcountOrder = powerOfTwo(options.refcountBits ?? 16, 'refcount width');
     const virtualSize = (BigInt(options.virtualSize) + 511n) & ~511n;
@@ -179,7 +188,11 @@ export class Image {
    * Writes the whole source at guest byte `offset`; it must be left alone until the promise ends. Without `durable` the
    * bytes survive a power cut only after a `flush` that began later.
    */
-  async write(offset: number | bigint, source: Uint8Array, options: CallOptions & { durable?: boolean } = {}): Promise<void> {
+  async write(
+    offset: number | bigint,
+    source: Uint8Array,
+    options: CallOptions & { durable?: boolean } = {},
+  ): Promise<void> {
     this.refuseClosed();
     const flags = options.durable ? RequestFlag.Durable : 0;
     await this.inPieces(offset, source, (guestOffset, buffer) =>
@@ -213,7 +226,9 @@ export class Image {
   }
 
   /** Counts every reference and compares with the refcounts; changes nothing. Needs `checkSize`. */
-  async check(options: CallOptions & { onProgress?: (done: number, total: number) => void } = {}): Promise<CheckReport> {
+  async check(
+    options: CallOptions & { onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<CheckReport> {
     this.refuseClosed();
     return this.control.run(async () => {
       let timer: ReturnType<typeof setInterval> | undefined;
@@ -248,10 +263,15 @@ export class Image {
     };
   }
 
-  /** Flushes, then releases the file, also when the flush failed; rejects then. Closing twice is no error. */
+  /**
+   * Waits for the calls that are under way, flushes, then releases the file, also when the flush failed; rejects then.
+   * Closing twice is no error.
+   */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
+    // The number of a closed file may be another file's: nothing may be under way when it is released.
+    await this.engine.idle();
     try {
       if (!this.readOnly) await this.engine.run({ kind: RequestKind.Close });
     } finally {

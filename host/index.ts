@@ -1,6 +1,6 @@
 /** The portable library: no Node import below this file. */
 
-export { type BlockFile } from './block-file.js';
+export type { BlockFile } from './block-file.js';
 export { CorralError, type CorralErrorCode, type CorralErrorDetails } from './errors.js';
 export {
   type CheckFinding,
@@ -11,5 +11,5 @@ export {
   type MapExtent,
   type OpenOptions,
 } from './image.js';
-export { type ImageFacts } from './image-facts.js';
+export type { ImageFacts } from './image-facts.js';
 export { MemoryFile } from './memory-file.js';

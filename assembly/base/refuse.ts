@@ -1,7 +1,7 @@
 /** Filling the one failure record: the detail behind a status. */
 
-import { Failure, Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
+import { Failure, Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
 
 export const NO_GUEST_OFFSET: u64 = 0xffffffffffffffff;
 export const NO_OPERATION: u32 = 0xffffffff;

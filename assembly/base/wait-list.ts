@@ -1,6 +1,6 @@
 /** Requests that wait for something, first come, first served. A waiter is in at most one list at a time. */
 
-import { Status } from "../abi/status";
+import { Status } from '../abi/status';
 
 /** Base of everything that can be parked. */
 @unmanaged

@@ -9,11 +9,11 @@
  * waiter parks and the write-out makes slices clean.
  */
 
-import { Failure, Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { refuse } from "../base/refuse";
-import { WaitList, Waiter, failAll, isEmpty, moveAll, push } from "../base/wait-list";
-import { Operations, Owner, readModule } from "../block";
+import { Failure, Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { refuse } from '../base/refuse';
+import { failAll, isEmpty, moveAll, push, Waiter, WaitList } from '../base/wait-list';
+import { Operations, Owner, readModule } from '../block';
 
 /** What a slice belongs to; also decides in which phase of the write-out it is written. */
 export enum TableKind {
@@ -90,7 +90,7 @@ export function slotSize(sliceSize: u32): u32 {
 /** Divides `length` bytes at `address` into slices of 2^sliceBits bytes. */
 export function openTableCache(cache: TableCache, address: usize, length: u32, sliceBits: u32): void {
   const sliceSize: u32 = 1 << sliceBits;
-  let count: u32 = length / slotSize(sliceSize);
+  const count: u32 = length / slotSize(sliceSize);
   let buckets: u32 = 1;
   while (buckets * 2 <= count) buckets *= 2;
   cache.sliceBits = sliceBits;
@@ -103,7 +103,7 @@ export function openTableCache(cache: TableCache, address: usize, length: u32, s
   for (let index: u32 = 0; index < count; index++) {
     const slice = sliceAt(cache, index);
     slice.data = cache.data + (usize(index) << sliceBits);
-    slice.waiters = changetype<WaitList>(changetype<usize>(slice) + offsetof<TableSlice>("waitHead"));
+    slice.waiters = changetype<WaitList>(changetype<usize>(slice) + offsetof<TableSlice>('waitHead'));
   }
 }
 
@@ -117,7 +117,13 @@ export function needSlice(cache: TableCache, kind: TableKind, hostOffset: u64, w
   if (found !== null) {
     if (found.kind !== u8(kind)) {
       waiter.outcome = refuse(
-        cache.failure, Status.Corrupt, structureOf(kind), Field.Overlap, offset, u64(structureOf(found.kind)), 0,
+        cache.failure,
+        Status.Corrupt,
+        structureOf(kind),
+        Field.Overlap,
+        offset,
+        u64(structureOf(found.kind)),
+        0,
       );
       return null;
     }

@@ -10,12 +10,12 @@
  * and refcount are not durable yet. That entry is in the next round.
  */
 
-import { Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { NO_OPERATION } from "../base/refuse";
-import { WaitList, Waiter, failAll, isEmpty, moveAll, push } from "../base/wait-list";
-import { Operations, Owner, flush, writeModule } from "../block";
-import { TableCache, TableKind, TableSlice, structureOf, wakeSlotWaiters } from "./table-cache";
+import { Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { NO_OPERATION } from '../base/refuse';
+import { failAll, isEmpty, moveAll, push, Waiter, WaitList } from '../base/wait-list';
+import { flush, Operations, Owner, writeModule } from '../block';
+import { structureOf, TableCache, TableKind, TableSlice, wakeSlotWaiters } from './table-cache';
 
 export enum Phase {
   Idle = 0,
@@ -226,7 +226,12 @@ function abandon(order: WriteOrder): void {
   const ready = order.cache.ready;
   failAll(order.serving, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation);
   failAll(
-    order.cache.slotWaiters, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation,
+    order.cache.slotWaiters,
+    ready,
+    order.failed,
+    order.failedStructure,
+    order.failedOffset,
+    order.failedOperation,
   );
   if (!isEmpty(order.waiting)) beginPass(order);
 }

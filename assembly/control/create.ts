@@ -6,23 +6,29 @@
  * The header is written last, after a flush: a file that was cut off before that is no image.
  */
 
-import { CreateOptions } from "../abi/create-options";
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { isAligned } from "../base/align";
-import { storeU32, storeU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { Owner, flush, writeModule, writeZeroes } from "../block";
-import { writeFeatureNames } from "../format/feature-names";
-import { COMPATIBLE_LAZY_REFCOUNTS } from "../format/features";
-import { l1EntriesFor, setGeometry } from "../format/geometry";
+import { CreateOptions } from '../abi/create-options';
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { isAligned } from '../base/align';
+import { storeU32, storeU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { flush, Owner, writeModule, writeZeroes } from '../block';
+import { writeFeatureNames } from '../format/feature-names';
+import { COMPATIBLE_LAZY_REFCOUNTS } from '../format/features';
+import { l1EntriesFor, setGeometry } from '../format/geometry';
 import {
-  HEADER_LENGTH_KNOWN, HeaderOffset, MAGIC, MAXIMUM_CLUSTER_BITS, MAXIMUM_L1_LENGTH,
-  MAXIMUM_REFCOUNT_TABLE_LENGTH, MINIMUM_CLUSTER_BITS, REFCOUNT_ORDER_V2,
-} from "../format/header";
-import { storeRefcount } from "../format/refcount-entry";
-import { Image, ImageState } from "../image/image";
-import { Task, parkOnOperation } from "../image/task";
+  HEADER_LENGTH_KNOWN,
+  HeaderOffset,
+  MAGIC,
+  MAXIMUM_CLUSTER_BITS,
+  MAXIMUM_L1_LENGTH,
+  MAXIMUM_REFCOUNT_TABLE_LENGTH,
+  MINIMUM_CLUSTER_BITS,
+  REFCOUNT_ORDER_V2,
+} from '../format/header';
+import { storeRefcount } from '../format/refcount-entry';
+import { Image, ImageState } from '../image/image';
+import { parkOnOperation, Task } from '../image/task';
 
 enum Stage {
   Plan = 0,
@@ -126,7 +132,8 @@ function checkOptions(image: Image, options: CreateOptions): Status {
   if (options.refcountOrder > 6 || (options.version === 2 && options.refcountOrder !== REFCOUNT_ORDER_V2)) {
     return refuseOption(image, Field.RefcountOrder, options.refcountOrder, REFCOUNT_ORDER_V2);
   }
-  if (options.version === 2 && options.flags !== 0) return refuseOption(image, Field.CompatibleFeatures, options.flags, 0);
+  if (options.version === 2 && options.flags !== 0)
+    return refuseOption(image, Field.CompatibleFeatures, options.flags, 0);
   return Status.Ok;
 }
 

@@ -1,11 +1,11 @@
 /** Map: what the guest range is, as extents in the page. A full page ends the answer; the host asks on from there. */
 
-import { PAGE_LENGTH } from "../abi/configuration";
-import { Extent, ExtentKind } from "../abi/extent";
-import { Status } from "../abi/status";
-import { Image } from "../image/image";
-import { mapRun } from "../image/mapping";
-import { Task } from "../image/task";
+import { PAGE_LENGTH } from '../abi/configuration';
+import { Extent, ExtentKind } from '../abi/extent';
+import { Status } from '../abi/status';
+import { Image } from '../image/image';
+import { mapRun } from '../image/mapping';
+import { Task } from '../image/task';
 
 const EXTENT_SIZE: u32 = 32;
 /** Runs that one answer looks at, at most: bounds the work between two chances to cancel. */

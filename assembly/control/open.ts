@@ -1,22 +1,29 @@
 /** Open: read the header and its extensions, judge every feature by name, get the cache ready. */
 
-import { PAGE_LENGTH } from "../abi/configuration";
-import { Field, Structure } from "../abi/failure";
-import { RequestFlag } from "../abi/request";
-import { Status } from "../abi/status";
-import { loadU32, loadU64, storeU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { Owner, flush, readModule, writeModule } from "../block";
-import { openTableCache } from "../cache/table-cache";
-import { openStaging } from "../cache/write-order";
+import { PAGE_LENGTH } from '../abi/configuration';
+import { Field, Structure } from '../abi/failure';
+import { RequestFlag } from '../abi/request';
+import { Status } from '../abi/status';
+import { loadU32, loadU64, storeU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { flush, Owner, readModule, writeModule } from '../block';
+import { openTableCache } from '../cache/table-cache';
+import { openStaging } from '../cache/write-order';
 import {
-  AUTOCLEAR_KNOWN, FEATURE_ENTRY_SIZE, FEATURE_NAME_LENGTH, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT,
-  INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, INCOMPATIBLE_EXTENDED_L2, INCOMPATIBLE_KNOWN,
-} from "../format/features";
-import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from "../format/header";
-import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from "../format/header-extensions";
-import { Image, ImageState } from "../image/image";
-import { Task, parkOnOperation } from "../image/task";
+  AUTOCLEAR_KNOWN,
+  FEATURE_ENTRY_SIZE,
+  FEATURE_NAME_LENGTH,
+  INCOMPATIBLE_COMPRESSION,
+  INCOMPATIBLE_CORRUPT,
+  INCOMPATIBLE_DATA_FILE,
+  INCOMPATIBLE_DIRTY,
+  INCOMPATIBLE_EXTENDED_L2,
+  INCOMPATIBLE_KNOWN,
+} from '../format/features';
+import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from '../format/header';
+import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from '../format/header-extensions';
+import { Image, ImageState } from '../image/image';
+import { parkOnOperation, Task } from '../image/task';
 
 enum Stage {
   ReadHeader = 0,
@@ -81,7 +88,8 @@ function readExtensions(image: Image): Status {
   const end = min(clusterEnd, info.fileLength);
   let offset = u64(info.headerLength);
   while (offset + EXTENSION_HEADER_SIZE <= end) {
-    if (offset + EXTENSION_HEADER_SIZE > PAGE_LENGTH) return refuseExtension(image, Status.TooLarge, offset, offset, PAGE_LENGTH);
+    if (offset + EXTENSION_HEADER_SIZE > PAGE_LENGTH)
+      return refuseExtension(image, Status.TooLarge, offset, offset, PAGE_LENGTH);
     const type = loadU32(page + usize(offset));
     const length = loadU32(page + usize(offset) + 4);
     if (type === ExtensionType.End) break;
@@ -106,12 +114,14 @@ function noteExtension(image: Image, type: u32, offset: u64, length: u32): Statu
   const address = u32(image.page) + u32(offset);
   switch (type) {
     case ExtensionType.BackingFormat:
-      if (length > MAXIMUM_NAME_LENGTH) return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
+      if (length > MAXIMUM_NAME_LENGTH)
+        return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
       info.backingFormatAddress = address;
       info.backingFormatLength = length;
       break;
     case ExtensionType.DataFile:
-      if (length > MAXIMUM_NAME_LENGTH) return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
+      if (length > MAXIMUM_NAME_LENGTH)
+        return refuseExtension(image, Status.Corrupt, offset, length, MAXIMUM_NAME_LENGTH);
       info.dataFileAddress = address;
       info.dataFileLength = length;
       break;
@@ -134,8 +144,13 @@ function checkFeatures(image: Image): Status {
   const unknown = info.incompatibleFeatures & ~INCOMPATIBLE_KNOWN;
   if (unknown !== 0) {
     const status = refuse(
-      image.failure, Status.Unsupported, Structure.Header, Field.IncompatibleFeatures,
-      HeaderOffset.IncompatibleFeatures, unknown, INCOMPATIBLE_KNOWN,
+      image.failure,
+      Status.Unsupported,
+      Structure.Header,
+      Field.IncompatibleFeatures,
+      HeaderOffset.IncompatibleFeatures,
+      unknown,
+      INCOMPATIBLE_KNOWN,
     );
     nameFeature(image, u32(ctz(unknown)));
     return status;
@@ -144,8 +159,13 @@ function checkFeatures(image: Image): Status {
   const byteThere = info.headerLength > HEADER_LENGTH_V3;
   if (info.compressionType > 1 || zstd !== (info.compressionType !== 0) || (zstd && !byteThere)) {
     return refuse(
-      image.failure, Status.Corrupt, Structure.Header, Field.CompressionType, HeaderOffset.CompressionType,
-      info.compressionType, u64(zstd),
+      image.failure,
+      Status.Corrupt,
+      Structure.Header,
+      Field.CompressionType,
+      HeaderOffset.CompressionType,
+      info.compressionType,
+      u64(zstd),
     );
   }
   return Status.Ok;

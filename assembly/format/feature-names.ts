@@ -1,8 +1,8 @@
 /** The feature name table that new images get (specification, "Feature name table"): QEMU's names, in QEMU's order. */
 
-import { storeU32 } from "../base/bytes";
-import { FEATURE_ENTRY_SIZE } from "./features";
-import { EXTENSION_HEADER_SIZE, ExtensionType } from "./header-extensions";
+import { storeU32 } from '../base/bytes';
+import { FEATURE_ENTRY_SIZE } from './features';
+import { EXTENSION_HEADER_SIZE, ExtensionType } from './header-extensions';
 
 enum FeatureKind {
   Incompatible = 0,
@@ -17,14 +17,14 @@ export function writeFeatureNames(address: usize): u32 {
   storeU32(address, ExtensionType.FeatureNames);
   storeU32(address + 4, ENTRIES * FEATURE_ENTRY_SIZE);
   let entry = address + EXTENSION_HEADER_SIZE;
-  entry = writeEntry(entry, FeatureKind.Incompatible, 0, "dirty bit");
-  entry = writeEntry(entry, FeatureKind.Incompatible, 1, "corrupt bit");
-  entry = writeEntry(entry, FeatureKind.Incompatible, 2, "external data file");
-  entry = writeEntry(entry, FeatureKind.Incompatible, 3, "compression type");
-  entry = writeEntry(entry, FeatureKind.Incompatible, 4, "extended L2 entries");
-  entry = writeEntry(entry, FeatureKind.Compatible, 0, "lazy refcounts");
-  entry = writeEntry(entry, FeatureKind.Autoclear, 0, "bitmaps");
-  entry = writeEntry(entry, FeatureKind.Autoclear, 1, "raw external data");
+  entry = writeEntry(entry, FeatureKind.Incompatible, 0, 'dirty bit');
+  entry = writeEntry(entry, FeatureKind.Incompatible, 1, 'corrupt bit');
+  entry = writeEntry(entry, FeatureKind.Incompatible, 2, 'external data file');
+  entry = writeEntry(entry, FeatureKind.Incompatible, 3, 'compression type');
+  entry = writeEntry(entry, FeatureKind.Incompatible, 4, 'extended L2 entries');
+  entry = writeEntry(entry, FeatureKind.Compatible, 0, 'lazy refcounts');
+  entry = writeEntry(entry, FeatureKind.Autoclear, 0, 'bitmaps');
+  entry = writeEntry(entry, FeatureKind.Autoclear, 1, 'raw external data');
   return u32(entry - address);
 }
 

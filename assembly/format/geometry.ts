@@ -51,7 +51,8 @@ export function blockIndex(geometry: Geometry, cluster: u64): u64 {
 /** Byte within its refcount block at which the slice with that cluster's refcount begins. */
 export function blockSliceOffset(geometry: Geometry, cluster: u64): u64 {
   const index = cluster & ((u64(1) << geometry.blockBits) - 1);
-  const byte = geometry.refcountOrder >= 3 ? index << (geometry.refcountOrder - 3) : index >> (3 - geometry.refcountOrder);
+  const byte =
+    geometry.refcountOrder >= 3 ? index << (geometry.refcountOrder - 3) : index >> (3 - geometry.refcountOrder);
   return (byte >> geometry.sliceBits) << geometry.sliceBits;
 }
 

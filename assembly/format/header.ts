@@ -4,12 +4,12 @@
  * value is used for arithmetic.
  */
 
-import { Failure, Field, Structure } from "../abi/failure";
-import { ImageInfo } from "../abi/image-info";
-import { Status } from "../abi/status";
-import { loadU32, loadU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { Geometry, l1EntriesFor, setGeometry } from "./geometry";
+import { Failure, Field, Structure } from '../abi/failure';
+import { ImageInfo } from '../abi/image-info';
+import { Status } from '../abi/status';
+import { loadU32, loadU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { Geometry, l1EntriesFor, setGeometry } from './geometry';
 
 /** Bytes from the start of the file. */
 export enum HeaderOffset {
@@ -78,7 +78,12 @@ export function readHeader(
   const clusterBits = loadU32(address + HeaderOffset.ClusterBits);
   if (clusterBits < MINIMUM_CLUSTER_BITS || clusterBits > MAXIMUM_CLUSTER_BITS) {
     return refuseField(
-      failure, Status.Corrupt, Field.ClusterBits, HeaderOffset.ClusterBits, clusterBits, MAXIMUM_CLUSTER_BITS,
+      failure,
+      Status.Corrupt,
+      Field.ClusterBits,
+      HeaderOffset.ClusterBits,
+      clusterBits,
+      MAXIMUM_CLUSTER_BITS,
     );
   }
   info.clusterBits = clusterBits;
@@ -109,10 +114,16 @@ function readVersion3(address: usize, info: ImageInfo, failure: Failure): Status
   const length = info.headerLength;
   if (length < HEADER_LENGTH_V3 || (length & 7) !== 0 || length > u32(1) << info.clusterBits) {
     return refuseField(
-      failure, Status.Corrupt, Field.HeaderLength, HeaderOffset.HeaderLength, length, u64(1) << info.clusterBits,
+      failure,
+      Status.Corrupt,
+      Field.HeaderLength,
+      HeaderOffset.HeaderLength,
+      length,
+      u64(1) << info.clusterBits,
     );
   }
-  if (length > info.fileLength) return refuseField(failure, Status.Corrupt, Field.Truncated, 0, info.fileLength, length);
+  if (length > info.fileLength)
+    return refuseField(failure, Status.Corrupt, Field.Truncated, 0, info.fileLength, length);
   if (info.refcountOrder > 6) {
     return refuseField(failure, Status.Corrupt, Field.RefcountOrder, HeaderOffset.RefcountOrder, info.refcountOrder, 6);
   }
@@ -153,7 +164,12 @@ function checkBacking(address: usize, info: ImageInfo, geometry: Geometry, failu
   if (offset === 0) return Status.Ok;
   if (length > MAXIMUM_NAME_LENGTH) {
     return refuseField(
-      failure, Status.Corrupt, Field.BackingFileLength, HeaderOffset.BackingFileLength, length, MAXIMUM_NAME_LENGTH,
+      failure,
+      Status.Corrupt,
+      Field.BackingFileLength,
+      HeaderOffset.BackingFileLength,
+      length,
+      MAXIMUM_NAME_LENGTH,
     );
   }
   const end = min(u64(geometry.clusterSize), info.fileLength);
@@ -167,9 +183,7 @@ function checkBacking(address: usize, info: ImageInfo, geometry: Geometry, failu
 function checkL1(info: ImageInfo, geometry: Geometry, failure: Failure): Status {
   const length = u64(info.l1Size) << 3;
   if (length > MAXIMUM_L1_LENGTH) {
-    return refuseField(
-      failure, Status.Corrupt, Field.L1Size, HeaderOffset.L1Size, info.l1Size, MAXIMUM_L1_LENGTH >> 3,
-    );
+    return refuseField(failure, Status.Corrupt, Field.L1Size, HeaderOffset.L1Size, info.l1Size, MAXIMUM_L1_LENGTH >> 3);
   }
   // Sizes near 2^64 would overflow the count of entries; they need far more entries than the table may have.
   const needed = l1EntriesFor(geometry, info.virtualSize);
@@ -177,7 +191,15 @@ function checkL1(info: ImageInfo, geometry: Geometry, failure: Failure): Status 
     const covered = u64(info.l1Size) << (geometry.clusterBits + geometry.l2Bits);
     return refuseField(failure, Status.Corrupt, Field.Size, HeaderOffset.Size, info.virtualSize, covered);
   }
-  return checkTable(failure, Field.L1TableOffset, HeaderOffset.L1TableOffset, info.l1TableOffset, length, info, geometry);
+  return checkTable(
+    failure,
+    Field.L1TableOffset,
+    HeaderOffset.L1TableOffset,
+    info.l1TableOffset,
+    length,
+    info,
+    geometry,
+  );
 }
 
 function checkRefcountTable(info: ImageInfo, geometry: Geometry, failure: Failure): Status {
@@ -185,13 +207,23 @@ function checkRefcountTable(info: ImageInfo, geometry: Geometry, failure: Failur
   const limit = MAXIMUM_REFCOUNT_TABLE_LENGTH >> geometry.clusterBits;
   if (clusters === 0 || clusters > limit) {
     return refuseField(
-      failure, Status.Corrupt, Field.RefcountTableClusters, HeaderOffset.RefcountTableClusters, clusters, limit,
+      failure,
+      Status.Corrupt,
+      Field.RefcountTableClusters,
+      HeaderOffset.RefcountTableClusters,
+      clusters,
+      limit,
     );
   }
   // The last cluster of a file may be cut short.
   const length = (u64(clusters - 1) << geometry.clusterBits) + 1;
   return checkTable(
-    failure, Field.RefcountTableOffset, HeaderOffset.RefcountTableOffset, info.refcountTableOffset, length, info,
+    failure,
+    Field.RefcountTableOffset,
+    HeaderOffset.RefcountTableOffset,
+    info.refcountTableOffset,
+    length,
+    info,
     geometry,
   );
 }
@@ -200,12 +232,22 @@ function checkSnapshots(info: ImageInfo, geometry: Geometry, failure: Failure): 
   if (info.snapshotCount === 0) return Status.Ok;
   if (info.snapshotCount > MAXIMUM_SNAPSHOTS) {
     return refuseField(
-      failure, Status.Corrupt, Field.SnapshotCount, HeaderOffset.SnapshotCount, info.snapshotCount, MAXIMUM_SNAPSHOTS,
+      failure,
+      Status.Corrupt,
+      Field.SnapshotCount,
+      HeaderOffset.SnapshotCount,
+      info.snapshotCount,
+      MAXIMUM_SNAPSHOTS,
     );
   }
   return checkTable(
-    failure, Field.SnapshotsOffset, HeaderOffset.SnapshotsOffset, info.snapshotsOffset,
-    u64(info.snapshotCount) * MINIMUM_SNAPSHOT_ENTRY, info, geometry,
+    failure,
+    Field.SnapshotsOffset,
+    HeaderOffset.SnapshotsOffset,
+    info.snapshotsOffset,
+    u64(info.snapshotCount) * MINIMUM_SNAPSHOT_ENTRY,
+    info,
+    geometry,
   );
 }
 

@@ -5,7 +5,7 @@
  *   COPIED  reserved       offset of the L2 table     reserved
  */
 
-import { Status } from "../abi/status";
+import { Status } from '../abi/status';
 
 export const L1_ENTRY_SIZE: u32 = 8;
 

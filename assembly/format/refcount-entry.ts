@@ -6,7 +6,7 @@
  *                           offset of the refcount block  reserved
  */
 
-import { loadU16, loadU32, loadU64, storeU16, storeU32, storeU64 } from "../base/bytes";
+import { loadU16, loadU32, loadU64, storeU16, storeU32, storeU64 } from '../base/bytes';
 
 export const REFCOUNT_TABLE_ENTRY_SIZE: u32 = 8;
 

@@ -5,19 +5,19 @@
  * found by a scan that looks at one refcount slice an allocation, each slice once. Nothing is ever searched twice.
  */
 
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { loadU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { push } from "../base/wait-list";
-import { TableKind, TableSlice, needSlice } from "../cache/table-cache";
-import { markDirty } from "../cache/write-order";
-import { blockIndex, blockSliceOffset, sliceRefcountBits } from "../format/geometry";
-import { hasReservedTableBits, loadRefcount, storeRefcount } from "../format/refcount-entry";
-import { growRefcounts } from "./grow-refcounts";
-import { Image, refcountTableEntries } from "./image";
-import { checkOverlap } from "./overlap";
-import { Task } from "./task";
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { loadU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { push } from '../base/wait-list';
+import { needSlice, TableKind, TableSlice } from '../cache/table-cache';
+import { markDirty } from '../cache/write-order';
+import { blockIndex, blockSliceOffset, sliceRefcountBits } from '../format/geometry';
+import { hasReservedTableBits, loadRefcount, storeRefcount } from '../format/refcount-entry';
+import { growRefcounts } from './grow-refcounts';
+import { Image, refcountTableEntries } from './image';
+import { checkOverlap, checkTableOverlap } from './overlap';
+import { Task } from './task';
 
 /** Host offsets of QCOW2 entries have 56 bits. */
 const MAXIMUM_HOST_OFFSET: u64 = 0x00ffffffffffffff;
@@ -76,7 +76,13 @@ export function needRefcounts(image: Image, task: Task, cluster: u64): TableSlic
   }
   if (hasReservedTableBits(blockOffset, geometry.clusterSize) || blockOffset >= image.fileLength) {
     task.outcome = refuse(
-      image.failure, Status.Corrupt, Structure.RefcountTable, Field.Offset, entryOffset, blockOffset, image.fileLength,
+      image.failure,
+      Status.Corrupt,
+      Structure.RefcountTable,
+      Field.Offset,
+      entryOffset,
+      blockOffset,
+      image.fileLength,
     );
     return null;
   }
@@ -150,10 +156,12 @@ function takeRun(image: Image, slice: TableSlice, start: u64, end: u64, wanted: 
   let first: u32 = 0;
   while (first < limit && loadRefcount(slice.data, base + first, order) !== 0) first++;
   let count: u32 = 0;
-  while (first + count < limit && count < wanted && loadRefcount(slice.data, base + first + count, order) === 0) count++;
+  while (first + count < limit && count < wanted && loadRefcount(slice.data, base + first + count, order) === 0)
+    count++;
   if (count === 0) return 0;
   const hostOffset = (start + u64(first)) << image.geometry.clusterBits;
   if (checkOverlap(image, hostOffset, u64(count) << image.geometry.clusterBits) !== Status.Ok) return -1;
+  if (checkTableOverlap(image, slice.hostOffset, u64(1) << image.geometry.sliceBits) !== Status.Ok) return -1;
 
   for (let index: u32 = 0; index < count; index++) storeRefcount(slice.data, base + first + index, order, 1);
   markDirty(image.order, slice);

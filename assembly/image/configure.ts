@@ -1,17 +1,17 @@
 /** Lays out the one arena: every record and buffer that an instance will ever use, sized by the host's configuration. */
 
-import { Configuration, Layout, PAGE_LENGTH, Statistics } from "../abi/configuration";
-import { Failure } from "../abi/failure";
-import { ImageInfo } from "../abi/image-info";
-import { Request } from "../abi/request";
-import { Arena, openArena, take } from "../base/arena";
-import { WaitList } from "../base/wait-list";
-import { openOperations } from "../block";
-import { TableCache, slotSize } from "../cache/table-cache";
-import { STAGING_LENGTH, STAGING_MAXIMUM, SliceList, WriteOrder } from "../cache/write-order";
-import { Geometry } from "../format/geometry";
-import { Image, ImageState, Run } from "./image";
-import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from "./task";
+import { Configuration, Layout, PAGE_LENGTH, Statistics } from '../abi/configuration';
+import { Failure } from '../abi/failure';
+import { ImageInfo } from '../abi/image-info';
+import { Request } from '../abi/request';
+import { Arena, openArena, take } from '../base/arena';
+import { WaitList } from '../base/wait-list';
+import { openOperations } from '../block';
+import { slotSize, TableCache } from '../cache/table-cache';
+import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
+import { Geometry } from '../format/geometry';
+import { Image, ImageState, Run } from './image';
+import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
 
 /** Largest slice, and so the largest that the cache has to be ready for. */
 const MAXIMUM_SLICE: u32 = 4096;

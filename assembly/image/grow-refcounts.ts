@@ -10,20 +10,20 @@
  * Blocks and table are durable before the header names them; that one sector is the switch.
  */
 
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { loadU64, storeU32, storeU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { moveAll } from "../base/wait-list";
-import { Owner, flush, readModule, writeModule, writeZeroes } from "../block";
-import { TableKind, dropSlices, needSlice } from "../cache/table-cache";
-import { markDirty, requestFlush } from "../cache/write-order";
-import { blockIndex, blockSliceOffset } from "../format/geometry";
-import { HeaderOffset } from "../format/header";
-import { storeRefcount } from "../format/refcount-entry";
-import { needRefcounts, refcountIndex } from "./allocate";
-import { Image, refcountTableEntries } from "./image";
-import { Task, parkOnOperation } from "./task";
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { storeU32, storeU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { moveAll } from '../base/wait-list';
+import { flush, Owner, readModule, writeModule, writeZeroes } from '../block';
+import { dropSlices, needSlice, TableKind } from '../cache/table-cache';
+import { markDirty, requestFlush } from '../cache/write-order';
+import { blockIndex, blockSliceOffset } from '../format/geometry';
+import { HeaderOffset } from '../format/header';
+import { storeRefcount } from '../format/refcount-entry';
+import { needRefcounts, refcountIndex } from './allocate';
+import { Image, refcountTableEntries } from './image';
+import { parkOnOperation, Task } from './task';
 
 enum Stage {
   Decide = 0,
@@ -130,7 +130,10 @@ function linkBlock(image: Image, task: Task): Status {
   const table = needSlice(image.cache, TableKind.RefcountTable, entryOffset, task);
   if (table === null) return task.outcome;
   const block = needSlice(
-    image.cache, TableKind.RefcountBlock, blockOffset + blockSliceOffset(geometry, cluster), task,
+    image.cache,
+    TableKind.RefcountBlock,
+    blockOffset + blockSliceOffset(geometry, cluster),
+    task,
   );
   if (block === null) return task.outcome;
 
@@ -163,8 +166,13 @@ function planTable(image: Image): Status {
   }
   if (tableClusters << clusterBits > MAXIMUM_TABLE_LENGTH) {
     return refuse(
-      image.failure, Status.NoSpace, Structure.RefcountTable, Field.RefcountTableClusters, image.refcountTableOffset,
-      tableClusters << clusterBits, MAXIMUM_TABLE_LENGTH,
+      image.failure,
+      Status.NoSpace,
+      Structure.RefcountTable,
+      Field.RefcountTableClusters,
+      image.refcountTableOffset,
+      tableClusters << clusterBits,
+      MAXIMUM_TABLE_LENGTH,
     );
   }
   image.growthCluster = base;
@@ -186,7 +194,7 @@ function writeBlocks(image: Image, task: Task): Status {
     image.growthStage = Stage.WriteTable;
     return Status.Ok;
   }
-  const refcounts = (u64(1) << geometry.sliceBits << 3) >> geometry.refcountOrder;
+  const refcounts = ((u64(1) << geometry.sliceBits) << 3) >> geometry.refcountOrder;
   const firstCluster = (image.growthFirstBlock << geometry.blockBits) + image.growthCursor * refcounts;
   const usedEnd = image.growthCluster + u64(image.growthBlockCount) + image.growthTableClusters;
   memory.fill(image.scratch, 0, usize(1) << geometry.sliceBits);

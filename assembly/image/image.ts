@@ -1,14 +1,14 @@
 /** The state of one open image: everything behind the one context pointer. */
 
-import { Configuration, Statistics } from "../abi/configuration";
-import { Failure } from "../abi/failure";
-import { ImageInfo } from "../abi/image-info";
-import { WaitList } from "../base/wait-list";
-import { Operations } from "../block";
-import { TableCache } from "../cache/table-cache";
-import { WriteOrder } from "../cache/write-order";
-import { Geometry } from "../format/geometry";
-import { Task } from "./task";
+import { Configuration, Statistics } from '../abi/configuration';
+import { Failure } from '../abi/failure';
+import { ImageInfo } from '../abi/image-info';
+import { WaitList } from '../base/wait-list';
+import { Operations } from '../block';
+import { TableCache } from '../cache/table-cache';
+import { WriteOrder } from '../cache/write-order';
+import { Geometry } from '../format/geometry';
+import { Task } from './task';
 
 export enum ImageState {
   /** Configured; only Open and Create are taken. */

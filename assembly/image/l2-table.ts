@@ -1,16 +1,16 @@
 /** A new L2 table where the L1 table has none. One task at a time makes one; the others that need one wait. */
 
-import { Status } from "../abi/status";
-import { storeU64 } from "../base/bytes";
-import { moveAll, push } from "../base/wait-list";
-import { writeZeroes } from "../block";
-import { TableKind, needSlice } from "../cache/table-cache";
-import { markDirty } from "../cache/write-order";
-import { l1Index } from "../format/geometry";
-import { makeL1Entry } from "../format/l1-entry";
-import { allocateClusters, releaseClusters } from "./allocate";
-import { Image } from "./image";
-import { Task, parkOnOperation } from "./task";
+import { Status } from '../abi/status';
+import { storeU64 } from '../base/bytes';
+import { moveAll, push } from '../base/wait-list';
+import { writeZeroes } from '../block';
+import { needSlice, TableKind } from '../cache/table-cache';
+import { markDirty } from '../cache/write-order';
+import { l1Index } from '../format/geometry';
+import { makeL1Entry } from '../format/l1-entry';
+import { allocateClusters, releaseClusters } from './allocate';
+import { Image } from './image';
+import { parkOnOperation, Task } from './task';
 
 /**
  * Makes the L2 table for `guestOffset`. Its cluster is zeroed before the L1 entry names it; both become durable in

@@ -1,17 +1,17 @@
 /** From guest offsets to what is there: L1, then L2, then as many neighbouring entries as make one run. */
 
-import { ExtentKind } from "../abi/extent";
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { loadU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { TableKind, needSlice } from "../cache/table-cache";
-import { compressedOffset } from "../format/compressed";
-import { l1Index, l2Coverage, l2Index } from "../format/geometry";
-import { checkL1Entry, isL1Copied, l2TableOffset } from "../format/l1-entry";
-import { L2_ENTRY_BITS, clusterOffset, hasReservedBits, isCompressed, isCopied, isZero } from "../format/l2-entry";
-import { Image, Run } from "./image";
-import { Task } from "./task";
+import { ExtentKind } from '../abi/extent';
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { loadU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { needSlice, TableKind } from '../cache/table-cache';
+import { compressedOffset } from '../format/compressed';
+import { l1Index, l2Coverage, l2Index } from '../format/geometry';
+import { checkL1Entry, isL1Copied, l2TableOffset } from '../format/l1-entry';
+import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero, L2_ENTRY_BITS } from '../format/l2-entry';
+import { Image } from './image';
+import { Task } from './task';
 
 /**
  * Fills `image.run` with what lies at `guestOffset`: the longest stretch of one kind, contiguous in the file, that one

@@ -1,13 +1,19 @@
 /** No write of guest data may hit metadata, whatever the tables claim (as QEMU's overlap-check=constant, and cached). */
 
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { refuse } from "../base/refuse";
-import { findSlice } from "../cache/table-cache";
-import { Image } from "./image";
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { refuse } from '../base/refuse';
+import { findSlice } from '../cache/table-cache';
+import { Image } from './image';
 
 /** Corrupt when the `length` bytes from `hostOffset` on touch the header, L1, refcount table or any cached table. */
 export function checkOverlap(image: Image, hostOffset: u64, length: u64): Status {
+  const status = checkTableOverlap(image, hostOffset, length);
+  return status === Status.Ok ? checkCachedOverlap(image, hostOffset, hostOffset + length) : status;
+}
+
+/** Corrupt when an L2 table or refcount block there would lie on the header, the L1 table or the refcount table. */
+export function checkTableOverlap(image: Image, hostOffset: u64, length: u64): Status {
   const end = hostOffset + length;
   if (hostOffset < image.geometry.clusterSize) return refuseOverlap(image, Structure.Header, hostOffset, 0);
   const l1End = image.l1Offset + (u64(image.l1Size) << 3);
@@ -18,7 +24,7 @@ export function checkOverlap(image: Image, hostOffset: u64, length: u64): Status
   if (hostOffset < tableEnd && end > image.refcountTableOffset) {
     return refuseOverlap(image, Structure.RefcountTable, hostOffset, image.refcountTableOffset);
   }
-  return checkCachedOverlap(image, hostOffset, end);
+  return Status.Ok;
 }
 
 function checkCachedOverlap(image: Image, hostOffset: u64, end: u64): Status {

@@ -5,11 +5,11 @@
  * the step over), or reaches its commit point with everything resident and cannot miss any more.
  */
 
-import { Failure } from "../abi/failure";
-import { Request } from "../abi/request";
-import { Status } from "../abi/status";
-import { WaitList, Waiter } from "../base/wait-list";
-import { TableSlice } from "../cache/table-cache";
+import { Failure } from '../abi/failure';
+import { Request } from '../abi/request';
+import { Status } from '../abi/status';
+import { Waiter, WaitList } from '../base/wait-list';
+import { TableSlice } from '../cache/table-cache';
 
 /** Most operations that one task has in flight at once. */
 export const TASK_OPERATIONS: u32 = 8;

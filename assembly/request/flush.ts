@@ -1,9 +1,9 @@
 /** Flush: everything that was answered before it becomes durable. */
 
-import { Status } from "../abi/status";
-import { requestFlush } from "../cache/write-order";
-import { Image } from "../image/image";
-import { Task } from "../image/task";
+import { Status } from '../abi/status';
+import { requestFlush } from '../cache/write-order';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
 
 export function stepFlush(image: Image, task: Task): Status {
   if (task.stage !== 0 || !image.writable) return Status.Ok;

@@ -5,11 +5,11 @@
  * A table counts how many requests touch each stretch of the disk, so that the usual case, no overlap, needs no search.
  */
 
-import { RequestKind } from "../abi/request";
-import { Status } from "../abi/status";
-import { moveAll, push } from "../base/wait-list";
-import { Image } from "../image/image";
-import { Task } from "../image/task";
+import { RequestKind } from '../abi/request';
+import { Status } from '../abi/status';
+import { moveAll, push } from '../base/wait-list';
+import { Image } from '../image/image';
+import { Task } from '../image/task';
 
 const STRETCH_BITS: u32 = 16;
 export const STRETCHES: u32 = 1024;

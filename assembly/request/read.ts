@@ -1,13 +1,13 @@
 /** Read: every run of the range becomes one operation, or a fill with zeros. */
 
-import { ExtentKind } from "../abi/extent";
-import { Field, Structure } from "../abi/failure";
-import { Status } from "../abi/status";
-import { refuse } from "../base/refuse";
-import { fillGuest, readGuest } from "../block";
-import { Image } from "../image/image";
-import { mapRun } from "../image/mapping";
-import { TASK_OPERATIONS, Task } from "../image/task";
+import { ExtentKind } from '../abi/extent';
+import { Field, Structure } from '../abi/failure';
+import { Status } from '../abi/status';
+import { refuse } from '../base/refuse';
+import { fillGuest, readGuest } from '../block';
+import { Image } from '../image/image';
+import { mapRun } from '../image/mapping';
+import { TASK_OPERATIONS, Task } from '../image/task';
 
 export function stepRead(image: Image, task: Task): Status {
   while (task.cursor < task.guestEnd) {

@@ -3,24 +3,24 @@
  * around it go there in one write, and only when that has ended are the L2 entries changed.
  */
 
-import { ExtentKind } from "../abi/extent";
-import { Field, Structure } from "../abi/failure";
-import { RequestFlag } from "../abi/request";
-import { Status } from "../abi/status";
-import { storeU64 } from "../base/bytes";
-import { refuse } from "../base/refuse";
-import { moveAll, push } from "../base/wait-list";
-import { writeGuest } from "../block";
-import { TableKind, TableSlice, needSlice, pin, unpin } from "../cache/table-cache";
-import { markDirty, requestFlush } from "../cache/write-order";
-import { L2_ENTRY_BITS, makeDataEntry } from "../format/l2-entry";
-import { allocateClusters, releaseClusters } from "../image/allocate";
-import { abandonGrowth } from "../image/grow-refcounts";
-import { Image, clusterStart } from "../image/image";
-import { abandonL2Table, makeL2Table } from "../image/l2-table";
-import { mapRun } from "../image/mapping";
-import { checkOverlap } from "../image/overlap";
-import { TASK_OPERATIONS, Task } from "../image/task";
+import { ExtentKind } from '../abi/extent';
+import { Field, Structure } from '../abi/failure';
+import { RequestFlag } from '../abi/request';
+import { Status } from '../abi/status';
+import { storeU64 } from '../base/bytes';
+import { refuse } from '../base/refuse';
+import { moveAll, push } from '../base/wait-list';
+import { writeGuest } from '../block';
+import { needSlice, pin, TableKind, TableSlice, unpin } from '../cache/table-cache';
+import { markDirty, requestFlush } from '../cache/write-order';
+import { L2_ENTRY_BITS, makeDataEntry } from '../format/l2-entry';
+import { allocateClusters, releaseClusters } from '../image/allocate';
+import { abandonGrowth } from '../image/grow-refcounts';
+import { clusterStart, Image } from '../image/image';
+import { abandonL2Table, makeL2Table } from '../image/l2-table';
+import { mapRun } from '../image/mapping';
+import { checkOverlap, checkTableOverlap } from '../image/overlap';
+import { TASK_OPERATIONS, Task } from '../image/task';
 
 enum Stage {
   Plan = 0,
@@ -119,6 +119,8 @@ function writeNew(image: Image, task: Task): Status {
   const run = image.run;
   const clusterSize = u64(geometry.clusterSize);
   const start = clusterStart(image, task.cursor);
+  const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
+  if (place !== Status.Ok) return place;
   const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
   if (slice === null) return task.outcome;
   const sliceIndex = run.sliceIndex;
@@ -168,7 +170,14 @@ function handOut(image: Image, task: Task, end: u64): void {
   task.cursor = end;
   task.outstanding++;
   writeGuest(
-    image.operations, changetype<usize>(task), task.slot, hostOffset, bufferOffset, length, zeroBefore, zeroAfter,
+    image.operations,
+    changetype<usize>(task),
+    task.slot,
+    hostOffset,
+    bufferOffset,
+    length,
+    zeroBefore,
+    zeroAfter,
   );
 }
 

@@ -127,7 +127,8 @@ export class NodeFile implements BlockFile {
   }
 
   private refuseReadOnly(): void {
-    if (this.readOnly) throw new CorralError('ERR_READ_ONLY', { path: this.path, reason: 'The file is open read-only' });
+    if (this.readOnly)
+      throw new CorralError('ERR_READ_ONLY', { path: this.path, reason: 'The file is open read-only' });
   }
 }
 

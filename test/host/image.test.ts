@@ -155,6 +155,16 @@ describe('writing', () => {
     await Promise.all(calls);
   });
 
+  test('more calls than there are slots keep their order', async () => {
+    await using image = await Image.open(await newFile(), { core, write: true, requestCapacity: 2 });
+
+    await Promise.all(Array.from({ length: 100 }, (_, index) => image.write(0, new Uint8Array(512).fill(index))));
+
+    const target = new Uint8Array(512);
+    await image.read(0, target);
+    expectSameBytes(target, new Uint8Array(512).fill(99));
+  });
+
   test('a durable write is flushed before it is answered', async () => {
     const file = new WatchedFile(await newFile());
     await using image = await Image.open(file, { core, write: true });
@@ -264,6 +274,43 @@ describe('cancelling', () => {
 
     await expect(call).rejects.toMatchObject({ code: 'ERR_CANCELLED' });
     await image.write(2 * MIB, new Uint8Array(512));
+  });
+});
+
+describe('closing', () => {
+  test('waits for the calls that are under way', async () => {
+    const inner = await newFile();
+    const file = new WatchedFile(inner);
+    const image = await Image.open(file, { core, write: true });
+    let closed = false;
+    file.close = async () => {
+      closed = true;
+    };
+    let release = () => {};
+    file.gate = new Promise((resolve) => {
+      release = resolve;
+    });
+
+    const write = image.write(0, new Uint8Array(MIB).fill(4)).then(() => expect(closed).toBe(false));
+    const closing = image.close();
+    setTimeout(release, 20);
+
+    await Promise.all([write, closing]);
+    expect(closed).toBe(true);
+    await using again = await Image.open(inner, { core });
+    const target = new Uint8Array(MIB);
+    await again.read(0, target);
+    expectSameBytes(target, new Uint8Array(MIB).fill(4));
+  });
+
+  test('refuses every later call', async () => {
+    const image = await Image.open(await newFile(), { core, write: true });
+
+    await image.close();
+
+    await expect(image.read(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await expect(image.flush()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await image.close();
   });
 });
 
