@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace corral {
@@ -21,8 +22,11 @@ constexpr uint32_t FILE_DEVICE = 1;
 constexpr uint32_t FILE_WAKE = 2;
 constexpr uint32_t FILE_COUNT = 3;
 
-/** Submissions besides one for each operation and one for each tag. */
-constexpr uint32_t EXTRA_SUBMISSIONS = 4;
+/** Completions besides one for each operation and one for each tag. */
+constexpr uint32_t EXTRA_COMPLETIONS = 4;
+
+/** More than one turn ever prepares for a deep queue; beyond it the ring hands over early. */
+constexpr uint32_t MAX_SUBMISSIONS = 4096;
 
 }  // namespace
 
@@ -30,12 +34,11 @@ Result<std::unique_ptr<BlockRing>> BlockRing::create(const BlockRingOptions& opt
   if (!options.memory.consistent() || options.outgoingCapacity == 0 || options.eventCapacity == 0) {
     return SystemError{"create ring", EINVAL};
   }
-  // Each operation and each tag has at most one submission or completion under way: both queues hold all of them, so
-  // that a prepared submission always finds room and no completion is ever held back.
+  // Each operation and each tag has at most one completion under way: with room for all of them none is held back.
   UringOptions uringOptions;
-  uringOptions.submissionCapacity =
-      options.memory.operationCapacity + options.memory.requestCapacity + EXTRA_SUBMISSIONS;
-  uringOptions.completionCapacity = uringOptions.submissionCapacity;
+  uringOptions.completionCapacity =
+      options.memory.operationCapacity + options.memory.requestCapacity + EXTRA_COMPLETIONS;
+  uringOptions.submissionCapacity = std::min(uringOptions.completionCapacity, MAX_SUBMISSIONS);
   auto uring = Uring::create(uringOptions);
   if (!uring) return uring.error();
   std::unique_ptr<BlockRing> ring(new BlockRing(options, std::move(*uring)));
@@ -61,14 +64,13 @@ SystemError BlockRing::prepare() {
 }
 
 void BlockRing::watchWake() {
-  io_uring_sqe* entry = ring_.prepare();
-  if (entry == nullptr) return;
+  io_uring_sqe& entry = ring_.prepare();
   // A poll and not a read: nothing of the kernel's points into our memory when the ring goes away.
-  entry->opcode = IORING_OP_POLL_ADD;
-  entry->fd = static_cast<int32_t>(FILE_WAKE);
-  entry->flags = IOSQE_FIXED_FILE;
-  entry->poll32_events = POLLIN;
-  entry->user_data = SOURCE_WAKE;
+  entry.opcode = IORING_OP_POLL_ADD;
+  entry.fd = static_cast<int32_t>(FILE_WAKE);
+  entry.flags = IOSQE_FIXED_FILE;
+  entry.poll32_events = POLLIN;
+  entry.user_data = SOURCE_WAKE;
 }
 
 void BlockRing::wake() const {

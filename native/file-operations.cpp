@@ -73,6 +73,9 @@ SystemError FileOperations::setFile(int number, bool writable) {
   if (inFlight_ != 0) return {"set file", EBUSY};
   auto copy = FileDescriptor::duplicate(number);
   if (!copy) return copy.error();
+  // A non-blocking file would make some kernels fail what is not in the page cache, instead of waiting for it.
+  const int flags = ::fcntl(copy->number(), F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) != 0) ::fcntl(copy->number(), F_SETFL, flags & ~O_NONBLOCK);
   if (const SystemError error = ring_.registerFile(registeredFile_, copy->number())) return error;
   file_ = std::move(*copy);
   writable_ = writable;
@@ -149,53 +152,48 @@ int64_t FileOperations::submit(uint32_t index, Running& running) {
     const int result = ::ftruncate(file_.number(), static_cast<off_t>(running.hostOffset));
     return finish(index, running, result == 0 ? 0 : errno);
   }
-  io_uring_sqe* entry = ring_.prepare();
-  if (entry == nullptr) {
-    ring_.enter(0);
-    entry = ring_.prepare();
-  }
-  if (entry == nullptr) return finish(index, running, EAGAIN);
-  entry->fd = static_cast<int32_t>(registeredFile_);
-  entry->flags = IOSQE_FIXED_FILE;
-  entry->user_data = tag_ | index;
+  io_uring_sqe& entry = ring_.prepare();
+  entry.fd = static_cast<int32_t>(registeredFile_);
+  entry.flags = IOSQE_FIXED_FILE;
+  entry.user_data = tag_ | index;
 
   switch (running.kind) {
     case OperationKind::Read:
-      fillTransfer(*entry, running, IORING_OP_READ, IORING_OP_READ_FIXED);
+      fillTransfer(entry, running, IORING_OP_READ, IORING_OP_READ_FIXED);
       break;
     case OperationKind::Write:
       if (running.total == running.length) {
-        fillTransfer(*entry, running, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
+        fillTransfer(entry, running, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
       } else {
-        fillGather(*entry, running);
+        fillGather(entry, running);
       }
       break;
     case OperationKind::WriteZeroes:
       if (running.plainZeros) {
-        entry->opcode = IORING_OP_WRITE;
-        entry->addr = reinterpret_cast<uint64_t>(zeros_.bytes());
-        entry->len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, ZEROS_LENGTH));
-        entry->off = running.hostOffset + running.done;
+        entry.opcode = IORING_OP_WRITE;
+        entry.addr = reinterpret_cast<uint64_t>(zeros_.bytes());
+        entry.len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, ZEROS_LENGTH));
+        entry.off = running.hostOffset + running.done;
         break;
       }
-      entry->opcode = IORING_OP_FALLOCATE;
-      entry->off = running.hostOffset;
-      entry->addr = running.total;  // io_uring passes the length here
-      entry->len = FALLOC_FL_ZERO_RANGE;
+      entry.opcode = IORING_OP_FALLOCATE;
+      entry.off = running.hostOffset;
+      entry.addr = running.total;  // io_uring passes the length here
+      entry.len = FALLOC_FL_ZERO_RANGE;
       break;
     case OperationKind::Discard:
-      entry->opcode = IORING_OP_FALLOCATE;
-      entry->off = running.hostOffset;
-      entry->addr = running.total;
-      entry->len = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+      entry.opcode = IORING_OP_FALLOCATE;
+      entry.off = running.hostOffset;
+      entry.addr = running.total;
+      entry.len = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
       break;
     case OperationKind::Flush:
-      entry->opcode = IORING_OP_FSYNC;
-      entry->fsync_flags = IORING_FSYNC_DATASYNC;
+      entry.opcode = IORING_OP_FSYNC;
+      entry.fsync_flags = IORING_FSYNC_DATASYNC;
       break;
     case OperationKind::Truncate:
-      entry->opcode = OPCODE_TRUNCATE;
-      entry->off = running.hostOffset;
+      entry.opcode = OPCODE_TRUNCATE;
+      entry.off = running.hostOffset;
       break;
   }
   return -1;

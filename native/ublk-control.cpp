@@ -18,22 +18,22 @@ constexpr int64_t START_SECONDS = 60;
 
 /** Runs one command. `seconds` 0: waits without an end. Returns what the driver answered, or a negative errno. */
 int32_t answerOf(Uring& ring, int control, uint32_t opcode, const ublk::ControlCommand& command, int64_t seconds) {
-  io_uring_sqe* entry = ring.prepare();
-  entry->opcode = IORING_OP_URING_CMD;
-  entry->fd = control;
-  entry->cmd_op = opcode;
-  entry->user_data = SOURCE_COMMAND;
-  std::memcpy(reinterpret_cast<uint8_t*>(entry) + COMMAND_OFFSET, &command, sizeof command);
+  io_uring_sqe& entry = ring.prepare();
+  entry.opcode = IORING_OP_URING_CMD;
+  entry.fd = control;
+  entry.cmd_op = opcode;
+  entry.user_data = SOURCE_COMMAND;
+  std::memcpy(reinterpret_cast<uint8_t*>(&entry) + COMMAND_OFFSET, &command, sizeof command);
 
   __kernel_timespec limit{seconds, 0};
   if (seconds > 0) {
-    entry->flags |= IOSQE_IO_LINK;
-    io_uring_sqe* timeout = ring.prepare();
-    timeout->opcode = IORING_OP_LINK_TIMEOUT;
-    timeout->fd = -1;
-    timeout->addr = reinterpret_cast<uint64_t>(&limit);
-    timeout->len = 1;
-    timeout->user_data = SOURCE_TIMEOUT;
+    entry.flags |= IOSQE_IO_LINK;
+    io_uring_sqe& timeout = ring.prepare();
+    timeout.opcode = IORING_OP_LINK_TIMEOUT;
+    timeout.fd = -1;
+    timeout.addr = reinterpret_cast<uint64_t>(&limit);
+    timeout.len = 1;
+    timeout.user_data = SOURCE_TIMEOUT;
   }
   while (true) {
     if (const SystemError error = ring.enter(1)) return -error.number;

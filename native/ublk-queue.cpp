@@ -185,20 +185,15 @@ void UblkQueue::command(uint32_t tag, uint32_t opcode, int32_t result) {
     answers_[tag] = result;
     return;
   }
-  io_uring_sqe* entry = ring_.prepare();
-  while (entry == nullptr) {
-    // The ring has room for every tag and operation, so that only a kernel short of memory leads here; it recovers.
-    ring_.enter(0);
-    entry = ring_.prepare();
-  }
-  entry->opcode = IORING_OP_URING_CMD;
-  entry->fd = static_cast<int32_t>(registeredFile_);
-  entry->flags = IOSQE_FIXED_FILE;
-  entry->cmd_op = opcode;
-  entry->user_data = tag_ | tag;
+  io_uring_sqe& entry = ring_.prepare();
+  entry.opcode = IORING_OP_URING_CMD;
+  entry.fd = static_cast<int32_t>(registeredFile_);
+  entry.flags = IOSQE_FIXED_FILE;
+  entry.cmd_op = opcode;
+  entry.user_data = tag_ | tag;
   const ublk::QueueCommand body{options_.queueId, static_cast<uint16_t>(tag), result,
                                 reinterpret_cast<uint64_t>(guest_.at(tag, 0))};
-  std::memcpy(reinterpret_cast<uint8_t*>(entry) + COMMAND_OFFSET, &body, sizeof body);
+  std::memcpy(reinterpret_cast<uint8_t*>(&entry) + COMMAND_OFFSET, &body, sizeof body);
 }
 
 }  // namespace corral

@@ -1,5 +1,6 @@
 #include "uring.hpp"
 
+#include <sched.h>
 #include <sys/syscall.h>
 
 #include <cstring>
@@ -116,15 +117,26 @@ bool Uring::overflowed() const {
   return (std::atomic_ref<uint32_t>(*submissionFlags_).load(std::memory_order_relaxed) & IORING_SQ_CQ_OVERFLOW) != 0;
 }
 
-io_uring_sqe* Uring::prepare() {
+io_uring_sqe& Uring::prepare() {
   if (pending() == 0) used_ = 0;
-  if (used_ == submissionCapacity_) return nullptr;
-  auto* entry = entries_.at<io_uring_sqe>(static_cast<size_t>(used_) << entryBits_);
-  std::memset(static_cast<void*>(entry), 0, size_t{1} << entryBits_);
+  if (used_ == submissionCapacity_ && !makeRoom()) return *nowhere_;
+  auto& entry = *entries_.at<io_uring_sqe>(static_cast<size_t>(used_) << entryBits_);
+  std::memset(static_cast<void*>(&entry), 0, size_t{1} << entryBits_);
   submissionArray_[tail_ & submissionMask_] = used_;
   ++used_;
   ++tail_;
   return entry;
+}
+
+/** Hands everything to the kernel; a kernel that is short of memory is asked again until it is not. */
+bool Uring::makeRoom() {
+  while (pending() > 0) {
+    const SystemError error = enter(0);
+    if (error && error.number != EAGAIN && error.number != EBUSY) return false;
+    if (error) ::sched_yield();
+  }
+  used_ = 0;
+  return true;
 }
 
 SystemError Uring::enter(uint32_t minimum) {

@@ -17,7 +17,7 @@ namespace corral {
 
 /** What a ring is made for. */
 struct UringOptions {
-  /** Submissions that can be prepared between two enters; the kernel rounds up to a power of two. */
+  /** Submissions between two enters before `prepare` enters by itself; the kernel rounds up to a power of two. */
   uint32_t submissionCapacity = 64;
   /** Requests that can be in the kernel at once. The completion queue holds as many: nothing is ever lost. */
   uint32_t completionCapacity = 64;
@@ -38,8 +38,11 @@ class Uring {
   Uring(Uring&&) noexcept = default;
   Uring& operator=(Uring&&) noexcept = default;
 
-  /** A zeroed submission entry that goes out with the next `enter`, or null when the ring is full. */
-  io_uring_sqe* prepare();
+  /**
+   * A zeroed submission entry that goes out with the next `enter`. When the ring is full, what is in it goes out now. On
+   * a ring that fails the entry leads nowhere, and the next `enter` says why.
+   */
+  io_uring_sqe& prepare();
 
   /** Prepared entries that the kernel has not taken yet. */
   uint32_t pending() const { return tail_ - loadAcquire(submissionHead_); }
@@ -85,6 +88,7 @@ class Uring {
   }
   SystemError map(const io_uring_params& parameters);
   void probe();
+  bool makeRoom();
 
   /** Keeps the ring registered with this thread; a ring that stays registered would outlive its descriptor. */
   class Registration {
@@ -135,6 +139,8 @@ class Uring {
   /** What io_uring_enter is called with: the descriptor, or its registered index. */
   int enterNumber_ = -1;
   uint64_t supported_[4] = {};
+  /** What is written into when the ring fails; as large as the wide kind. */
+  io_uring_sqe nowhere_[2] = {};
 };
 
 }  // namespace corral

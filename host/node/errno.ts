@@ -1,0 +1,28 @@
+/** Error numbers of Linux: what the core's statuses are to a kernel, and what the kernel's are to people. */
+import { constants } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+import { Status } from '../abi.js';
+
+const { EIO, EINVAL, EROFS, ENOSPC, EFBIG, EOPNOTSUPP } = constants.errno;
+
+/** Answer to the kernel for each status; those that are not here are input/output errors. */
+const ERRNO_OF_STATUS: Readonly<Record<number, number>> = {
+  [Status.Ok]: 0,
+  [Status.Invalid]: EINVAL,
+  [Status.OutOfRange]: EINVAL,
+  [Status.ReadOnly]: EROFS,
+  [Status.Unsupported]: EOPNOTSUPP,
+  [Status.NoSpace]: ENOSPC,
+  [Status.TooLarge]: EFBIG,
+};
+
+/** 0 for Ok, else a negative errno. */
+export function errnoOf(status: Status): number {
+  return status === Status.Ok ? 0 : -(ERRNO_OF_STATUS[status] ?? EIO);
+}
+
+/** An error with the system's `code` and words for a positive errno. */
+export function systemErrorOf(errno: number): Error {
+  const [code, message] = getSystemErrorMap().get(-errno) ?? ['EUNKNOWN', `system error ${errno}`];
+  return Object.assign(new Error(`${code}: ${message}`), { code, errno });
+}

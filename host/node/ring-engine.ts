@@ -1,0 +1,239 @@
+/**
+ * One core instance on one ring: the loop of a thread that serves an image.
+ *
+ * A step is one turn of the ring and one pass through the core: completions go in, and what the core asks for is written
+ * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
+ * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
+ */
+import { type RequestView, Status } from '../abi.js';
+import { CoreInstance } from '../core-instance.js';
+import { CorralError } from '../errors.js';
+import type { Addon, Ring } from './addon.js';
+import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
+import { errnoOf, systemErrorOf } from './errno.js';
+
+/** Entries that the core can ask for between two turns before they are handed over early. */
+const OUTGOING_CAPACITY = 1024;
+
+/**
+ * Events taken from the ring at once. Few, so that what the first ones lead to is under way while the others are looked
+ * at: a device that idles costs more than a few system calls.
+ */
+const EVENT_CAPACITY = 32;
+
+export interface RingEngineOptions {
+  addon: Addon;
+  core: WebAssembly.Module;
+  /** The image file; stays the caller's, who must not write to it otherwise. */
+  descriptor: number;
+  writable: boolean;
+  fileLength: number;
+  zeroBeyondEnd: boolean;
+  /** Request slots 0 to guestCapacity - 1 are for guest requests; one more is kept for control requests. */
+  guestCapacity: number;
+  /** Bytes of the metadata cache. */
+  cacheSize: number;
+}
+
+/** What happens besides requests of the kernel, which the engine answers by itself. Called between two turns. */
+export interface RingEngineHandlers {
+  /** Somebody woke the ring. */
+  onControl?(): void;
+  /** The ublk queue is over; `errno` is 0 when it was stopped in order. */
+  onQueueStopped?(errno: number): void;
+}
+
+export class RingEngine {
+  readonly core: CoreInstance;
+  readonly ring: Ring;
+  /** Guest requests of the host's own that ended since the last step: pairs of slot and Status. */
+  readonly finished: Int32Array;
+  finishedCount = 0;
+  /** A trap of the core, after which every request is answered with an error. */
+  trap: unknown;
+
+  private readonly handlers: RingEngineHandlers;
+  private readonly turn: Ring['turn'];
+  private readonly outgoing = new Int32Array(OUTGOING_CAPACITY * QUAD);
+  private readonly events = new Int32Array(EVENT_CAPACITY * QUAD);
+  private outgoingLength = 0;
+  private readonly controlSlot: number;
+  /** 1 for each slot whose request came from the kernel and was not answered. */
+  private readonly serving: Uint8Array;
+  /** The errno with which each operation failed last: the cause of what the core reports. */
+  private readonly errnos: Int32Array;
+  private controlDone: ((status: Status) => void) | undefined;
+
+  /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
+  constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
+    const { addon, guestCapacity } = options;
+    this.handlers = handlers;
+    this.controlSlot = guestCapacity;
+    this.serving = new Uint8Array(guestCapacity + 1);
+    this.finished = new Int32Array(2 * (guestCapacity + 1));
+    this.core = new CoreInstance(
+      options.core,
+      {
+        requestCapacity: guestCapacity + 1,
+        cacheSize: options.cacheSize,
+        checkSize: 0,
+        fileLength: options.fileLength,
+        zeroBeyondEnd: options.zeroBeyondEnd,
+      },
+      {
+        submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
+        fill: (slot, bufferOffset, length) => this.push(OutgoingType.Fill, slot, bufferOffset, length),
+        finish: (slot, status) => this.finish(slot, status),
+      },
+    );
+    const { requests, requestCapacity, operations, operationCapacity } = this.core.layout;
+    this.errnos = new Int32Array(operationCapacity);
+    this.ring = new addon.Ring({
+      memory: this.core.memory,
+      operations,
+      operationCapacity,
+      requests,
+      requestCapacity,
+      outgoing: this.outgoing,
+      events: this.events,
+    });
+    this.turn = this.ring.turn;
+    this.ring.setFile(options.descriptor, { writable: options.writable });
+  }
+
+  /** One turn and one pass through the core. */
+  step(mode: TurnMode): void {
+    const { events } = this;
+    const end = this.turn(this.takeOutgoing(), mode) * QUAD;
+    let position = 0;
+    try {
+      for (; position < end; position += QUAD) {
+        this.dispatch(events[position], events[position + 1], events[position + 2], events[position + 3]);
+      }
+    } catch (error) {
+      if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+      this.abandonCore(error);
+      for (position += QUAD; position < end; position += QUAD) {
+        this.dispatch(events[position], events[position + 1], events[position + 2], events[position + 3]);
+      }
+    }
+  }
+
+  /**
+   * Runs a control request to its end, serving everything else meanwhile.
+   *
+   * @param collect called when it has succeeded, while its records are valid
+   * @throws CorralError with which it failed
+   */
+  control<T>(kind: number, flags: number, collect: (core: CoreInstance, record: RequestView) => T): T {
+    let outcome: { value: T } | { error: CorralError } | undefined;
+    const record = this.core.request(this.controlSlot);
+    record.kind = kind;
+    record.flags = flags;
+    record.guestOffset = 0;
+    record.length = 0;
+    record.result = 0;
+    this.controlDone = (status) => {
+      outcome =
+        status === Status.Ok
+          ? { value: collect(this.core, this.core.request(this.controlSlot)) }
+          : { error: this.core.failureError(status, this.causeOfFailure()) };
+    };
+    if (this.trap === undefined) this.enterCore(() => this.core.submit(this.controlSlot));
+    while (outcome === undefined) {
+      if (this.trap !== undefined) throw new CorralError('ERR_INTERNAL', { cause: this.trap });
+      this.step(TurnMode.Wait);
+    }
+    if ('error' in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  /** Waits for operations under way and gives file and ring back. Requests that were not answered stay so. */
+  close(): void {
+    this.ring.close();
+  }
+
+  private dispatch(type: EventType, a: number, b: number, c: number): void {
+    switch (type) {
+      case EventType.Operation:
+        if (this.trap !== undefined) return;
+        if (b !== Status.Ok) this.errnos[a] = c;
+        this.core.complete(a, b as Status);
+        return;
+      case EventType.Request:
+        this.serving[a] = 1;
+        if (this.trap !== undefined) this.finish(a, Status.Broken);
+        else this.core.submit(a);
+        return;
+      case EventType.Control:
+        this.handlers.onControl?.();
+        return;
+      case EventType.QueueStopped:
+        this.handlers.onQueueStopped?.(a);
+        return;
+    }
+  }
+
+  /** Called by the core, from inside of `submit` and `complete`. */
+  private finish(slot: number, status: Status): void {
+    if (this.serving[slot] === 1) {
+      this.serving[slot] = 0;
+      this.push(OutgoingType.Finish, slot, errnoOf(status), 0);
+    } else if (slot === this.controlSlot) {
+      this.controlDone?.(status);
+    } else {
+      const position = 2 * this.finishedCount++;
+      this.finished[position] = slot;
+      this.finished[position + 1] = status;
+    }
+  }
+
+  private push(type: OutgoingType, a: number, b: number, c: number): void {
+    if (this.outgoingLength === OUTGOING_CAPACITY * QUAD) this.turn(this.takeOutgoing(), TurnMode.Apply);
+    const { outgoing, outgoingLength } = this;
+    outgoing[outgoingLength] = type;
+    outgoing[outgoingLength + 1] = a;
+    outgoing[outgoingLength + 2] = b;
+    outgoing[outgoingLength + 3] = c;
+    this.outgoingLength = outgoingLength + QUAD;
+  }
+
+  private takeOutgoing(): number {
+    const count = this.outgoingLength / QUAD;
+    this.outgoingLength = 0;
+    return count;
+  }
+
+  private enterCore(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+      this.abandonCore(error);
+    }
+  }
+
+  /** A trap is a bug of ours: the instance is not entered again, and nothing that it knew of is answered as done. */
+  private abandonCore(trap: WebAssembly.RuntimeError): void {
+    this.trap = trap;
+    this.forgetOperations();
+    for (let slot = 0; slot < this.serving.length; slot++) {
+      if (this.serving[slot] === 1) this.finish(slot, Status.Broken);
+    }
+  }
+
+  /** Of what is written down for the next turn, keeps only the answers: they were decided before. */
+  private forgetOperations(): void {
+    const { outgoing, outgoingLength } = this;
+    this.outgoingLength = 0;
+    for (let position = 0; position < outgoingLength; position += QUAD) {
+      if (outgoing[position] !== OutgoingType.Finish) continue;
+      this.push(OutgoingType.Finish, outgoing[position + 1], outgoing[position + 2], 0);
+    }
+  }
+
+  private causeOfFailure(): unknown {
+    const errno = this.errnos[this.core.failure.operation];
+    return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
+  }
+}
