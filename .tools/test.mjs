@@ -17,6 +17,8 @@ import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
 const SIMULATOR_SEEDS = 2000;
+/** A step or a seed that never ends must not hold up everything without a word. */
+const SUMMED_SECONDS = 1200;
 const NAMES = ['check', ...LAYERS.map(({ name }) => name), 'simulator'];
 
 /** @typedef {{ passed: number, failed: number }} Tally */
@@ -94,8 +96,12 @@ async function runLayer(name) {
  */
 async function runSummed(args) {
   let output = '';
-  const status = await node(args, (text) => {
-    output = (output + text).slice(-4096);
+  const status = await attach(process.execPath, args, {
+    stdin: 'ignore',
+    seconds: SUMMED_SECONDS,
+    onOutput: (text) => {
+      output = (output + text).slice(-4096);
+    },
   });
   const match = [...output.matchAll(/\b(\d+) passed, (\d+) failed\b/g)].at(-1);
   return judge(status, match === undefined ? undefined : { passed: Number(match[1]), failed: Number(match[2]) });
@@ -164,10 +170,7 @@ function judge(status, tally) {
   return tally;
 }
 
-/**
- * @param {string[]} args
- * @param {(text: string) => void} [onOutput]
- */
-function node(args, onOutput) {
-  return attach(process.execPath, args, { stdin: 'ignore', ...(onOutput === undefined ? {} : { onOutput }) });
+/** @param {string[]} args */
+function node(args) {
+  return attach(process.execPath, args, { stdin: 'ignore' });
 }

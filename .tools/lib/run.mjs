@@ -32,17 +32,18 @@ export function capture(command, args, { env = process.env, cwd = root } = {}) {
  *
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, stdin?: 'inherit' | 'ignore', onOutput?: (text: string) => void }}
- *   [options]
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, stdin?: 'inherit' | 'ignore', seconds?: number,
+ *   onOutput?: (text: string) => void }} [options] `seconds` is a time limit, after which the program is terminated;
  *   `onOutput` also gets what the program prints to its standard output
  * @returns {Promise<number>}
  */
-export function attach(command, args, { env = process.env, cwd = root, stdin = 'inherit', onOutput } = {}) {
+export function attach(command, args, { env = process.env, cwd = root, stdin = 'inherit', seconds, onOutput } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
       env,
       stdio: [stdin, onOutput === undefined ? 'inherit' : 'pipe', 'inherit'],
+      timeout: seconds === undefined ? undefined : seconds * 1000,
     });
     child.stdout?.setEncoding('utf8').on('data', (text) => {
       process.stdout.write(text);
