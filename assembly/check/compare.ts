@@ -1,4 +1,7 @@
-/** The stored refcounts of the window: noted before the tables are walked, compared with the references afterwards. */
+/**
+ * The stored refcounts: those of the window are noted before the tables are walked, which judges COPIED flags by them,
+ * and compared with the references afterwards.
+ */
 
 import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
@@ -9,9 +12,9 @@ import { blockIndex, blockSliceOffset, sliceRefcountBits } from '../format/geome
 import { loadRefcount, REFCOUNT_TABLE_ENTRY_SIZE, refcountBlockOffset } from '../format/refcount-entry';
 import { Image, refcountTableEntries } from '../image/image';
 import { Task } from '../image/task';
-import { noteStored, referencesOf, Stored } from './references';
+import { isInWindow, noteStored, referencesOf, Stored, storedOf } from './references';
 import { reportCorruption, reportLeak } from './report';
-import { CheckState } from './state';
+import { CheckState, isFirstWindow } from './state';
 
 /** Notes the refcounts of the clusters that one slice of a refcount block counts. */
 export function loadStored(image: Image, task: Task, state: CheckState): Status {
@@ -56,6 +59,29 @@ export function compareStored(image: Image, task: Task, state: CheckState): Stat
   }
   state.cursor = end;
   return Status.Ok;
+}
+
+/**
+ * Whether an active entry that names `cluster` has the wrong COPIED flag: it says that the refcount is exactly one. Each
+ * cluster is judged in its window; those beyond the end of the file have none and are looked up in the first window.
+ * `task.outcome` is not Ok when the step must stop.
+ */
+export function needCopiedWrong(image: Image, task: Task, state: CheckState, cluster: u64, copied: bool): bool {
+  task.outcome = Status.Ok;
+  let stored: Stored = Stored.Unknown;
+  if (isInWindow(state, cluster)) stored = storedOf(state, cluster);
+  else if (cluster >= state.clusterLimit && isFirstWindow(state)) stored = lookUpStored(image, task, state, cluster);
+  return stored !== Stored.Unknown && (stored === Stored.One) !== copied;
+}
+
+function lookUpStored(image: Image, task: Task, state: CheckState, cluster: u64): Stored {
+  const entry = needBlockEntry(image, task, cluster);
+  if (task.outcome !== Status.Ok || !isReadable(state, entry)) return Stored.Unknown;
+  if (!hasBlock(state, entry)) return Stored.NotOne;
+  const slice = needBlockSlice(image, task, entry, cluster);
+  if (slice === null) return Stored.Unknown;
+  const refcount = loadRefcount(slice.data, indexInSlice(image, cluster), image.geometry.refcountOrder);
+  return refcount === 1 ? Stored.One : Stored.NotOne;
 }
 
 function compareCluster(state: CheckState, cluster: u64, refcount: u64): void {

@@ -2,7 +2,7 @@
 
 import { Field, Structure } from '../abi/failure';
 import { reportCorruption } from './report';
-import { CheckState, isFirstWindow, NONE } from './state';
+import { CheckState, NONE } from './state';
 
 /** Two bits for each cluster of the window: what is known of its stored refcount. */
 export enum Stored {
@@ -88,16 +88,10 @@ export function noteStored(state: CheckState, cluster: u64, stored: Stored): voi
   store<u8>(address, u8(u32(load<u8>(address)) | (u32(stored) << (u32(index & 3) << 1))));
 }
 
-/**
- * Whether an active entry that names `cluster` has the wrong COPIED flag: it says that the refcount is exactly one.
- * Answers for clusters of the window; and, in the first window, for those that no window has because they lie beyond
- * the end of the file.
- */
-export function isCopiedWrong(state: CheckState, cluster: u64, copied: bool): bool {
-  if (!isInWindow(state, cluster)) return cluster >= state.clusterLimit && isFirstWindow(state) && copied;
+/** What is known of the stored refcount of a cluster of the window. */
+export function storedOf(state: CheckState, cluster: u64): Stored {
   const index = cluster - state.windowStart;
-  const stored = (u32(load<u8>(state.stored + usize(index >> 2))) >> (u32(index & 3) << 1)) & 3;
-  return stored !== Stored.Unknown && (stored === Stored.One) !== copied;
+  return (u32(load<u8>(state.stored + usize(index >> 2))) >> (u32(index & 3) << 1)) & 3;
 }
 
 /** One more L1 entry names `cluster` as its L2 table. */

@@ -12,6 +12,7 @@
 
 import { CheckFinding, CheckResult } from '../abi/check-result';
 import { PAGE_LENGTH } from '../abi/configuration';
+import { alignUp } from '../base/align';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 
@@ -38,6 +39,7 @@ export class CheckState {
 
   clusterBits: u32 = 0;
   clusterSize: u64 = 0;
+  /** Bytes of the file in whole sectors, as QEMU counts. */
   fileLength: u64 = 0;
   /** Clusters of the file, and one more when something reaches less than a cluster beyond its end. */
   clusterCount: u64 = 0;
@@ -75,12 +77,16 @@ export class CheckState {
   snapshotOffset: u64 = 0;
   /** Bytes of the L1 tables of the snapshots so far. */
   snapshotL1Length: u64 = 0;
+  /** How many L1 entries, and how many active ones, name the L2 table that is being walked. */
+  weight: u32 = 0;
+  activeWeight: u32 = 0;
   /** Bytes of the current L2 table that are done. */
   l2Done: u32 = 0;
   /** Where the current L2 table's next cluster would be, were it not fragmented; 0 at its start. */
   nextContiguous: u64 = 0;
 }
 
+const SECTOR: u64 = 512;
 const FINDING_SIZE: u32 = u32(offsetof<CheckFinding>());
 const RESULT_SIZE: u32 = u32(offsetof<CheckResult>());
 /** Findings that fit the page behind the result. */
@@ -102,7 +108,7 @@ export function openState(image: Image, task: Task): CheckState {
   state.result = changetype<CheckResult>(image.checkMemory + offsetof<CheckState>());
   state.clusterBits = image.geometry.clusterBits;
   state.clusterSize = image.geometry.clusterSize;
-  state.fileLength = image.fileLength;
+  state.fileLength = alignUp(image.fileLength, SECTOR);
   state.clusterCount = (state.fileLength + state.clusterSize - 1) >> state.clusterBits;
   state.clusterLimit = state.clusterCount + 1;
 

@@ -5,7 +5,7 @@ import { Status } from '../abi/status';
 import { alignUp, isAligned } from '../base/align';
 import { loadU16, loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
-import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
+import { TableKind, viewSlice } from '../cache/table-cache';
 import { HeaderOffset, MAXIMUM_L1_LENGTH } from '../format/header';
 import { hasReservedL1Bits, isL1Copied, L1_ENTRY_SIZE, l2TableOffset } from '../format/l1-entry';
 import {
@@ -18,7 +18,8 @@ import {
 } from '../format/snapshot-table';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
-import { addTable, countReferences, isCopiedWrong } from './references';
+import { needCopiedWrong } from './compare';
+import { addTable, countReferences } from './references';
 import { reportCorruption } from './report';
 import { CheckState, isFirstTableWindow, isFirstWindow } from './state';
 
@@ -40,7 +41,12 @@ export function stepL1Walk(image: Image, task: Task, state: CheckState): Status 
   if (state.l1Cursor >= state.l1End) return nextSnapshot(image, task, state);
   const slice = viewSlice(image.cache, TableKind.L1, state.l1Cursor, task);
   if (slice === null) return task.outcome;
-  state.l1Cursor = walkSlice(state, slice, u64(1) << image.cache.sliceBits);
+  const end = min(state.l1End, slice.hostOffset + (u64(1) << image.cache.sliceBits));
+  while (state.l1Cursor < end) {
+    const entry = loadU64(slice.data + usize(state.l1Cursor - slice.hostOffset));
+    if (entry !== 0 && !walkEntry(image, task, state, entry)) return task.outcome;
+    state.l1Cursor += L1_ENTRY_SIZE;
+  }
   return Status.Ok;
 }
 
@@ -56,46 +62,37 @@ function enterL1(state: CheckState, named: u64, offset: u64, entries: u32): void
   state.l1End = offset < end ? offset + min(length, end - offset) : offset;
 }
 
-/** Returns where the next slice's entries begin. */
-function walkSlice(state: CheckState, slice: TableSlice, sliceSize: u64): u64 {
-  const end = min(state.l1End, slice.hostOffset + sliceSize);
-  for (let offset = state.l1Cursor; offset < end; offset += L1_ENTRY_SIZE) {
-    const entry = loadU64(slice.data + usize(offset - slice.hostOffset));
-    if (entry !== 0) walkEntry(state, entry, offset);
-  }
-  return end;
-}
-
-function walkEntry(state: CheckState, entry: u64, entryOffset: u64): void {
+/** Judges and counts the entry at the cursor. False, and nothing has changed: the step must stop. */
+function walkEntry(image: Image, task: Task, state: CheckState, entry: u64): bool {
+  const entryOffset = state.l1Cursor;
   const judge = isFirstTableWindow(state) && isFirstWindow(state);
   const tableOffset = l2TableOffset(entry);
+  if (tableOffset === 0) {
+    // QEMU follows the entry and reads the header as an L2 table. Its flags are wrong; there is nothing to follow.
+    if (judge) reportCorruption(state, 1, Structure.L1Table, Field.ReservedBits, entryOffset, entry, 0);
+    return true;
+  }
+  const cluster = tableOffset >> state.clusterBits;
+  if (isFirstTableWindow(state)) {
+    if (state.active) {
+      const wrong = needCopiedWrong(image, task, state, cluster, isL1Copied(entry));
+      if (task.outcome !== Status.Ok) return false;
+      if (wrong) reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
+    }
+    if (!countReferences(state, tableOffset, state.clusterSize, 1) && judge) {
+      reportCorruption(state, 1, Structure.L1Table, Field.Offset, entryOffset, entry, state.fileLength);
+    }
+  }
   if (judge && hasReservedL1Bits(entry)) {
     reportCorruption(state, 1, Structure.L1Table, Field.ReservedBits, entryOffset, entry, 0);
-  }
-  if (tableOffset === 0) {
-    // QEMU follows the entry and reads the header as an L2 table. The flag is wrong; there is nothing to follow.
-    if (judge && isL1Copied(entry)) {
-      reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
-    }
-    return;
   }
   // Only an aligned table is followed: any other is read by nobody, and its entries would be made up.
   const aligned = isAligned(tableOffset, state.clusterSize);
   if (judge && !aligned) {
     reportCorruption(state, 1, Structure.L1Table, Field.Alignment, entryOffset, entry, state.clusterSize);
   }
-  const inside = tableOffset < state.fileLength;
-  if (isFirstTableWindow(state)) countTable(state, tableOffset, entry, entryOffset);
-  if (aligned && inside) addTable(state, tableOffset >> state.clusterBits, state.active);
-}
-
-function countTable(state: CheckState, tableOffset: u64, entry: u64, entryOffset: u64): void {
-  if (!countReferences(state, tableOffset, state.clusterSize, 1) && isFirstWindow(state)) {
-    reportCorruption(state, 1, Structure.L1Table, Field.Offset, entryOffset, entry, state.fileLength);
-  }
-  if (state.active && isCopiedWrong(state, tableOffset >> state.clusterBits, isL1Copied(entry))) {
-    reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
-  }
+  if (aligned && tableOffset < state.fileLength) addTable(state, cluster, state.active);
+  return true;
 }
 
 function nextSnapshot(image: Image, task: Task, state: CheckState): Status {

@@ -7,12 +7,13 @@ import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
 import { isAligned } from '../base/align';
 import { loadU64 } from '../base/bytes';
-import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
+import { TableKind, viewSlice } from '../cache/table-cache';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, L2_ENTRY_SIZE } from '../format/l2-entry';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
-import { activeWeight, countReferences, findTable, isCopiedWrong, tableWeight } from './references';
+import { needCopiedWrong } from './compare';
+import { activeWeight, countReferences, findTable, tableWeight } from './references';
 import { reportCorruption } from './report';
 import { CheckState, isFirstWindow } from './state';
 
@@ -37,12 +38,22 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
     state.cursor = cluster;
     return Status.Ok;
   }
-  const offset = (cluster << state.clusterBits) + state.l2Done;
-  const slice = viewSlice(image.cache, TableKind.L2, offset, task);
+  const slice = viewSlice(image.cache, TableKind.L2, (cluster << state.clusterBits) + state.l2Done, task);
   if (slice === null) return task.outcome;
+  state.weight = tableWeight(state, cluster);
+  state.activeWeight = activeWeight(state, cluster);
   const sliceSize = u32(1) << image.cache.sliceBits;
-  walkSlice(image, state, slice, sliceSize, tableWeight(state, cluster), activeWeight(state, cluster));
-  state.l2Done += sliceSize;
+  for (let at = state.l2Done & (sliceSize - 1); at < sliceSize; at += L2_ENTRY_SIZE) {
+    const entry = loadU64(slice.data + at);
+    if (entry === 0) continue;
+    if (isCompressed(entry)) {
+      walkCompressed(state, entry, slice.hostOffset + at);
+    } else if (!walkStandard(image, task, state, entry, slice.hostOffset + at)) {
+      state.l2Done = (state.l2Done & ~(sliceSize - 1)) | at;
+      return task.outcome;
+    }
+  }
+  state.l2Done = (state.l2Done & ~(sliceSize - 1)) + sliceSize;
   if (u64(state.l2Done) === state.clusterSize) {
     state.cursor = cluster + 1;
     state.l2Done = 0;
@@ -51,17 +62,9 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
   return Status.Ok;
 }
 
-function walkSlice(image: Image, state: CheckState, slice: TableSlice, sliceSize: u32, weight: u32, active: u32): void {
-  for (let at: u32 = 0; at < sliceSize; at += L2_ENTRY_SIZE) {
-    const entry = loadU64(slice.data + at);
-    if (entry === 0) continue;
-    if (isCompressed(entry)) walkCompressed(state, entry, slice.hostOffset + at, weight, active);
-    else walkStandard(image, state, entry, slice.hostOffset + at, weight, active);
-  }
-}
-
-function walkCompressed(state: CheckState, entry: u64, entryOffset: u64, weight: u32, active: u32): void {
+function walkCompressed(state: CheckState, entry: u64, entryOffset: u64): void {
   const judge = isFirstWindow(state);
+  const weight = state.weight;
   if (judge) {
     // Its sectors may be shared, so it never may be written in place.
     if (isCopied(entry)) {
@@ -69,9 +72,9 @@ function walkCompressed(state: CheckState, entry: u64, entryOffset: u64, weight:
     }
     // Compressed clusters are fragmented by nature, as QEMU counts.
     const result = state.result;
-    result.allocatedClusters += active;
-    result.compressedClusters += active;
-    result.fragmentedClusters += active;
+    result.allocatedClusters += state.activeWeight;
+    result.compressedClusters += state.activeWeight;
+    result.fragmentedClusters += state.activeWeight;
   }
   const offset = compressedOffset(entry, state.clusterBits);
   const length = compressedLength(entry, state.clusterBits);
@@ -80,27 +83,31 @@ function walkCompressed(state: CheckState, entry: u64, entryOffset: u64, weight:
   }
 }
 
-function walkStandard(image: Image, state: CheckState, entry: u64, entryOffset: u64, weight: u32, active: u32): void {
+/** False, and nothing has changed: the step must stop. */
+function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, entryOffset: u64): bool {
   const judge = isFirstWindow(state);
+  const weight = state.weight;
+  const active = state.activeWeight;
   const offset = clusterOffset(entry);
-  if (judge && hasReservedBits(entry, image.version)) {
-    reportCorruption(state, weight, Structure.L2Table, Field.ReservedBits, entryOffset, entry, 0);
-  }
-  if (offset === 0) return;
-  if (judge) {
-    if (!isAligned(offset, state.clusterSize)) {
-      reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
-    }
-    if (active !== 0) {
+  if (offset !== 0 && active !== 0) {
+    const wrong = needCopiedWrong(image, task, state, offset >> state.clusterBits, isCopied(entry));
+    if (task.outcome !== Status.Ok) return false;
+    if (wrong) reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+    if (judge) {
       state.result.allocatedClusters += active;
       if (state.nextContiguous !== 0 && offset !== state.nextContiguous) state.result.fragmentedClusters += active;
       state.nextContiguous = offset + state.clusterSize;
     }
   }
+  if (judge && hasReservedBits(entry, image.version)) {
+    reportCorruption(state, weight, Structure.L2Table, Field.ReservedBits, entryOffset, entry, 0);
+  }
+  if (offset === 0) return true;
+  if (judge && !isAligned(offset, state.clusterSize)) {
+    reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
+  }
   if (!countReferences(state, offset, state.clusterSize, weight) && judge) {
     reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
   }
-  if (active !== 0 && isCopiedWrong(state, offset >> state.clusterBits, isCopied(entry))) {
-    reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
-  }
+  return true;
 }
