@@ -186,6 +186,14 @@ export function unpin(cache: TableCache, slice: TableSlice): void {
   if (slice.pins === 0) wakeSlotWaiters(cache);
 }
 
+/**
+ * Takes a `pin` of the same step back. Whoever parked meanwhile is that very step: waking it for a slot that it could
+ * not have would start it over for ever.
+ */
+export function undoPin(slice: TableSlice): void {
+  slice.pins--;
+}
+
 /** Whether any slice lies in the `length` bytes from `hostOffset` on: somebody's table is there. */
 export function overlapsSlices(cache: TableCache, hostOffset: u64, length: u64): bool {
   const size = u64(1) << cache.sliceBits;

@@ -11,7 +11,7 @@ import { storeU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { moveAll, push } from '../base/wait-list';
 import { writeGuest } from '../block';
-import { needSlice, pin, TableKind, TableSlice, unpin } from '../cache/table-cache';
+import { needSlice, pin, TableKind, TableSlice, undoPin, unpin } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { L2_ENTRY_BITS, makeDataEntry } from '../format/l2-entry';
 import { allocateClusters, releaseClusters } from '../image/allocate';
@@ -131,7 +131,7 @@ function writeNew(image: Image, task: Task): Status {
     // The slice must survive what the allocation loads.
     pin(slice);
     const status = allocateClusters(image, task, count);
-    unpin(image.cache, slice);
+    undoPin(slice);
     if (status !== Status.Ok) return status;
     hostOffset = image.allocatedOffset;
     count = image.allocatedCount;
