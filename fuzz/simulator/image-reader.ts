@@ -1,0 +1,142 @@
+/**
+ * Reads QCOW2 structures on its own: written from the specification, sharing nothing with the engine, so that a mistake
+ * of the engine cannot hide behind itself.
+ */
+
+import type { CutResult } from './power-cut.js';
+import { SimulationFailure } from './trace.js';
+
+const MAGIC = 0x514649fb;
+/** Bits 9 to 55 of an L1, L2 or (from 9 on) refcount table entry, as the two halves of the number. */
+const OFFSET_HIGH = 0x00ffffff;
+const OFFSET_LOW = 0xfffffe00;
+
+/** A table entry of 64 bits in two halves. */
+export interface Entry {
+  readonly high: number;
+  readonly low: number;
+}
+
+export interface Header {
+  readonly version: number;
+  readonly clusterBits: number;
+  readonly virtualSize: number;
+  readonly l1Size: number;
+  readonly l1Offset: number;
+  readonly refcountTableOffset: number;
+  readonly refcountTableClusters: number;
+  readonly refcountBits: number;
+}
+
+export class ImageReader {
+  readonly header: Header;
+  readonly clusterSize: number;
+  private readonly tables = new Map<number, DataView>();
+
+  constructor(readonly file: CutResult) {
+    const bytes = new DataView(new ArrayBuffer(104));
+    this.file.bytes.read(0, new Uint8Array(bytes.buffer));
+    if (bytes.getUint32(0) !== MAGIC) throw new SimulationFailure('the image has lost its header');
+    const version = bytes.getUint32(4);
+    this.header = {
+      version,
+      clusterBits: bytes.getUint32(20),
+      virtualSize: numberAt(bytes, 24),
+      l1Size: bytes.getUint32(36),
+      l1Offset: numberAt(bytes, 40),
+      refcountTableOffset: numberAt(bytes, 48),
+      refcountTableClusters: bytes.getUint32(56),
+      refcountBits: version === 2 ? 16 : 2 ** bytes.getUint32(96),
+    };
+    this.clusterSize = 2 ** this.header.clusterBits;
+  }
+
+  /** Guest bytes that one L2 table describes. */
+  get tableCoverage(): number {
+    return (this.clusterSize / 8) * this.clusterSize;
+  }
+
+  /** Clusters that one refcount block counts. */
+  get blockCoverage(): number {
+    return (this.clusterSize * 8) / this.header.refcountBits;
+  }
+
+  /** Refcount table entries that there is room for. */
+  get refcountTableEntries(): number {
+    return (this.header.refcountTableClusters * this.clusterSize) / 8;
+  }
+
+  l1Entry(index: number): Entry {
+    return entryAt(this.table(this.header.l1Offset, this.header.l1Size * 8), index);
+  }
+
+  l2Entry(tableOffset: number, index: number): Entry {
+    return entryAt(this.table(tableOffset, this.clusterSize), index);
+  }
+
+  refcountTableEntry(index: number): Entry {
+    const { refcountTableOffset, refcountTableClusters } = this.header;
+    return entryAt(this.table(refcountTableOffset, refcountTableClusters * this.clusterSize), index);
+  }
+
+  /** Refcount of a cluster; wide ones lose what a number cannot hold, which no test needs. */
+  refcount(cluster: number): number {
+    const block = Math.floor(cluster / this.blockCoverage);
+    if (block >= this.refcountTableEntries) return 0;
+    const blockOffset = offsetOf(this.refcountTableEntry(block));
+    if (blockOffset === 0) return 0;
+    const view = this.table(blockOffset, this.clusterSize);
+    const index = cluster - block * this.blockCoverage;
+    switch (this.header.refcountBits) {
+      case 64:
+        return numberAt(view, index * 8);
+      case 32:
+        return view.getUint32(index * 4);
+      case 16:
+        return view.getUint16(index * 2);
+      case 8:
+        return view.getUint8(index);
+      default: {
+        const bits = this.header.refcountBits;
+        return (view.getUint8((index * bits) >> 3) >> ((index * bits) & 7)) & ((1 << bits) - 1);
+      }
+    }
+  }
+
+  private table(offset: number, length: number): DataView {
+    let view = this.tables.get(offset);
+    if (view === undefined) {
+      view = new DataView(new ArrayBuffer(length));
+      this.file.bytes.read(offset, new Uint8Array(view.buffer));
+      this.tables.set(offset, view);
+    }
+    return view;
+  }
+}
+
+export function offsetOf({ high, low }: Entry): number {
+  return (high & OFFSET_HIGH) * 0x100000000 + ((low & OFFSET_LOW) >>> 0);
+}
+
+/** Bit 63: the refcount is exactly one. */
+export function isCopied({ high }: Entry): boolean {
+  return high >>> 31 === 1;
+}
+
+/** Bit 62 of an L2 entry. */
+export function isCompressed({ high }: Entry): boolean {
+  return ((high >>> 30) & 1) === 1;
+}
+
+/** Bit 0 of an L2 entry. */
+export function isZero({ low }: Entry): boolean {
+  return (low & 1) === 1;
+}
+
+function entryAt(table: DataView, index: number): Entry {
+  return { high: table.getUint32(index * 8), low: table.getUint32(index * 8 + 4) };
+}
+
+function numberAt(view: DataView, offset: number): number {
+  return view.getUint32(offset) * 0x100000000 + view.getUint32(offset + 4);
+}

@@ -1,0 +1,223 @@
+/** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
+
+import { RequestFlag, RequestKind, Status } from '../../host/abi.js';
+import { type Answer, Engine } from './engine.js';
+import type { GuestWrite, Model } from './model.js';
+import { fillPattern, identify } from './pattern.js';
+import type { CutResult } from './power-cut.js';
+import type { Random } from './random.js';
+import type { LifePlan, Scenario } from './scenario.js';
+import type { SimulatedDisk } from './simulated-disk.js';
+import { examine } from './survivors.js';
+import { SimulationFailure, type Trace } from './trace.js';
+import { drawRequest, type GuestRequest } from './workload.js';
+
+/** What all lives of a seed share. */
+export interface World {
+  readonly module: WebAssembly.Module;
+  readonly random: Random;
+  readonly scenario: Scenario;
+  readonly disk: SimulatedDisk;
+  readonly model: Model;
+  readonly trace: Trace;
+}
+
+interface Sent {
+  readonly request: GuestRequest;
+  readonly write: GuestWrite | undefined;
+  readonly submittedAt: number;
+  /** An earlier failure was already over, or had already spoilt everything, when it was sent. */
+  readonly mustSucceed: boolean;
+  readonly mustFail: boolean;
+  cancelled: boolean;
+}
+
+/** Bytes that no answer can contain by accident. */
+const UNREAD = 0xc3;
+/** Steps without an answer after which nothing will ever come. */
+const PATIENCE = 200000;
+
+export class Life {
+  private readonly engine: Engine;
+  private readonly sent = new Map<number, Sent>();
+  private issued = 0;
+  private cancels = 0;
+  private healed: boolean;
+
+  constructor(
+    private readonly world: World,
+    private readonly plan: LifePlan,
+  ) {
+    this.engine = new Engine(world.module, world.scenario, world.disk, world.trace);
+    this.healed = plan.troubleUntil === 0;
+  }
+
+  /** Lives; returns what the disk holds afterwards. */
+  run(): CutResult {
+    const { disk, model, trace, random } = this.world;
+    const leaksBefore = examine(disk.currentState(), model, false).leaks;
+    if (!this.open()) return this.survive(disk.currentState());
+    while (this.issued < this.plan.requests) this.step();
+    if (this.plan.ending === 'close') {
+      this.close(leaksBefore);
+      return this.survive(disk.imagineCut(random));
+    }
+    for (let step = 0; step < this.plan.steps && this.sent.size > 0; step++) this.step();
+    trace.event(this.plan.ending, this.sent.size);
+    if (this.plan.ending === 'kill') return this.survive(disk.currentState());
+    // Several things may have been lost; the last one is what the next life finds.
+    for (let other = 0; other < 3; other++) examine(disk.imagineCut(random), model, false);
+    return this.survive(disk.imagineCut(random));
+  }
+
+  /** What the disk holds from now on is what the guest must find. */
+  private survive(file: CutResult): CutResult {
+    examine(file, this.world.model, true);
+    return file;
+  }
+
+  /** False when an injected error has prevented it. */
+  private open(): boolean {
+    const answer = this.perform(RequestKind.Open, RequestFlag.Writable);
+    if (answer.status === Status.Ok) return true;
+    if (this.world.disk.faults === 0) throw new SimulationFailure(`open failed: ${answer.message}`);
+    return false;
+  }
+
+  private close(leaksBefore: number): void {
+    const { disk, model, random } = this.world;
+    const quiet = disk.faults === 0 && this.cancels === 0;
+    while (this.sent.size > 0) this.progress();
+    const submittedAt = model.clock++;
+    const quietUntilNow = quiet && disk.faults === 0;
+    const answer = this.perform(RequestKind.Close, 0);
+    if (answer.status === Status.Ok) model.completeFlush(submittedAt);
+    else if (disk.faults === 0) throw new SimulationFailure(`close failed: ${answer.message}`);
+    if (!quietUntilNow || disk.faults !== 0) return;
+    const { leaks } = examine(disk.imagineCut(random), model, false);
+    if (leaks !== leaksBefore) throw new SimulationFailure(`${leaks} leaks after a close, ${leaksBefore} before it`);
+  }
+
+  /** A control request on its own. */
+  private perform(kind: RequestKind, flags: number): Answer {
+    const { engine } = this;
+    engine.submit(0, kind, flags, 0, 0);
+    for (let step = 0; step < PATIENCE; step++) {
+      const answer = engine.takeAnswers()[0];
+      if (answer !== undefined) return answer;
+      this.advanceDisk();
+    }
+    throw new SimulationFailure('a control request never ends');
+  }
+
+  private step(): void {
+    const { random, disk, model } = this.world;
+    if (!this.healed && this.issued >= this.plan.troubleUntil) this.heal();
+    const slot = this.engine.freeSlot;
+    if (slot >= 0 && this.issued < this.plan.requests && random.chance(this.plan.eagerness)) this.send(slot);
+    else if (this.sent.size > 0) this.progress();
+    if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
+    if (random.chance(this.plan.imaginedCuts)) examine(disk.imagineCut(random), model, false);
+  }
+
+  /** Waits until everything is answered, then lets nothing fail any more. */
+  private heal(): void {
+    while (this.sent.size > 0) this.progress();
+    for (let step = 0; this.world.disk.operationsInFlight > 0 && step < PATIENCE; step++) this.advanceDisk();
+    this.world.disk.heal();
+    this.healed = true;
+    this.world.trace.event('heal');
+  }
+
+  private progress(): void {
+    const before = this.sent.size;
+    for (let step = 0; step < 50 && this.sent.size === before; step++) {
+      if (this.world.disk.operationsInFlight === 0 && this.sent.size > 0) {
+        throw new SimulationFailure(`${this.sent.size} requests wait, and nothing is in flight`);
+      }
+      this.advanceDisk();
+      this.settleAnswers();
+    }
+  }
+
+  private advanceDisk(): void {
+    const completion = this.world.disk.advance();
+    if (completion !== undefined) this.engine.complete(completion);
+  }
+
+  private send(slot: number): void {
+    const { random, scenario, model, disk, trace } = this.world;
+    const request = drawRequest(random, scenario, this.plan.habits);
+    this.issued++;
+    const { verb, firstCell, endCell } = request;
+    const { cells } = model;
+    const writes = verb === 'write' || verb === 'durable write';
+    const offset = verb === 'flush' ? 0 : cells.offsetOf(firstCell);
+    const length = verb === 'flush' ? 0 : cells.offsetOf(endCell) - offset;
+    const submittedAt = model.clock++;
+    const write = writes ? model.submitWrite(firstCell, endCell) : undefined;
+    this.sent.set(slot, {
+      request,
+      write,
+      submittedAt,
+      mustSucceed: this.healed && (verb === 'read' || (!disk.fatal && disk.regular)),
+      mustFail: verb === 'flush' && disk.flushFailed,
+      cancelled: false,
+    });
+    const { memory, start } = this.engine.buffer(slot, offset, length);
+    if (write === undefined) memory.bytes.fill(UNREAD, start, start + length);
+    else fillPattern(memory, start, offset, length, write.id);
+    trace.note(() => `slot ${slot}: ${verb} ${write?.id ?? ''} at ${offset}, ${length} bytes`);
+    const kind = verb === 'read' ? RequestKind.Read : verb === 'flush' ? RequestKind.Flush : RequestKind.Write;
+    this.engine.submit(slot, kind, verb === 'durable write' ? RequestFlag.Durable : 0, offset, length);
+    this.settleAnswers();
+  }
+
+  private cancel(): void {
+    const slots = [...this.sent.keys()];
+    const slot = this.world.random.pick(slots);
+    (this.sent.get(slot) as Sent).cancelled = true;
+    this.cancels++;
+    this.engine.cancel(slot);
+  }
+
+  private settleAnswers(): void {
+    for (const answer of this.engine.takeAnswers()) this.settle(answer);
+  }
+
+  private settle({ slot, status, message }: Answer): void {
+    const sent = this.sent.get(slot) as Sent;
+    this.sent.delete(slot);
+    const succeeded = status === Status.Ok;
+    if (!succeeded) this.judgeFailure(sent, status, message);
+    if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
+    const { model } = this.world;
+    const { verb } = sent.request;
+    if (sent.write !== undefined) model.completeWrite(sent.write, succeeded, verb === 'durable write');
+    else if (verb === 'flush' && succeeded) model.completeFlush(sent.submittedAt);
+    else if (verb === 'read' && succeeded) this.checkRead(slot, sent);
+  }
+
+  private judgeFailure(sent: Sent, status: Status, message: string): void {
+    const { disk } = this.world;
+    const { verb } = sent.request;
+    if (sent.cancelled && status === Status.Cancelled) return;
+    if (sent.mustSucceed)
+      throw new SimulationFailure(`a ${verb} failed although nothing is wrong any more: ${message}`);
+    const ioError = status === Status.InputOutput || status === Status.NoSpace;
+    const expected = (disk.faults > 0 && ioError) || (disk.fatal && status === Status.Broken);
+    if (!expected) throw new SimulationFailure(`a ${verb} failed: ${message}`);
+  }
+
+  private checkRead(slot: number, { request, submittedAt }: Sent): void {
+    const { model } = this.world;
+    const offset = model.cells.offsetOf(request.firstCell);
+    const length = model.cells.offsetOf(request.endCell) - offset;
+    const { memory, start } = this.engine.buffer(slot, offset, length);
+    for (let cell = request.firstCell, at = offset; cell < request.endCell; cell++) {
+      const end = model.cells.offsetOf(cell + 1);
+      model.checkRead(cell, identify(memory, start + at - offset, at, end - at), submittedAt);
+      at = end;
+    }
+  }
+}

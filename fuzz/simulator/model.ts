@@ -1,0 +1,134 @@
+/**
+ * What the guest must find. For every cell: the last write that is known to have reached the disk, and the writes since
+ * then in the order of their submission, which is the order that the engine promises for requests that overlap.
+ */
+
+import type { Cells } from './pattern.js';
+import { SimulationFailure } from './trace.js';
+
+/** A guest write, from its submission on. */
+export interface GuestWrite {
+  readonly id: number;
+  readonly firstCell: number;
+  readonly endCell: number;
+  readonly submittedAt: number;
+  /** Infinity while it is in flight. */
+  completedAt: number;
+  /** False when it failed: nobody knows which of its bytes are there. */
+  succeeded: boolean;
+}
+
+export class Model {
+  /** Counts submissions and completions of requests. */
+  clock = 0;
+  private nextId = 1;
+  /** What is on the disk for certain; cells that are missing are zeros. */
+  private readonly base = new Map<number, number>();
+  /** Later writes, for the cells that have any. */
+  private readonly recent = new Map<number, GuestWrite[]>();
+
+  constructor(readonly cells: Cells) {}
+
+  /** Cells that were ever written. */
+  get touched(): ReadonlySet<number> {
+    return new Set([...this.base.keys(), ...this.recent.keys()]);
+  }
+
+  submitWrite(firstCell: number, endCell: number): GuestWrite {
+    const write: GuestWrite = {
+      id: this.nextId++,
+      firstCell,
+      endCell,
+      submittedAt: this.clock++,
+      completedAt: Number.POSITIVE_INFINITY,
+      succeeded: false,
+    };
+    for (let cell = firstCell; cell < endCell; cell++) {
+      const writes = this.recent.get(cell);
+      if (writes === undefined) this.recent.set(cell, [write]);
+      else writes.push(write);
+    }
+    return write;
+  }
+
+  /** @param durable it was answered as being on the disk for good */
+  completeWrite(write: GuestWrite, succeeded: boolean, durable: boolean): void {
+    write.completedAt = this.clock++;
+    write.succeeded = succeeded;
+    if (!succeeded || !durable) return;
+    for (let cell = write.firstCell; cell < write.endCell; cell++) this.settle(cell, (other) => other === write);
+  }
+
+  /** A flush ended that was submitted at `submittedAt`: whatever was answered before is on the disk. */
+  completeFlush(submittedAt: number): void {
+    for (const cell of [...this.recent.keys()]) {
+      this.settle(cell, (write) => write.succeeded && write.completedAt < submittedAt);
+    }
+  }
+
+  /** Judges what a read found; `submittedAt` is when it was asked. */
+  checkRead(cell: number, found: number, submittedAt: number): void {
+    const writes = this.recent.get(cell);
+    if (writes === undefined) {
+      const expected = this.base.get(cell) ?? 0;
+      if (found !== expected) throw this.mismatch('read', cell, found, [expected]);
+      return;
+    }
+    const allowed = [this.base.get(cell) ?? 0];
+    for (const write of writes) {
+      if (write.completedAt === Number.POSITIVE_INFINITY) {
+        if (write.submittedAt > submittedAt) continue;
+        throw new SimulationFailure(`a read of ${this.describe(cell)} overtook write ${write.id}, submitted earlier`);
+      }
+      if (write.succeeded) allowed.length = 0;
+      allowed.push(write.id);
+    }
+    if (!allowed.includes(found)) throw this.mismatch('read', cell, found, allowed);
+  }
+
+  /** Judges what lies on a disk that lost power. */
+  checkSurvivor(cell: number, found: number): void {
+    const base = this.base.get(cell) ?? 0;
+    if (found === base) return;
+    const writes = this.recent.get(cell) ?? [];
+    if (writes.some(({ id }) => id === found)) return;
+    throw this.mismatch('after the power cut', cell, found, [base, ...writes.map(({ id }) => id)]);
+  }
+
+  /** From here on the cell holds this: a power cut has decided, or the image was changed from outside. */
+  decide(cell: number, id: number): void {
+    this.recent.delete(cell);
+    if (id === 0) this.base.delete(cell);
+    else this.base.set(cell, id);
+  }
+
+  /** Nothing is in flight any more and every cell is decided. */
+  get settled(): boolean {
+    return this.recent.size === 0;
+  }
+
+  /** Forgets what came before the last write that `isOnDisk`. */
+  private settle(cell: number, isOnDisk: (write: GuestWrite) => boolean): void {
+    const writes = this.recent.get(cell) as GuestWrite[] | undefined;
+    if (writes === undefined) return;
+    for (let index = writes.length - 1; index >= 0; index--) {
+      const write = writes[index] as GuestWrite;
+      if (!isOnDisk(write)) continue;
+      this.base.set(cell, write.id);
+      if (index === writes.length - 1) this.recent.delete(cell);
+      else writes.splice(0, index + 1);
+      return;
+    }
+  }
+
+  private mismatch(when: string, cell: number, found: number, allowed: number[]): SimulationFailure {
+    const name = (id: number) => (id === 0 ? 'zeros' : id < 0 ? 'a mixture or stale bytes' : `write ${id}`);
+    return new SimulationFailure(
+      `${when}: ${this.describe(cell)} holds ${name(found)}, allowed is ${allowed.map(name).join(' or ')}`,
+    );
+  }
+
+  private describe(cell: number): string {
+    return `the cell at guest offset ${this.cells.offsetOf(cell)}`;
+  }
+}

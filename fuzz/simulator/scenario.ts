@@ -1,0 +1,160 @@
+/** What a seed is about: the image, the engine's limits, the disk's and the guest's habits. */
+
+import { Cells, SECTOR } from './pattern.js';
+import type { Random } from './random.js';
+import type { DiskTemper } from './simulated-disk.js';
+
+/** The image and the engine of all lives of a seed. */
+export interface Scenario {
+  readonly version: 2 | 3;
+  readonly clusterBits: number;
+  readonly refcountOrder: number;
+  readonly virtualSize: number;
+  readonly lazyRefcounts: boolean;
+  /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
+  readonly regular: boolean;
+  readonly deviceLength: number;
+  readonly requestCapacity: number;
+  readonly cells: Cells;
+  readonly lives: number;
+}
+
+/** How a life ends. */
+export type Ending = 'power cut' | 'kill' | 'close';
+
+/** One life: from an open to its end. */
+export interface LifePlan {
+  readonly requests: number;
+  readonly ending: Ending;
+  /** Steps between the last request and a power cut. */
+  readonly steps: number;
+  readonly temper: DiskTemper;
+  /** Errors end after this many requests, and from then on everything must work again. */
+  readonly troubleUntil: number;
+  /** How often a step is followed by the question what a power cut would leave now. */
+  readonly imaginedCuts: number;
+  readonly cancels: number;
+  /** How eagerly the guest sends its next request. */
+  readonly eagerness: number;
+  readonly habits: Habits;
+}
+
+/** What the guest likes to ask. Weights are relative. */
+export interface Habits {
+  readonly reads: number;
+  readonly writes: number;
+  readonly durableWrites: number;
+  readonly flushes: number;
+  /** Probability that a request is near a hot spot. */
+  readonly locality: number;
+  /** Guest offsets. */
+  readonly hotSpots: readonly number[];
+  /** Bytes around a hot spot. */
+  readonly spread: number;
+  /** Bytes of the longest request. */
+  readonly longest: number;
+}
+
+/** Bytes that no request exceeds. */
+export const LONGEST_REQUEST = 196608;
+
+/** A disk without surprises, for the creation of images. */
+export const CALM: DiskTemper = {
+  readTime: 4,
+  dataTime: 4,
+  tableTime: 4,
+  flushTime: 8,
+  splits: 0.2,
+  errors: 0,
+  capacity: Number.POSITIVE_INFINITY,
+};
+
+export function drawScenario(random: Random): Scenario {
+  const version = random.chance(0.25) ? 2 : 3;
+  const clusterBits = random.pick([9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16]);
+  const clusterSize = 2 ** clusterBits;
+  const refcountOrder = version === 2 || random.chance(0.5) ? 4 : random.below(7);
+  const regular = random.chance(0.85);
+  const coverage = (clusterSize / 8) * clusterSize;
+  const tables = random.pick([1, 2, 4, 16, 64, 200]);
+  const virtualSize = Math.min(2 ** 34, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
+  return {
+    version,
+    clusterBits,
+    refcountOrder,
+    virtualSize,
+    lazyRefcounts: version === 3 && random.chance(0.2),
+    regular,
+    deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
+    requestCapacity: random.pick([1, 1, 2, 3, 4, 8, 8, 16, 32]),
+    cells: drawCells(random),
+    lives: random.between(1, 4),
+  };
+}
+
+export function drawLife(random: Random, scenario: Scenario, fileLength: number): LifePlan {
+  const troubled = random.chance(0.35);
+  const requests = random.pick([5, 20, 60, 60, 150, 150, 300]);
+  return {
+    requests,
+    ending: random.pick<Ending>(['power cut', 'power cut', 'power cut', 'kill', 'close', 'close']),
+    steps: random.below(60),
+    temper: drawTemper(random, scenario, troubled, fileLength),
+    troubleUntil: troubled ? random.between(1, requests) : 0,
+    imaginedCuts: random.pick([0.002, 0.005, 0.01, 0.03]),
+    cancels: random.chance(0.2) ? random.pick([0.01, 0.1]) : 0,
+    eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
+    habits: drawHabits(random, scenario),
+  };
+}
+
+function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {
+  const times = [1, 2, 8, 40, 200];
+  const full = troubled && random.chance(0.4);
+  const growth = random.below(64) * 2 ** scenario.clusterBits;
+  const end = scenario.regular ? Number.POSITIVE_INFINITY : scenario.deviceLength;
+  return {
+    readTime: random.pick(times),
+    dataTime: random.pick(times),
+    tableTime: random.pick(times),
+    flushTime: random.pick(times),
+    splits: random.pick([0, 0.1, 0.5]),
+    errors: troubled && !full ? random.pick([0.002, 0.02, 0.1, 0.4]) : 0,
+    capacity: full && scenario.regular ? fileLength + growth : end,
+  };
+}
+
+function drawHabits(random: Random, scenario: Scenario): Habits {
+  const { virtualSize, clusterBits } = scenario;
+  const clusterSize = 2 ** clusterBits;
+  const hotSpots = [];
+  for (let count = random.between(1, 12); count > 0; count--)
+    hotSpots.push(random.below(virtualSize / SECTOR) * SECTOR);
+  return {
+    reads: random.pick([1, 3, 6]),
+    writes: random.pick([2, 6, 6]),
+    durableWrites: random.pick([0, 0, 1]),
+    flushes: random.pick([0, 0.3, 1, 3]),
+    locality: random.pick([0, 0.5, 0.95, 1]),
+    hotSpots,
+    spread: random.pick([SECTOR * 4, clusterSize, clusterSize * 8, clusterSize * 64]),
+    longest: Math.min(LONGEST_REQUEST, random.pick([SECTOR, 4096, clusterSize, clusterSize * 3, clusterSize * 10])),
+  };
+}
+
+/** Three of four guests write whole sectors; the others cut them in pieces of odd lengths. */
+function drawCells(random: Random): Cells {
+  if (random.chance(0.75)) return new Cells([0]);
+  const second = random.between(16, 200);
+  const third = random.between(second + 16, 400);
+  return new Cells([0, second, third]);
+}
+
+/** Room for the tables of a new image, and for some or all of what the guest may write. */
+function drawDeviceLength(random: Random, clusterSize: number, refcountOrder: number, virtualSize: number): number {
+  const coverage = (clusterSize / 8) * clusterSize;
+  const l1Clusters = Math.ceil((Math.ceil(virtualSize / coverage) * 8) / clusterSize);
+  const blockCoverage = (clusterSize * 8) / 2 ** refcountOrder;
+  const overhead = l1Clusters + Math.ceil(l1Clusters / blockCoverage) * 2 + 8;
+  return (overhead + random.between(8, Math.min(4 * blockCoverage, 4096) + 16)) * clusterSize;
+}

@@ -1,0 +1,96 @@
+/** A seed from beginning to end: an image is made, lives some lives, and is compared with the model all the while. */
+
+import { CreateOptionsView, RequestKind, Status } from '../../host/abi.js';
+import { Engine } from './engine.js';
+import { editImage } from './image-edit.js';
+import { Life, type World } from './life.js';
+import { Model } from './model.js';
+import { Random } from './random.js';
+import { CALM, drawLife, drawScenario } from './scenario.js';
+import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
+import { examine } from './survivors.js';
+import { SimulationFailure, Trace } from './trace.js';
+
+export interface SimulationOptions {
+  readonly module: WebAssembly.Module;
+  readonly sabotage?: Sabotage;
+  /** Takes a line for every event. */
+  readonly print?: (line: string) => void;
+}
+
+export interface SeedResult {
+  readonly seed: number;
+  /** Hash over all events: the same for the same seed, core and simulator. */
+  readonly hash: string;
+  /** What was wrong; undefined when nothing was. */
+  readonly failure: string | undefined;
+}
+
+/** Runs one seed. */
+export function simulate(seed: number, options: SimulationOptions): SeedResult {
+  const trace = new Trace(options.print);
+  let failure: string | undefined;
+  try {
+    runLives(seed, options, trace);
+  } catch (error) {
+    if (!(error instanceof SimulationFailure)) throw error;
+    failure = error.message;
+    trace.note(() => `FAILURE ${error.message}`);
+  }
+  return { seed, hash: trace.hash, failure };
+}
+
+function runLives(seed: number, { module, sabotage }: SimulationOptions, trace: Trace): void {
+  const random = new Random(seed);
+  const scenario = drawScenario(random);
+  const { regular, deviceLength } = scenario;
+  trace.note(() => JSON.stringify(scenario));
+  const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
+  const model = new Model(scenario.cells);
+  const world: World = { module, random, scenario, disk, model, trace };
+  create(world);
+
+  for (let life = 0; life < scenario.lives; life++) {
+    const plan = drawLife(random, scenario, disk.length);
+    trace.event('life', life, disk.length);
+    trace.note(() => JSON.stringify(plan));
+    disk.restart(disk.currentState(), plan.temper);
+    let file = new Life(world, plan).run();
+    if (random.chance(0.4)) {
+      const { clusters } = examine(file, model, false);
+      file = editImage(random, file, regular, model, clusters);
+      examine(file, model, false);
+      trace.event('edit', file.length);
+    }
+    disk.restart(file, CALM);
+  }
+}
+
+/** Makes the image. A power cut in the middle of that leaves no image, or a whole one. */
+function create(world: World): void {
+  const { module, scenario, disk, trace, random, model } = world;
+  const engine = new Engine(module, scenario, disk, trace);
+  const options = new CreateOptionsView(engine.core.memory, engine.core.layout.page);
+  options.virtualSize = scenario.virtualSize;
+  options.version = scenario.version;
+  options.clusterBits = scenario.clusterBits;
+  options.refcountOrder = scenario.refcountOrder;
+  options.flags = scenario.lazyRefcounts ? 1 : 0;
+  engine.submit(0, RequestKind.Create, 0, 0, 0);
+  while (true) {
+    const answer = engine.takeAnswers()[0];
+    if (answer !== undefined) {
+      if (answer.status !== Status.Ok) throw new SimulationFailure(`create failed: ${answer.message}`);
+      break;
+    }
+    if (disk.operationsInFlight === 0) throw new SimulationFailure('create waits for nothing');
+    const completion = disk.advance();
+    if (completion !== undefined) engine.complete(completion);
+    if (!random.chance(0.02)) continue;
+    const cut = disk.imagineCut(random);
+    const magic = new Uint8Array(4);
+    cut.bytes.read(0, magic);
+    if (magic[0] === 0x51 && magic[1] === 0x46) examine(cut, model, false);
+  }
+  disk.restart(disk.imagineCut(random), CALM);
+}
