@@ -1,0 +1,272 @@
+/** `corral convert`: copies a disk into a new file, which takes the target's name only when it is whole. */
+
+import { type Stats, statSync } from 'node:fs';
+import { chmod, realpath, rename, unlink } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import {
+  type CopySource,
+  type CopyTarget,
+  convert as copyDisk,
+  fileSource,
+  fileTarget,
+  imageSource,
+  imageTarget,
+} from '../../convert.js';
+import { CorralError, systemErrorCode } from '../../errors.js';
+import type { Image } from '../../image.js';
+import { NodeFile } from '../../node/node-file.js';
+import { collect, countArgument, type Format, formatArgument, parseSize } from '../arguments.js';
+import { checkSize, type NewImage, newImage } from '../create-options.js';
+import { makeImage } from '../new-file.js';
+import { openFile, openImageIn, probeFormat } from '../open.js';
+import { CommandError, errorLine, reasonOf, type Terminal } from '../output.js';
+import type { Context } from '../program.js';
+import { type StopSignal, stopSignal } from '../signals.js';
+
+const SECTOR = 512;
+const MAXIMUM_SPARSE_SIZE = 16 * 1024 * 1024;
+
+interface Options {
+  sourceFormat?: Format;
+  targetFormat: Format;
+  options?: string[];
+  sparseSize: number;
+  create: boolean;
+  coroutines: number;
+  progress?: boolean;
+  quiet?: boolean;
+  forceShare?: boolean;
+  compress?: boolean;
+}
+
+export function convert(command: Command, context: Context): void {
+  command
+    .description('Copies a disk. The target appears, or replaces a file of its name, when the copy is complete.')
+    .argument('<source>', 'the image to copy')
+    .argument('<target>', 'the new image')
+    .option('-f, --source-format <format>', 'qcow2, or raw, which is never guessed', (text) => formatArgument(text))
+    .option('-O, --target-format <format>', 'qcow2 or raw', (text) => formatArgument(text), 'raw')
+    .option('-o, --options <list>', 'options of the new image, as with create', collect)
+    .option(
+      '-S, --sparse-size <size>',
+      'least zeros in a row that are left out; 0 writes everything',
+      sparseArgument,
+      4096,
+    )
+    .option('-n, --no-create', 'write into an image that exists')
+    .option(
+      '-m, --coroutines <count>',
+      'requests at a time, 1 to 16',
+      (text) => countArgument(text, 'number of requests', 1, 16),
+      8,
+    )
+    .option('-p, --progress', 'show how far it is')
+    .option('-q, --quiet', 'print nothing')
+    .option('-U, --force-share', 'also when another process writes to the source')
+    .addOption(new Option('-c, --compress').hideHelp())
+    .action(async (source: string, target: string, options: Options) => {
+      if (options.compress) throw new CommandError('Compressing (-c) is not supported yet');
+      const stop = stopSignal();
+      try {
+        await convertFile(source, target, options, { terminal: context.terminal, stop });
+      } catch (error) {
+        if (stop.exitCode === 0) throw error;
+        const made = options.create ? 'was not made' : 'is incomplete';
+        throw new CommandError(`Interrupted: '${target}' ${made}`, stop.exitCode, { cause: error });
+      } finally {
+        stop.release();
+      }
+    });
+}
+
+function sparseArgument(text: string): number {
+  const size = Number(sizeOf(text));
+  if (size % SECTOR === 0 && size <= MAXIMUM_SPARSE_SIZE) return size;
+  throw new CommandError(
+    `Invalid buffer size for sparse output specified: '${text}'. Must be a multiple of 512 up to ${MAXIMUM_SPARSE_SIZE}, ` +
+      'or 0, which writes everything.',
+  );
+}
+
+function sizeOf(text: string): bigint {
+  try {
+    return parseSize(text);
+  } catch {
+    throw new CommandError(`Invalid buffer size for sparse output specified: '${text}'.`);
+  }
+}
+
+interface Surroundings {
+  readonly terminal: Terminal;
+  readonly stop: StopSignal;
+}
+
+/** Closes what was opened, last first. */
+class Closers {
+  private readonly closers: (() => Promise<unknown>)[] = [];
+
+  add<T extends { close(): Promise<unknown> }>(opened: T): T {
+    this.closers.push(() => opened.close());
+    return opened;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const close of this.closers.reverse()) await close().catch(() => {});
+  }
+}
+
+async function convertFile(path: string, target: string, options: Options, around: Surroundings): Promise<void> {
+  await using opened = new Closers();
+  const source = await openSource(path, options, opened);
+  const replaced = statOf(target);
+  refuseSameFile(path, target, replaced);
+  if (!options.create) {
+    if (options.options !== undefined) throw new CommandError('-o has no effect with -n, which makes no image');
+    await intoExisting(source, target, options, around);
+    return;
+  }
+  const image = newImage(target, options.targetFormat, options.options ?? []);
+  if (image.size !== undefined)
+    throw new CommandError(`${target}: The size is the source's, it cannot be given with -o`);
+  checkSize(target, image, BigInt(source.length));
+  if (replaced !== undefined && !replaced.isFile()) {
+    if (image.format === 'raw' && replaced.isBlockDevice()) await intoExisting(source, target, options, around);
+    else throw new CommandError(`${target}: Could not create '${target}': Not a regular file`);
+    return;
+  }
+  // Nobody may be using the file that is going to be replaced.
+  if (replaced !== undefined) opened.add(await openFile(target, { write: true }));
+  await intoNewFile(source, target, image, { options, around, mode: replaced?.mode });
+}
+
+async function openSource(path: string, options: Options, opened: Closers): Promise<CopySource> {
+  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  if (options.sourceFormat === 'raw') {
+    opened.add(file);
+    return named(fileSource(file, Math.ceil((await file.size()) / SECTOR) * SECTOR), path);
+  }
+  if (options.sourceFormat === undefined && (await probeFormat(file)) === 'raw') {
+    await file.close();
+    throw new CommandError(`Could not open '${path}': Image is not in qcow2 format (-f raw copies it as it is)`);
+  }
+  return named(imageSource(opened.add(await openImageIn(file, path))), path);
+}
+
+/** The same source, whose errors say that it was reading that failed. */
+function named(source: CopySource, path: string): CopySource {
+  const failed = (error: unknown): unknown =>
+    error instanceof CorralError && error.code !== 'ERR_CANCELLED'
+      ? new CommandError(`Error while reading '${path}': ${reasonOf(error)}`, 1, { cause: error })
+      : error;
+  return {
+    length: source.length,
+    async *ranges(signal) {
+      try {
+        yield* source.ranges(signal);
+      } catch (error) {
+        throw failed(error);
+      }
+    },
+    read: (offset, target) =>
+      source.read(offset, target).catch((error: unknown) => {
+        throw failed(error);
+      }),
+  };
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw new CommandError(`${path}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+function refuseSameFile(source: string, target: string, there: Stats | undefined): void {
+  const from = statOf(source);
+  if (from === undefined || from.ino !== there?.ino || from.dev !== there.dev) return;
+  throw new CommandError(`Source and target are the same file: '${target}'`);
+}
+
+/** Copies into a file of another name beside the target, and gives it the target's name at the end. */
+async function intoNewFile(
+  source: CopySource,
+  target: string,
+  image: NewImage,
+  { options, around, mode }: { options: Options; around: Surroundings; mode: number | undefined },
+): Promise<void> {
+  // Through a symbolic link: what it points to is replaced, not the link.
+  const path = mode === undefined ? target : await realpath(target);
+  const unfinished = `${path}.${process.pid}.unfinished`;
+  try {
+    await makeImage(unfinished, image, BigInt(source.length));
+    await fill(source, unfinished, image.format, { options, around, targetIsZero: true });
+    if (mode !== undefined) await chmod(unfinished, mode & 0o7777);
+    await rename(unfinished, path);
+  } catch (error) {
+    await unlink(unfinished).catch(() => {});
+    if (error instanceof CommandError) throw error;
+    throw new CommandError(`${target}: Could not create '${target}': ${reason(error)}`, 1, { cause: error });
+  }
+}
+
+/** An error of a file with a name that the user never gave. */
+function reason(error: unknown): string {
+  return error instanceof CorralError || systemErrorCode(error) !== undefined ? reasonOf(error) : errorLine(error);
+}
+
+/** Copies over what is there. */
+async function intoExisting(source: CopySource, target: string, options: Options, around: Surroundings): Promise<void> {
+  await fill(source, target, options.targetFormat, { options, around, targetIsZero: false });
+}
+
+async function fill(
+  source: CopySource,
+  path: string,
+  format: Format,
+  { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
+): Promise<void> {
+  const file = await openFile(path, { write: true });
+  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true }) : file;
+  try {
+    const length = opened instanceof NodeFile ? await file.size() : opened.size;
+    if (length < source.length) throw new CommandError('output file is smaller than input file');
+    await copyWithProgress(source, targetOf(opened), { options, around, targetIsZero });
+    await opened.flush();
+  } catch (error) {
+    await opened.close().catch(() => {});
+    throw error;
+  }
+  await opened.close();
+}
+
+function targetOf(opened: NodeFile | Image): CopyTarget {
+  return opened instanceof NodeFile ? fileTarget(opened) : imageTarget(opened);
+}
+
+async function copyWithProgress(
+  source: CopySource,
+  target: CopyTarget,
+  { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
+): Promise<void> {
+  const { terminal, stop } = around;
+  const show = options.progress === true && options.quiet !== true;
+  let shown = Number.NEGATIVE_INFINITY;
+  const print = (percent: number): void => {
+    if (show && (percent - shown >= 1 || percent === 100)) {
+      shown = percent;
+      terminal.print(`    (${percent.toFixed(2)}/100%)\r`);
+    }
+  };
+  print(0);
+  await copyDisk(source, target, {
+    targetIsZero,
+    sparseLength: options.sparseSize,
+    requests: options.coroutines,
+    signal: stop.signal,
+    onProgress: (done, total) => print((done / total) * 100),
+  });
+  print(100);
+  if (show) terminal.print('\n');
+}

@@ -1,0 +1,173 @@
+/** `corral info`: what an image's header says. Works whatever features the image has, and follows none of its names. */
+
+import { fstatSync } from 'node:fs';
+import type { Command } from 'commander';
+import type { ImageFacts } from '../../image-facts.js';
+import type { NodeFile } from '../../node/node-file.js';
+import { type Format, formatArgument, outputArgument } from '../arguments.js';
+import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
+import { escapeText, formatJson, humanSize, type Json } from '../output.js';
+import type { Context } from '../program.js';
+
+const SECTOR = 512;
+
+interface Options {
+  format?: Format;
+  output: 'human' | 'json';
+  forceShare?: boolean;
+}
+
+/** What is printed. Numbers are bytes. */
+interface Facts {
+  readonly path: string;
+  /** Length of the file in whole sectors, as QEMU counts. */
+  readonly fileLength: number;
+  readonly diskSize: number;
+  /** Undefined for a raw file. */
+  readonly image: ImageFacts | undefined;
+}
+
+export function info(command: Command, context: Context): void {
+  command
+    .description('Prints what the header of an image says. Nothing that the image names is opened.')
+    .argument('<file>', 'the image')
+    .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
+    .option('--output <kind>', 'human or json', outputArgument, 'human')
+    .option('-U, --force-share', 'also when another process writes to the image')
+    .action(async (path: string, options: Options) => {
+      const facts = await readFacts(path, options);
+      context.terminal.print(options.output === 'json' ? `${formatJson(jsonFacts(facts))}\n` : humanFacts(facts));
+    });
+}
+
+async function readFacts(path: string, options: Options): Promise<Facts> {
+  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  const { format, fileLength, diskSize } = await measure(file, options.format).catch(async (error: unknown) => {
+    await file.close();
+    throw cannotOpen(path, error);
+  });
+  if (format === 'raw') {
+    await file.close();
+    return { path, fileLength, diskSize, image: undefined };
+  }
+  await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
+  return { path, fileLength, diskSize, image: image.info };
+}
+
+interface Measured {
+  format: Format;
+  fileLength: number;
+  diskSize: number;
+}
+
+async function measure(file: NodeFile, wanted: Format | undefined): Promise<Measured> {
+  const format = wanted ?? (await probeFormat(file));
+  const fileLength = Math.ceil((await file.size()) / SECTOR) * SECTOR;
+  return { format, fileLength, diskSize: fstatSync(file.descriptor).blocks * SECTOR };
+}
+
+/** The same facts under QEMU's keys. */
+function jsonFacts({ path, fileLength, diskSize, image }: Facts): Json {
+  return {
+    children: [
+      {
+        name: 'file',
+        info: {
+          children: [],
+          'virtual-size': fileLength,
+          filename: path,
+          format: 'file',
+          'actual-size': diskSize,
+          'format-specific': { type: 'file', data: {} },
+          'dirty-flag': false,
+        },
+      },
+    ],
+    'backing-filename-format': image?.backingFormat,
+    'virtual-size': image === undefined ? fileLength : image.virtualSize,
+    filename: path,
+    'cluster-size': image?.clusterSize,
+    format: image === undefined ? 'raw' : 'qcow2',
+    'actual-size': diskSize,
+    encrypted: image !== undefined && image.encryption !== 'none' ? true : undefined,
+    'format-specific':
+      image === undefined ? undefined : { type: 'qcow2', data: Object.fromEntries(specificFacts(image)) },
+    'full-backing-filename': image?.backingFile === undefined ? undefined : actualPath(path, image.backingFile),
+    'backing-filename': image?.backingFile,
+    'dirty-flag': image?.dirty ?? false,
+  };
+}
+
+/** What is said of qcow2 images only, in QEMU's order. */
+function specificFacts(image: ImageFacts): [key: string, value: Json][] {
+  const facts: [string, Json | undefined][] = [
+    ['compat', image.version === 2 ? '0.10' : '1.1'],
+    ['compression-type', image.compressionType],
+    ['lazy-refcounts', image.version === 2 ? undefined : image.lazyRefcounts],
+    ['refcount-bits', image.refcountBits],
+    ['encrypt', image.encryption === 'none' ? undefined : { format: image.encryption }],
+    ['data-file', image.dataFile],
+    ['data-file-raw', image.hasDataFile ? image.dataFileRaw : undefined],
+    ['corrupt', image.version === 2 ? undefined : image.corrupt],
+    ['extended-l2', image.version === 2 ? undefined : image.extendedL2],
+  ];
+  return facts.filter((fact): fact is [string, Json] => fact[1] !== undefined);
+}
+
+function humanFacts({ path, fileLength, diskSize, image }: Facts): string {
+  const size = image === undefined ? fileLength : image.virtualSize;
+  const name = escapeText(path);
+  const lines = [
+    `image: ${name}`,
+    `file format: ${image === undefined ? 'raw' : 'qcow2'}`,
+    `virtual size: ${sizeText(size)}`,
+    `disk size: ${humanSize(diskSize)}`,
+  ];
+  if (image !== undefined) lines.push(...humanImageFacts(path, image));
+  lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
+  lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${humanSize(diskSize)}`);
+  return `${lines.join('\n')}\n`;
+}
+
+function humanImageFacts(path: string, image: ImageFacts): string[] {
+  const lines: string[] = [];
+  if (image.encryption !== 'none') lines.push('encrypted: yes');
+  lines.push(`cluster_size: ${image.clusterSize}`);
+  if (image.dirty) lines.push('cleanly shut down: no');
+  if (image.backingFile !== undefined) {
+    const actual = actualPath(path, image.backingFile);
+    const where = actual === image.backingFile ? '' : ` (actual path: ${escapeText(actual)})`;
+    lines.push(`backing file: ${escapeText(image.backingFile)}${where}`);
+    if (image.backingFormat !== undefined) lines.push(`backing file format: ${escapeText(image.backingFormat)}`);
+  }
+  lines.push('Format specific information:');
+  for (const [key, value] of specificFacts(image)) lines.push(...humanFact(key, value));
+  // QEMU lists these; we only know that they are there.
+  if (image.snapshotCount > 0) lines.push(`    internal snapshots: ${image.snapshotCount} (not listed yet)`);
+  if (image.hasBitmaps) lines.push('    bitmaps: there are some (not listed yet)');
+  return lines;
+}
+
+function humanFact(key: string, value: Json): string[] {
+  const name = key.replaceAll('-', ' ');
+  if (typeof value !== 'object') return [`    ${name}: ${escapeText(String(value))}`];
+  return [
+    `    ${name}:`,
+    ...Object.entries(value).map(([inner, text]) => `        ${inner}: ${escapeText(String(text))}`),
+  ];
+}
+
+function sizeText(bytes: number): string {
+  return `${humanSize(bytes)} (${BigInt(bytes)} bytes)`;
+}
+
+/** Where QEMU would look for a backing file: names without a protocol are relative to the image's folder. */
+function actualPath(path: string, backingFile: string): string {
+  if (backingFile.startsWith('/') || hasProtocol(backingFile)) return backingFile;
+  return path.slice(0, path.lastIndexOf('/') + 1) + backingFile;
+}
+
+/** "nbd:…", "json:…": a colon before any slash. */
+function hasProtocol(name: string): boolean {
+  return /^[^/]*:/.test(name);
+}

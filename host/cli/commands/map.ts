@@ -1,0 +1,131 @@
+/** `corral map`: which stretches of the disk have data, and where in the file it lies. */
+
+import type { Command } from 'commander';
+import type { MapExtent } from '../../image.js';
+import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
+import { openFile, openImageIn } from '../open.js';
+import { CommandError, escapeText, type Terminal } from '../output.js';
+import type { Context } from '../program.js';
+
+/** Text that is collected before it is printed. */
+const BATCH = 16384;
+
+interface Options {
+  output: 'human' | 'json';
+  startOffset?: bigint;
+  maxLength?: bigint;
+  forceShare?: boolean;
+}
+
+export function map(command: Command, context: Context): void {
+  command
+    .description('Prints where in the file the data of an image lies.')
+    .argument('<file>', 'the image')
+    .option('-f, --format <format>', 'qcow2', (text) => {
+      if (formatArgument(text) === 'raw') throw new CommandError('map works on qcow2 images only');
+    })
+    .option('--output <kind>', 'human or json', outputArgument, 'human')
+    .option('-s, --start-offset <size>', 'where on the disk to begin', (text) => sizeArgument(text, 'start offset'))
+    .option('-l, --max-length <size>', 'bytes of the disk to look at', (text) => sizeArgument(text, 'max length'))
+    .option('-U, --force-share', 'also when another process writes to the image')
+    .action((path: string, options: Options) => printMap(path, options, context.terminal));
+}
+
+async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
+  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  await using image = await openImageIn(file, path, { requestCapacity: 1 });
+  const start = Number(options.startOffset ?? 0n);
+  const end = Math.min(image.size, options.maxLength === undefined ? image.size : start + Number(options.maxLength));
+  const extents = start < end ? joined(image.map({ offset: start, length: end - start }), start, end) : nothing();
+  await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, path, terminal));
+}
+
+/** The parts of the extents between two offsets; neighbours that would look alike as one, as QEMU joins them. */
+async function* joined(extents: AsyncIterable<MapExtent>, start: number, end: number): AsyncGenerator<MapExtent> {
+  let held: MapExtent | undefined;
+  for await (const whole of extents) {
+    const extent = clip(whole, start, end);
+    if (extent === undefined) continue;
+    if (held !== undefined && continues(held, extent)) {
+      held = { ...held, length: held.length + extent.length };
+    } else {
+      if (held !== undefined) yield held;
+      held = extent;
+    }
+  }
+  if (held !== undefined) yield held;
+}
+
+async function* nothing(): AsyncGenerator<MapExtent> {}
+
+function clip(extent: MapExtent, start: number, end: number): MapExtent | undefined {
+  const from = Math.max(extent.offset, start);
+  const to = Math.min(extent.offset + extent.length, end);
+  if (from >= to) return undefined;
+  const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + from - extent.offset;
+  return { ...extent, offset: from, length: to - from, hostOffset };
+}
+
+function continues(first: MapExtent, second: MapExtent): boolean {
+  if (first.kind !== second.kind) return false;
+  const [from, to] = [plainOffset(first), plainOffset(second)];
+  return from === undefined ? to === undefined : from + first.length === to;
+}
+
+/** Where the bytes lie as they are: a compressed cluster has no such place. */
+function plainOffset(extent: MapExtent): number | undefined {
+  return extent.kind === 'compressed' ? undefined : extent.hostOffset;
+}
+
+async function printJson(extents: AsyncIterable<MapExtent>, terminal: Terminal): Promise<void> {
+  let batch = '[';
+  let separator = '';
+  for await (const extent of extents) {
+    batch += `${separator}${jsonLine(extent)}`;
+    separator = ',\n';
+    if (batch.length >= BATCH) {
+      terminal.print(batch);
+      batch = '';
+    }
+  }
+  terminal.print(`${batch}]\n`);
+}
+
+/** QEMU's order of the keys. */
+function jsonLine(extent: MapExtent): string {
+  const { kind } = extent;
+  const data = kind === 'data' || kind === 'compressed';
+  const offset = plainOffset(extent);
+  const where = offset === undefined ? '' : `, "offset": ${BigInt(offset)}`;
+  return (
+    `{ "start": ${BigInt(extent.offset)}, "length": ${BigInt(extent.length)}, "depth": 0, ` +
+    `"present": ${kind !== 'unallocated'}, "zero": ${!data}, "data": ${data}, "compressed": ${kind === 'compressed'}${where}}`
+  );
+}
+
+async function printHuman(extents: AsyncIterable<MapExtent>, path: string, terminal: Terminal): Promise<void> {
+  const name = escapeText(path);
+  let batch = humanLine(['Offset', 'Length', 'Mapped to', 'File']);
+  for await (const extent of extents) {
+    if (extent.kind === 'compressed') {
+      terminal.print(batch);
+      throw new CommandError('File contains external, encrypted or compressed clusters.');
+    }
+    if (extent.kind !== 'data' || extent.hostOffset === undefined) continue;
+    batch += humanLine([...[extent.offset, extent.length, extent.hostOffset].map(hexadecimal), name]);
+    if (batch.length >= BATCH) {
+      terminal.print(batch);
+      batch = '';
+    }
+  }
+  terminal.print(batch);
+}
+
+function humanLine(columns: readonly string[]): string {
+  return `${columns.map((text, index) => (index < 3 ? text.padEnd(16) : text)).join('')}\n`;
+}
+
+/** As C's `%#x`: zero has no prefix. */
+function hexadecimal(value: number): string {
+  return value === 0 ? '0' : `0x${value.toString(16)}`;
+}

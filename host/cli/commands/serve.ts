@@ -1,0 +1,110 @@
+/** `corral serve`: an image as a block device where that is possible, else over NBD; says which, and what to type next. */
+
+import { existsSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { whyNoUblk } from '../devices.js';
+import { openFile, openImageIn } from '../open.js';
+import { CommandError, escapeText, humanSize, reasonOf, type Terminal } from '../output.js';
+import type { Context } from '../program.js';
+import { type StopSignal, stopSignal } from '../signals.js';
+
+const SAMPLE = 'corral-sample.qcow2';
+const SAMPLE_SIZE = 1024 ** 3;
+
+interface Options {
+  nbd?: boolean;
+  socket?: string;
+  readOnly?: boolean;
+}
+
+export function serve(command: Command, context: Context): void {
+  command
+    .description('Serves an image: as a block device (ublk) if kernel and permissions allow it, else over NBD.')
+    .argument('[image]', `a qcow2 image; without one, ${SAMPLE} in this folder, which is made when it is missing`)
+    .option('--nbd', 'NBD, even where ublk would work')
+    .option('--socket <path>', 'where to make the NBD socket; implies --nbd')
+    .option('-r, --read-only', 'refuse writes')
+    .action(async (image: string | undefined, options: Options) => {
+      const stop = stopSignal();
+      try {
+        await serveImage(image ?? (await sampleImage(context.terminal)), options, { terminal: context.terminal, stop });
+      } finally {
+        stop.release();
+      }
+    });
+}
+
+/** An image to play with. What the user did to it stays. */
+async function sampleImage(terminal: Terminal): Promise<string> {
+  if (existsSync(SAMPLE)) {
+    if (!statSync(SAMPLE).isFile()) throw new CommandError(`'${SAMPLE}' is no file: which image shall be served?`);
+    return SAMPLE;
+  }
+  const { newImage } = await import('../create-options.js');
+  const { makeImage } = await import('../new-file.js');
+  try {
+    await makeImage(SAMPLE, newImage(SAMPLE, 'qcow2', []), BigInt(SAMPLE_SIZE));
+  } catch (error) {
+    throw new CommandError(`Could not create the sample image '${SAMPLE}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+  terminal.print(`No image given: made ${SAMPLE}, ${humanSize(SAMPLE_SIZE)} and empty.\n`);
+  return SAMPLE;
+}
+
+interface Surroundings {
+  readonly terminal: Terminal;
+  readonly stop: StopSignal;
+}
+
+async function serveImage(path: string, options: Options, around: Surroundings): Promise<void> {
+  const obstacle = options.nbd || options.socket !== undefined ? 'asked for' : whyNoUblk();
+  if (obstacle === undefined) await overUblk(path, options, around);
+  else await overNbd(path, options, obstacle, around);
+}
+
+async function overUblk(path: string, options: Options, { terminal, stop }: Surroundings): Promise<void> {
+  const { runDevice } = await import('../run-device.js');
+  await runDevice(path, { readOnly: options.readOnly }, stop, (device) => {
+    terminal.print(
+      `${escapeText(path)} is the block device ${device.path}, ${humanSize(device.size)}. Ctrl-C ends it.\n`,
+    );
+    const next = options.readOnly ? `blkid ${device.path}` : `mkfs.ext4 ${device.path}   (erases what is in the image)`;
+    terminal.print(`Next, as root: lsblk -f ${device.path}   or: ${next}\n`);
+  });
+}
+
+async function overNbd(
+  path: string,
+  options: Options,
+  obstacle: string,
+  { terminal, stop }: Surroundings,
+): Promise<void> {
+  const [{ serveNbd }, { exportImage }, { defaultSocketPath }] = await Promise.all([
+    import('../../nbd/server.js'),
+    import('../../nbd/image-export.js'),
+    import('../../nbd/socket-path.js'),
+  ]);
+  const write = options.readOnly !== true;
+  const image = await openImageIn(await openFile(path, { write }), path, { write });
+  try {
+    const name = basename(path);
+    const socketPath = options.socket ?? (await defaultSocketPath(name));
+    const server = await serveNbd(exportImage(image, { name }), { socketPath, log: (line) => terminal.note(line) });
+    terminal.print(
+      `${escapeText(path)}, ${humanSize(image.size)}, is served over NBD (ublk: ${escapeText(obstacle)}). Ctrl-C ends it.\n` +
+        `Next: qemu-io ${write ? '' : '-r '}-f raw '${escapeText(server.uri)}' -c 'read 0 4k'\n`,
+    );
+    await stopped(stop);
+    await server.close();
+  } finally {
+    await image.close();
+  }
+}
+
+function stopped({ signal }: StopSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,137 @@
+/** The `-o` options of a new image, checked before anything is touched. */
+
+import { type Format, optionList, parseSize, SizeError, sizeArgument } from './arguments.js';
+import { CommandError } from './output.js';
+
+const MINIMUM_CLUSTER_SIZE = 512;
+const MAXIMUM_CLUSTER_SIZE = 2 * 1024 * 1024;
+/** Bytes of the largest L1 table that is allowed. */
+const MAXIMUM_L1_LENGTH = 32n * 1024n * 1024n;
+const ENTRY_SIZE = 8n;
+
+/** What a new image will be. Sizes are bytes. */
+export interface NewImage {
+  readonly format: Format;
+  readonly clusterSize: number;
+  /** As it was asked for; undefined: version 3. */
+  readonly compat: '0.10' | '1.1' | undefined;
+  readonly lazyRefcounts: boolean;
+  readonly refcountBits: number;
+  readonly preallocation: 'off' | undefined;
+  /** `size=`, when it was given there. */
+  readonly size: bigint | undefined;
+}
+
+/** Options that QEMU knows and this program does not yet. */
+const LATER = /^(backing_(file|fmt)|compression_type|data_file(_raw)?|encrypt(ion|\..*)|extended_l2|keep_data_file)$/;
+const OF_QCOW2 = ['cluster_size', 'compat', 'lazy_refcounts', 'refcount_bits'];
+
+/** Reads `-o`. Throws `CommandError` with a line about `path`. */
+export function newImage(path: string, format: Format, lists: readonly string[]): NewImage {
+  const refuse = (reason: string): never => {
+    throw new CommandError(`${path}: ${reason}`);
+  };
+  const options = optionList(lists);
+  for (const [name, value] of options) {
+    if (format === 'qcow2' && isOff(name, value)) options.delete(name);
+    else if (format === 'qcow2' && LATER.test(name)) refuse(`Option '${name}' is not supported yet`);
+    else if (name !== 'size' && name !== 'preallocation' && !(format === 'qcow2' && OF_QCOW2.includes(name))) {
+      refuse(`Invalid parameter '${name}'`);
+    }
+  }
+  const preallocation = options.get('preallocation');
+  if (preallocation !== undefined && preallocation !== 'off')
+    refuse(`preallocation=${preallocation} is not supported yet`);
+  const size = options.get('size');
+  const image: NewImage = {
+    format,
+    clusterSize: clusterSize(options.get('cluster_size') ?? '64k', refuse),
+    compat: compatibility(options.get('compat'), refuse),
+    lazyRefcounts: onOrOff('lazy_refcounts', options.get('lazy_refcounts') ?? 'off', refuse),
+    refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse),
+    preallocation: preallocation === undefined ? undefined : 'off',
+    size: size === undefined ? undefined : sizeArgument(size, 'image size'),
+  };
+  if (image.compat === '0.10' && image.refcountBits !== 16) {
+    refuse(
+      'Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)',
+    );
+  }
+  if (image.compat === '0.10' && image.lazyRefcounts) {
+    refuse('Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)');
+  }
+  if (image.refcountBits !== 16) refuse(`refcount_bits=${image.refcountBits} is not supported yet`);
+  return image;
+}
+
+/** Refuses a size that the L1 table could not cover. */
+export function checkSize(path: string, image: NewImage, size: bigint): void {
+  if (image.format === 'raw') {
+    if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new CommandError(`${path}: The image size is too large`);
+    return;
+  }
+  const cluster = BigInt(image.clusterSize);
+  if (size > (MAXIMUM_L1_LENGTH / ENTRY_SIZE) * (cluster / ENTRY_SIZE) * cluster) {
+    const hint = image.clusterSize < MAXIMUM_CLUSTER_SIZE ? ' (try using a larger cluster size)' : '';
+    throw new CommandError(`${path}: The image size is too large for file format 'qcow2'${hint}`);
+  }
+}
+
+/** QEMU's line about a new image. */
+export function formattingLine(path: string, image: NewImage, size: bigint): string {
+  const { format, clusterSize: cluster, compat, preallocation } = image;
+  const optional = (name: string, value: string | undefined): string =>
+    value === undefined ? '' : ` ${name}=${value}`;
+  const start = `Formatting '${path}', fmt=${format}`;
+  if (format === 'raw') return `${start} size=${size}${optional('preallocation', preallocation)}\n`;
+  return (
+    `${start} cluster_size=${cluster} extended_l2=off${optional('preallocation', preallocation)} compression_type=zlib ` +
+    `size=${size}${optional('compat', compat)} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
+    `refcount_bits=${image.refcountBits}\n`
+  );
+}
+
+type Refuse = (reason: string) => never;
+
+/** A later option that asks for what is there anyway. */
+function isOff(name: string, value: string): boolean {
+  if (name === 'compression_type') return value === 'zlib';
+  return ['extended_l2', 'data_file_raw', 'encryption'].includes(name) && value === 'off';
+}
+
+function clusterSize(text: string, refuse: Refuse): number {
+  const size = Number(sizeOption('cluster_size', text, refuse));
+  if (size < MINIMUM_CLUSTER_SIZE || size > MAXIMUM_CLUSTER_SIZE || !Number.isInteger(Math.log2(size))) {
+    refuse('Cluster size must be a power of two between 512 and 2048k');
+  }
+  return size;
+}
+
+function sizeOption(name: string, text: string, refuse: Refuse): bigint {
+  try {
+    return parseSize(text);
+  } catch (error) {
+    if (!(error instanceof SizeError)) throw error;
+    return refuse(`Parameter '${name}' expects a size`);
+  }
+}
+
+function compatibility(text: string | undefined, refuse: Refuse): NewImage['compat'] {
+  if (text === undefined || text === '0.10' || text === '1.1') return text;
+  if (text === 'v2') return '0.10';
+  if (text === 'v3') return '1.1';
+  return refuse(`Parameter 'compat' does not accept value '${text}'`);
+}
+
+function onOrOff(name: string, text: string, refuse: Refuse): boolean {
+  if (text === 'on' || text === 'off') return text === 'on';
+  return refuse(`Parameter '${name}' expects 'on' or 'off'`);
+}
+
+function refcountBits(text: string, refuse: Refuse): number {
+  const bits = /^\d+$/.test(text) ? Number(text) : refuse("Parameter 'refcount_bits' expects a number");
+  if (bits === 0 || bits > 64 || !Number.isInteger(Math.log2(bits))) {
+    refuse('Refcount width must be a power of two and may not exceed 64 bits');
+  }
+  return bits;
+}

@@ -1,0 +1,29 @@
+/** Making the file of a new image. */
+
+import { Image } from '../image.js';
+import { loadCore } from '../node/core.js';
+import { NodeFile } from '../node/node-file.js';
+import type { NewImage } from './create-options.js';
+
+const SECTOR = 512n;
+
+/** Makes or overwrites a file. What it needs was checked before: from here on the old content is lost. */
+export async function makeImage(path: string, image: NewImage, size: bigint): Promise<void> {
+  const file = await NodeFile.open(path, { create: true, overwrite: true });
+  try {
+    if (image.format === 'raw') await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
+    else {
+      const { clusterSize, compat, lazyRefcounts, refcountBits } = image;
+      await Image.create(file, {
+        core: loadCore(),
+        virtualSize: size,
+        clusterSize,
+        compat,
+        lazyRefcounts,
+        refcountBits,
+      });
+    }
+  } finally {
+    await file.close();
+  }
+}

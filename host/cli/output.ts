@@ -1,0 +1,109 @@
+/** What the commands print, and how: text that no image can use to deceive a terminal, QEMU's numbers and JSON, one line an error. */
+
+import { CorralError, systemErrorCode } from '../errors.js';
+
+/** Where the commands print. The process's own streams, or strings in a test. */
+export interface Terminal {
+  /** Prints to standard output as it is. Throws `OutputClosed` when nobody reads it any more. */
+  print(text: string): void;
+  /** One line for standard error, without its end; what could deceive a terminal is escaped. */
+  complain(line: string): void;
+  /** As `complain`, for what is no failure of the command: the line stands without the program's name. */
+  note(line: string): void;
+}
+
+/** The reader of standard output has left: end quietly. */
+export class OutputClosed extends Error {}
+
+/** A failure with QEMU's or our own words, and with the exit status of the verb that failed. */
+export class CommandError extends Error {
+  constructor(
+    message: string,
+    readonly exitCode = 1,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/**
+ * Characters that a terminal does not simply show: controls, line separators, those that change the direction of text or
+ * are invisible, halves of surrogate pairs, and U+FFFD, which stands for bytes that were no UTF-8.
+ */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\ufffd]/gu;
+
+/** Text from outside (a name in an image, a path, an error) as one line that a terminal shows as it is. */
+export function escapeText(text: string): string {
+  return text.replace(UNSAFE, (character) => {
+    const code = character.codePointAt(0) as number;
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+  });
+}
+
+/** The reason of an error in one line, without the path that it may name. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof CorralError) {
+    const { reason } = error.details;
+    return reason === undefined ? error.message : systemReason(reason);
+  }
+  if (!(error instanceof Error)) return String(error);
+  return systemErrorCode(error) === undefined ? error.message : systemReason(error.message);
+}
+
+/** "ENOSPC: no space left on device, write" is Node's way to say "No space left on device". */
+function systemReason(message: string): string {
+  const match = /^E[A-Z0-9]+: (.+?), \w+(?: '.*')?(?= \(|$)/s.exec(message);
+  const words = match?.[1];
+  if (match === null || words === undefined) return message;
+  return words.charAt(0).toUpperCase() + words.slice(1) + message.slice(match[0].length);
+}
+
+/** The line for an error that nobody else handled. */
+export function errorLine(error: unknown): string {
+  if (error instanceof CommandError) return error.message;
+  if (error instanceof CorralError) {
+    const { path } = error.details;
+    return path === undefined ? reasonOf(error) : `'${path}': ${reasonOf(error)}`;
+  }
+  if (systemErrorCode(error) !== undefined) return reasonOf(error);
+  return `Internal error: ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`;
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+
+/** Bytes with three digits and a unit, as QEMU shows them: it changes to the next unit at 1000, not at 1024. */
+export function humanSize(bytes: number): string {
+  const power = bytes === 0 ? 0 : Math.max(0, Math.floor(Math.log2((bytes * 1024) / 1000) / 10));
+  const value = bytes / 1024 ** power;
+  const scale = value < 10 ? 100 : value < 100 ? 10 : 1;
+  return `${roundHalfEven(value * scale) / scale} ${UNITS[power]}`;
+}
+
+/** As C's printf: 448.5 becomes 448, not 449. */
+function roundHalfEven(value: number): number {
+  const rounded = Math.round(value);
+  return value % 1 === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded;
+}
+
+/** What JSON output consists of. Numbers are whole. */
+export type Json = string | number | bigint | boolean | readonly Json[] | { readonly [key: string]: Json | undefined };
+
+/** JSON as QEMU writes it: four blanks of indentation, nothing but printable ASCII, exact numbers, no undefined keys. */
+export function formatJson(value: Json, indent = ''): string {
+  if (typeof value === 'string') return quote(value);
+  if (typeof value === 'number') return BigInt(value).toString();
+  if (typeof value !== 'object') return String(value);
+  const inner = `${indent}    `;
+  if (Array.isArray(value)) {
+    const items = (value as readonly Json[]).map((item) => `\n${inner}${formatJson(item, inner)}`);
+    return `[${items.join(',')}\n${indent}]`;
+  }
+  const members = Object.entries(value as { [key: string]: Json | undefined })
+    .filter((entry): entry is [string, Json] => entry[1] !== undefined)
+    .map(([key, member]) => `\n${inner}${quote(key)}: ${formatJson(member, inner)}`);
+  return `{${members.join(',')}\n${indent}}`;
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
