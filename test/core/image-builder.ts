@@ -1,7 +1,7 @@
 /** Small qcow2 images made byte by byte: what no tool would write can be written here. */
 
 import type { Image } from '../../host/index.js';
-import { Image as OpenImage, MemoryFile } from '../../host/index.js';
+import { MemoryFile, Image as OpenImage } from '../../host/index.js';
 import { loadCore } from '../../host/node/index.js';
 
 export const COPIED = 1n << 63n;
