@@ -140,10 +140,6 @@ export function writeZeroes(operations: Operations, task: usize, hostOffset: u64
   send(operations, prepare(operations, OperationKind.WriteZeroes, Owner.Task, task, hostOffset, length));
 }
 
-export function truncate(operations: Operations, task: usize, fileLength: u64): void {
-  send(operations, prepare(operations, OperationKind.Truncate, Owner.Task, task, fileLength, 0));
-}
-
 export function flush(operations: Operations, owner: Owner, record: usize): void {
   operations.flushes++;
   send(operations, prepare(operations, OperationKind.Flush, owner, record, 0, 0));

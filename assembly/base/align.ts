@@ -1,9 +1,5 @@
 /** Rounding to powers of two. None of these overflow for values below 2^63. */
 
-export function alignDown(value: u64, size: u64): u64 {
-  return value & ~(size - 1);
-}
-
 export function alignUp(value: u64, size: u64): u64 {
   return (value + size - 1) & ~(size - 1);
 }

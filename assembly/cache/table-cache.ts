@@ -194,15 +194,6 @@ export function undoPin(slice: TableSlice): void {
   slice.pins--;
 }
 
-/** Whether any slice lies in the `length` bytes from `hostOffset` on: somebody's table is there. */
-export function overlapsSlices(cache: TableCache, hostOffset: u64, length: u64): bool {
-  const size = u64(1) << cache.sliceBits;
-  for (let offset = hostOffset & ~(size - 1); offset < hostOffset + length; offset += size) {
-    if (findSlice(cache, offset) !== null) return true;
-  }
-  return false;
-}
-
 /** Forgets the clean, unused slices of a table that has moved elsewhere. */
 export function dropSlices(cache: TableCache, hostOffset: u64, length: u64): void {
   const size = u64(1) << cache.sliceBits;

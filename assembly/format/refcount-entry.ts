@@ -48,8 +48,3 @@ export function storeRefcount(address: usize, index: u32, order: u32, value: u64
   const shift: u32 = bit & 7;
   store<u8>(byte, u8((u32(load<u8>(byte)) & ~(mask << shift)) | ((u32(value) & mask) << shift)));
 }
-
-/** The largest refcount that a width can hold. */
-export function maximumRefcount(order: u32): u64 {
-  return order === 6 ? 0xffffffffffffffff : (u64(1) << (u64(1) << order)) - 1;
-}

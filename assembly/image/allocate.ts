@@ -7,16 +7,16 @@
 
 import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
-import { loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
-import { needSlice, TableKind, TableSlice } from '../cache/table-cache';
+import { TableSlice } from '../cache/table-cache';
 import { markDirty } from '../cache/write-order';
-import { blockIndex, blockSliceOffset, sliceRefcountBits } from '../format/geometry';
-import { hasReservedTableBits, loadRefcount, storeRefcount } from '../format/refcount-entry';
+import { sliceRefcountBits } from '../format/geometry';
+import { loadRefcount, storeRefcount } from '../format/refcount-entry';
 import { growRefcounts } from './grow-refcounts';
-import { Image, refcountTableEntries } from './image';
+import { Image } from './image';
 import { checkOverlap, checkTableOverlap } from './overlap';
+import { needRefcounts, refcountIndex } from './refcounts';
 import { Task } from './task';
 
 /** Host offsets of QCOW2 entries have 56 bits. */
@@ -55,43 +55,6 @@ export function releaseClusters(image: Image, task: Task, hostOffset: u64, count
   }
   markDirty(image.order, slice);
   return Status.Ok;
-}
-
-/**
- * The slice with the refcount of `cluster`; null with `task.outcome` Ok when the table names no block for it, Miss when
- * parked, else the failure.
- */
-export function needRefcounts(image: Image, task: Task, cluster: u64): TableSlice | null {
-  const geometry = image.geometry;
-  const index = blockIndex(geometry, cluster);
-  task.outcome = Status.Ok;
-  if (index >= refcountTableEntries(image)) return null;
-  const entryOffset = image.refcountTableOffset + (index << 3);
-  const table = needSlice(image.cache, TableKind.RefcountTable, entryOffset, task);
-  if (table === null) return null;
-  const blockOffset = loadU64(table.data + usize(entryOffset - table.hostOffset));
-  if (blockOffset === 0) {
-    task.outcome = Status.Ok;
-    return null;
-  }
-  if (hasReservedTableBits(blockOffset, geometry.clusterSize) || blockOffset >= image.fileLength) {
-    task.outcome = refuse(
-      image.failure,
-      Status.Corrupt,
-      Structure.RefcountTable,
-      Field.Offset,
-      entryOffset,
-      blockOffset,
-      image.fileLength,
-    );
-    return null;
-  }
-  return needSlice(image.cache, TableKind.RefcountBlock, blockOffset + blockSliceOffset(geometry, cluster), task);
-}
-
-/** Index of a cluster's refcount within its slice. */
-export function refcountIndex(image: Image, cluster: u64): u32 {
-  return u32(cluster) & ((u32(1) << sliceRefcountBits(image.geometry)) - 1);
 }
 
 /** Looks for free clusters in the next slice of the scan. `allocatedCount` stays 0 when there are none. */

@@ -21,8 +21,8 @@ import { markDirty, requestFlush } from '../cache/write-order';
 import { blockIndex, blockSliceOffset } from '../format/geometry';
 import { HeaderOffset } from '../format/header';
 import { storeRefcount } from '../format/refcount-entry';
-import { needRefcounts, refcountIndex } from './allocate';
 import { Image, refcountTableEntries } from './image';
+import { needRefcounts, refcountIndex } from './refcounts';
 import { parkOnOperation, Task } from './task';
 
 enum Stage {
