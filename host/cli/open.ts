@@ -16,6 +16,8 @@ export interface FileOptions {
   forceShare?: boolean;
   /** The verb has `-U`, which the line about a locked image then names. */
   mayForceShare?: boolean;
+  /** The verb has `--read-only`, which the line about a file that cannot be written then names. */
+  mayReadOnly?: boolean;
   exitCode?: number;
 }
 
@@ -32,7 +34,7 @@ export async function openFile(path: string, options: FileOptions = {}): Promise
 export async function openImageIn(
   file: BlockFile,
   path: string,
-  options: Omit<OpenOptions, 'core'> & { exitCode?: number } = {},
+  options: Omit<OpenOptions, 'core'> & Omit<FileOptions, 'forceShare'> = {},
 ): Promise<Image> {
   try {
     return await Image.open(file, { core: loadCore(), ...options });
@@ -58,5 +60,7 @@ export function cannotOpen(path: string, error: unknown, options: FileOptions = 
     const locked = `Failed to get ${options.write ? '"write"' : 'shared "write"'} lock: another process is using the image`;
     return new CommandError(`${about}${locked}${hint}`, options.exitCode, { cause: error });
   }
-  return new CommandError(`${about}${reasonOf(error)}`, options.exitCode, { cause: error });
+  const isProtected = options.write === true && error.code === 'ERR_PERMISSION';
+  const hint = isProtected && options.mayReadOnly ? ' (--read-only may work)' : '';
+  return new CommandError(`${about}${reasonOf(error)}${hint}`, options.exitCode, { cause: error });
 }

@@ -1,20 +1,23 @@
-/** `corral detach`: asks a device's server to end, and waits until the device is gone. */
+/** `corral detach`: asks a device's server to end, and waits until device and server are gone. */
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { systemErrorCode } from '../../errors.js';
-import { requireAddon } from '../../node/addon.js';
-import { type Device, findDevice, isGone, requireUblk } from '../devices.js';
+import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-device.js';
+import { findDevices, isGone } from '../devices.js';
 import { CommandError } from '../output.js';
 
+/** Milliseconds between two looks. */
 const POLL = 20;
-/** A server that writes a lot of metadata to a slow disk needs a while. */
+/** Milliseconds. A server that has a lot to write to a slow disk needs a while. */
 const PATIENCE = 60_000;
+/** Milliseconds for a server to end once its device is gone; it may have others. */
+const FAREWELL = 5_000;
 
 export function detach(command: Command): void {
   command
-    .description('Ends the server of a ublk block device in order, and waits until the device is gone.')
+    .description('Ends the server of a ublk block device in order, and waits until both are gone.')
     .argument('<device>', '/dev/ublkbN, or N')
     .option('--force', 'also when the device is mounted or in use otherwise')
     .action(detachDevice);
@@ -23,34 +26,36 @@ export function detach(command: Command): void {
 async function detachDevice(name: string, { force }: { force?: boolean }): Promise<void> {
   const digits = /^(?:\/dev\/ublk[bc])?(\d{1,9})$/.exec(name)?.[1];
   if (digits === undefined) throw new CommandError(`'${name}' is no ublk device: /dev/ublkbN or N is needed`);
-  requireUblk(`detach '${name}'`);
-  const device = await findDevice(Number(digits));
+  const id = Number(digits);
+  const device = (await findDevices()).find((candidate) => candidate.id === id);
   if (device === undefined) throw new CommandError(`There is no ublk device '${name}' (see corral list)`);
   if (!force && isInUse(device)) {
-    throw new CommandError(`${device.path} is in use: unmount it first (--force detaches it all the same)`);
+    throw new CommandError(`${device.node} is in use: unmount it first (--force detaches it all the same)`);
   }
-  const { serverPid } = device.info;
-  if (!ask(serverPid)) await removeOrphan(device);
-  for (const end = Date.now() + PATIENCE; !isGone(device.id); await wait(POLL)) {
-    if (Date.now() > end) throw new CommandError(`${device.path} is still there: process ${serverPid} does not end`);
+  const { serverPid } = device;
+  if (!signal(serverPid, 'SIGTERM')) return detachUblkDevice(id);
+  if (!(await comesTrue(() => isGone(id), PATIENCE))) {
+    throw new CommandError(`${device.node} is still there: process ${serverPid}, which serves it, does not end`);
   }
+  // Its locks on the image end with it.
+  await comesTrue(() => !signal(serverPid, 0), FAREWELL);
 }
 
-/** A mounted device cannot be opened exclusively. */
-function isInUse({ path }: Device): boolean {
+/** What is mounted cannot be opened exclusively. */
+function isInUse({ node }: UblkListEntry): boolean {
   try {
-    closeSync(openSync(path, constants.O_RDONLY | constants.O_EXCL));
+    closeSync(openSync(node, constants.O_RDONLY | constants.O_EXCL));
     return false;
   } catch (error) {
     return systemErrorCode(error) === 'EBUSY';
   }
 }
 
-/** Asks the server to end; false when there is none any more. */
-function ask(pid: number): boolean {
+/** False when there is no such process. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   if (pid <= 0) return false;
   try {
-    process.kill(pid, 'SIGTERM');
+    process.kill(pid, name);
     return true;
   } catch (error) {
     if (systemErrorCode(error) === 'ESRCH') return false;
@@ -58,9 +63,7 @@ function ask(pid: number): boolean {
   }
 }
 
-/** A device whose server was killed has nobody else to remove it. */
-async function removeOrphan({ id }: Device): Promise<void> {
-  const { ublk } = requireAddon();
-  await ublk.stopDevice(id).catch(() => {});
-  await ublk.deleteDevice(id);
+async function comesTrue(condition: () => boolean, milliseconds: number): Promise<boolean> {
+  for (const end = Date.now() + milliseconds; Date.now() < end; await wait(POLL)) if (condition()) return true;
+  return condition();
 }

@@ -58,19 +58,19 @@ interface Surroundings {
 }
 
 async function serveImage(path: string, options: Options, around: Surroundings): Promise<void> {
-  const obstacle = options.nbd || options.socket !== undefined ? 'asked for' : whyNoUblk();
+  const obstacle = options.nbd || options.socket !== undefined ? 'Not asked for' : await whyNoUblk();
   if (obstacle === undefined) await overUblk(path, options, around);
   else await overNbd(path, options, obstacle, around);
 }
 
-async function overUblk(path: string, options: Options, { terminal, stop }: Surroundings): Promise<void> {
-  const { runDevice } = await import('../run-device.js');
-  await runDevice(path, { readOnly: options.readOnly }, stop, (device) => {
+async function overUblk(path: string, { readOnly }: Options, { terminal, stop }: Surroundings): Promise<void> {
+  const { serveDevice } = await import('../serve-device.js');
+  await serveDevice(path, readOnly ? { readOnly } : {}, stop, ({ node, info }) => {
+    const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
-      `${escapeText(path)} is the block device ${device.path}, ${humanSize(device.size)}. Ctrl-C ends it.\n`,
+      `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
+        `Next, as root: lsblk -f ${node}, or, ${readOnly ? 'if it has partitions' : 'if it is empty'}: ${next}\n`,
     );
-    const next = options.readOnly ? `blkid ${device.path}` : `mkfs.ext4 ${device.path}   (erases what is in the image)`;
-    terminal.print(`Next, as root: lsblk -f ${device.path}   or: ${next}\n`);
   });
 }
 
@@ -86,7 +86,8 @@ async function overNbd(
     import('../../nbd/socket-path.js'),
   ]);
   const write = options.readOnly !== true;
-  const image = await openImageIn(await openFile(path, { write }), path, { write });
+  const file = await openFile(path, { write, mayReadOnly: true });
+  const image = await openImageIn(file, path, { write });
   try {
     const name = basename(path);
     const socketPath = options.socket ?? (await defaultSocketPath(name));
