@@ -1,0 +1,81 @@
+/** The main thread's side of the worker that serves a ublk device. */
+import { Worker } from 'node:worker_threads';
+import { CorralError } from '../errors.js';
+import type { ImageFacts } from '../image-facts.js';
+import type { Addon, Waker } from './addon.js';
+import { loadCore } from './core.js';
+import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import { fromRecord } from './ublk-messages.js';
+
+/** The thread of one device, its reports as promises. */
+export class ServingThread {
+  readonly opened: Promise<ImageFacts>;
+  readonly attached: Promise<void>;
+  /** Ends when the image is closed; rejects when the worker failed, at whatever point. */
+  readonly ended: Promise<void>;
+  /** Rejects as `ended` does, or when the worker ends; never fulfilled. */
+  readonly failure: Promise<never>;
+  private readonly worker: Worker;
+  private readonly abandoned = new Int32Array(new SharedArrayBuffer(4));
+  private waker: Waker | undefined;
+  private readonly leave = (): void => this.abandonLoop();
+
+  constructor(
+    private readonly addon: Addon,
+    data: Omit<UblkWorkerData, 'core' | 'abandoned'>,
+  ) {
+    const workerData: UblkWorkerData = {
+      ...data,
+      core: loadCore(),
+      abandoned: this.abandoned.buffer as SharedArrayBuffer,
+    };
+    this.worker = new Worker(new URL('./ublk-worker.js', import.meta.url), { workerData });
+    // The process must not wait for ever for a thread that sits in the ring.
+    process.on('exit', this.leave);
+
+    this.ended = new Promise((resolve, reject) => {
+      this.worker.on('message', (report: UblkReport) => {
+        if (report.type === 'closed') resolve();
+        else if (report.type === 'failed') reject(fromRecord(report.error));
+      });
+      this.worker.on('error', (error) => reject(new CorralError('ERR_INTERNAL', { path: data.path, cause: error })));
+      this.worker.on('exit', () =>
+        reject(new CorralError('ERR_INTERNAL', { reason: 'The serving thread ended', path: data.path })),
+      );
+    });
+    this.failure = this.ended.then(() => Promise.reject(new CorralError('ERR_CLOSED', { path: data.path })));
+    this.opened = Promise.race([this.reportOf('opened').then((report) => this.takeOpened(report)), this.failure]);
+    this.attached = Promise.race([this.reportOf('attached').then(() => {}), this.failure]);
+    for (const promise of [this.ended, this.failure, this.opened, this.attached]) promise.catch(() => {});
+  }
+
+  order(order: UblkOrder): void {
+    this.worker.postMessage(order);
+    this.waker?.wake();
+  }
+
+  /** Nothing of the worker is needed any more. */
+  release(): void {
+    process.off('exit', this.leave);
+    this.waker?.close();
+    this.waker = undefined;
+  }
+
+  private reportOf<Type extends UblkReport['type']>(type: Type): Promise<UblkReport & { type: Type }> {
+    return new Promise((resolve) => {
+      this.worker.on('message', (report: UblkReport) => {
+        if (report.type === type) resolve(report as UblkReport & { type: Type });
+      });
+    });
+  }
+
+  private takeOpened(report: UblkReport & { type: 'opened' }): ImageFacts {
+    this.waker = new this.addon.Waker(report.wakeDescriptor);
+    return report.facts;
+  }
+
+  private abandonLoop(): void {
+    Atomics.store(this.abandoned, 0, 1);
+    this.waker?.wake();
+  }
+}
