@@ -11,7 +11,7 @@ const NOTHING_WRONG = { corruptions: 0, leaks: 0, checkErrors: 0, findings: [] }
 const ORDERS = [0, 1, 2, 3, 4, 5, 6];
 
 /** An image with one L2 table and some data clusters. */
-function smallImage(options: { refcountOrder?: number; version?: 2 | 3 } = {}) {
+function smallImage(options: { refcountOrder?: number } = {}) {
   const builder = new ImageBuilder(options);
   const table = builder.take();
   const data = builder.take(4);
@@ -178,14 +178,14 @@ describe('what an image may ask for', () => {
   });
 
   test.each([
-    ['more extra data than QEMU reads', 36, 1025],
-    ['a table of more than 64 MiB', 36, 1024],
-  ])('a snapshot table with %s is refused', async (_name, field, value) => {
+    ['more extra data than QEMU reads', 1025],
+    ['a table of more than 64 MiB', 1024],
+  ])('a snapshot table with %s is refused', async (_name, extraData) => {
     const builder = new ImageBuilder({ clusterBits: 16, clusters: 1600 });
     const snapshots = builder.take(1500);
     builder.setSnapshots(snapshots, 65536, 0, 0);
-    for (let entry = snapshots; entry + 40 < snapshots + 1500 * 65536; entry += 40 + value) {
-      builder.bytes.writeUInt32BE(value, entry + field);
+    for (let entry = snapshots; entry + 40 < snapshots + 1500 * 65536; entry += 40 + extraData) {
+      builder.bytes.writeUInt32BE(extraData, entry + 36);
     }
 
     const result = check(builder.file());
@@ -208,9 +208,10 @@ describe('refused before any walk', () => {
     builder.bytes.writeUInt32BE(0x23852875, 104);
     builder.bytes.writeUInt32BE(24, 108);
 
-    const result = check(builder.file());
+    const error: unknown = await check(builder.file()).catch((reason) => reason);
 
-    await expect(result).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: /bitmaps/ });
+    expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED' });
+    expect(String(error)).toMatch(/bitmaps/);
   });
 });
 

@@ -9,7 +9,6 @@ export const COPIED = 1n << 63n;
 export interface BuilderOptions {
   clusterBits?: number;
   refcountOrder?: number;
-  version?: 2 | 3;
   /** Clusters of the file. */
   clusters?: number;
   l1Size?: number;
@@ -28,7 +27,7 @@ export class ImageBuilder {
   private next: number;
 
   constructor(private readonly options: BuilderOptions = {}) {
-    const { clusterBits = 12, refcountOrder = 4, version = 3, clusters = 64, l1Size = 1 } = options;
+    const { clusterBits = 12, refcountOrder = 4, clusters = 64, l1Size = 1 } = options;
     this.clusterSize = 1 << clusterBits;
     this.bytes = Buffer.alloc(clusters * this.clusterSize);
     this.tableOffset = this.clusterSize;
@@ -37,17 +36,15 @@ export class ImageBuilder {
     this.next = 3 + Math.ceil((l1Size * 8) / this.clusterSize);
 
     this.bytes.write('QFI\xfb', 0, 'latin1');
-    this.bytes.writeUInt32BE(version, 4);
+    this.bytes.writeUInt32BE(3, 4);
     this.bytes.writeUInt32BE(clusterBits, 20);
     this.bytes.writeBigUInt64BE(BigInt(this.clusterSize), 24);
     this.bytes.writeUInt32BE(l1Size, 36);
     this.bytes.writeBigUInt64BE(BigInt(this.l1Offset), 40);
     this.bytes.writeBigUInt64BE(BigInt(this.tableOffset), 48);
     this.bytes.writeUInt32BE(1, 56);
-    if (version === 3) {
-      this.bytes.writeUInt32BE(refcountOrder, 96);
-      this.bytes.writeUInt32BE(104, 100);
-    }
+    this.bytes.writeUInt32BE(refcountOrder, 96);
+    this.bytes.writeUInt32BE(104, 100);
     this.setWord(this.tableOffset, BigInt(this.blockOffset));
     for (let cluster = 0; cluster < this.next; cluster++) this.setRefcount(cluster, 1n);
   }
