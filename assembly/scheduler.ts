@@ -8,7 +8,7 @@ import { NO_GUEST_OFFSET, refuse } from './base/refuse';
 import { isEmpty, shift } from './base/wait-list';
 import { finishRequest, Owner, operationAt, release } from './block';
 import { completeLoad, TableSlice } from './cache/table-cache';
-import { completeWriteOut, isUnderPressure, relievePressure } from './cache/write-order';
+import { completeWriteOut, isUnderPressure, noteFailedFlush, relievePressure } from './cache/write-order';
 import { stepCheck } from './check/check';
 import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
@@ -49,6 +49,7 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
   } else {
     const task = changetype<Task>(record);
     task.outstanding--;
+    if (status !== Status.Ok && kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
     if (status !== Status.Ok && task.failed === Status.Ok) {
       const structure =
         kind === OperationKind.Read || kind === OperationKind.Write ? Structure.DataCluster : Structure.File;
@@ -172,8 +173,10 @@ function runTask(image: Image, task: Task): void {
     image.failure.operation = task.failedOperation;
     keepFailure(image, task, outcome);
   }
-  if (task.cancelled && task.failed === Status.Ok)
+  // Nobody may stop half way between two refcount tables: then it would be unknown which one counts.
+  if (task.cancelled && task.failed === Status.Ok && image.growthOwner !== task) {
     keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
+  }
   if (task.failed === Status.Ok) {
     const status = step(image, task);
     if (status === Status.Miss) return;

@@ -118,6 +118,15 @@ export function isUnderPressure(order: WriteOrder): bool {
   return order.cache.wantsWriteOut || order.cache.dirtyCount * 4 > order.cache.count * 3;
 }
 
+/**
+ * A flush failed that somebody else had asked for. It stands for the whole file: what a running pass has written may be
+ * lost with it, so the pass fails too, whatever its own flushes say.
+ */
+export function noteFailedFlush(order: WriteOrder, status: Status, operation: u32): void {
+  order.broken = true;
+  if (order.phase !== Phase.Idle) noteFailure(order, status, Structure.File, 0, operation);
+}
+
 /** An operation of the write-out ended. `slice` is null for a flush. */
 export function completeWriteOut(order: WriteOrder, slice: TableSlice | null, status: Status, operation: u32): void {
   order.outstanding--;
