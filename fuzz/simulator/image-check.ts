@@ -13,39 +13,54 @@ export interface DataCluster {
 
 export interface CheckOutcome {
   readonly clusters: readonly DataCluster[];
-  /** Clusters that are counted and not used. */
-  readonly leaks: number;
+  /** How many clusters are counted and not used; takes a walk over all refcounts. */
+  countLeaks(): number;
 }
 
 /** Throws at the first thing that is wrong. */
 export function checkImage(reader: ImageReader): CheckOutcome {
   const { header, clusterSize } = reader;
   const used = new References(reader);
-  used.add(0, clusterSize, 'the header');
-  used.add(header.l1Offset, header.l1Size * 8, 'the L1 table');
-  used.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'the refcount table');
+  used.add(0, clusterSize, 'header');
+  used.add(header.l1Offset, header.l1Size * 8, 'L1 table');
+  used.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'refcount table');
   const blocks = addBlocks(reader, used);
   const clusters = addMappings(reader, used);
   used.checkCounts();
-  return { clusters, leaks: countLeaks(reader, used, blocks) };
+  return { clusters, countLeaks: () => countLeaks(reader, used, blocks) };
+}
+
+/** Who uses a cluster; becomes words only when something is wrong. */
+interface Owner {
+  readonly kind: string;
+  readonly index: number;
+  /** L1 index of the table that an entry belongs to. */
+  readonly table: number;
+}
+
+function nameOf({ kind, index, table }: Owner): string {
+  return kind === 'entry' ? `entry ${index} of L2 table ${table}` : `${kind} ${index}`;
 }
 
 /** Who uses which host cluster. */
 class References {
-  private readonly owners = new Map<number, string>();
+  private readonly owners = new Map<number, Owner>();
 
   constructor(private readonly reader: ImageReader) {}
 
   /** Notes the clusters of a structure; two of them may not meet. */
-  add(offset: number, length: number, owner: string): void {
+  add(offset: number, length: number, kind: string, index = 0, table = 0): void {
     const { clusterSize, file } = this.reader;
-    if (offset % clusterSize !== 0) throw new SimulationFailure(`${owner} at ${offset} does not begin at a cluster`);
+    const owner = { kind, index, table };
+    if (offset % clusterSize !== 0)
+      throw new SimulationFailure(`${nameOf(owner)} at ${offset} does not begin at a cluster`);
     if (length > 0 && offset >= file.length) {
-      throw new SimulationFailure(`${owner} lies at ${offset}, beyond the end of the file at ${file.length}`);
+      throw new SimulationFailure(`${nameOf(owner)} lies at ${offset}, beyond the end of the file at ${file.length}`);
     }
     for (let cluster = offset / clusterSize; cluster * clusterSize < offset + length; cluster++) {
       const other = this.owners.get(cluster);
-      if (other !== undefined) throw new SimulationFailure(`cluster ${cluster} belongs to ${other} and to ${owner}`);
+      if (other !== undefined)
+        throw new SimulationFailure(`cluster ${cluster} belongs to ${nameOf(other)} and to ${nameOf(owner)}`);
       this.owners.set(cluster, owner);
     }
   }
@@ -58,7 +73,7 @@ class References {
   checkCounts(): void {
     for (const [cluster, owner] of this.owners) {
       const count = this.reader.refcount(cluster);
-      if (count !== 1) throw new SimulationFailure(`cluster ${cluster} of ${owner} has refcount ${count}`);
+      if (count !== 1) throw new SimulationFailure(`cluster ${cluster} of ${nameOf(owner)} has refcount ${count}`);
     }
   }
 }
@@ -69,7 +84,7 @@ function addBlocks(reader: ImageReader, used: References): number[] {
     const entry = reader.refcountTableEntry(index);
     if (entry.high === 0 && entry.low === 0) continue;
     if ((entry.low & 0x1ff) !== 0) throw new SimulationFailure(`refcount table entry ${index} has reserved bits`);
-    used.add(entry.high * 0x100000000 + entry.low, reader.clusterSize, `refcount block ${index}`);
+    used.add(entry.high * 0x100000000 + entry.low, reader.clusterSize, 'refcount block', index);
     blocks.push(index);
   }
   return blocks;
@@ -86,15 +101,14 @@ function addMappings(reader: ImageReader, used: References): DataCluster[] {
       throw new SimulationFailure(`L1 entry ${l1Index} is wrong: ${show(l1Entry)}`);
     }
     const tableOffset = offsetOf(l1Entry);
-    used.add(tableOffset, clusterSize, `L2 table ${l1Index}`);
+    used.add(tableOffset, clusterSize, 'L2 table', l1Index);
     for (let index = 0; index < tableEntries; index++) {
       const entry = reader.l2Entry(tableOffset, index);
       if (entry.high === 0 && entry.low === 0) continue;
-      const name = `entry ${index} of L2 table ${l1Index}`;
-      checkEntry(entry, header.version, name);
+      checkEntry(entry, header.version, index, l1Index);
       const hostOffset = offsetOf(entry);
       if (hostOffset === 0) continue;
-      used.add(hostOffset, clusterSize, name);
+      used.add(hostOffset, clusterSize, 'entry', index, l1Index);
       if (isZero(entry)) continue;
       const guestOffset = l1Index * reader.tableCoverage + index * clusterSize;
       clusters.push({ guestOffset, hostOffset, entryOffset: tableOffset + index * 8 });
@@ -103,11 +117,12 @@ function addMappings(reader: ImageReader, used: References): DataCluster[] {
   return clusters;
 }
 
-function checkEntry(entry: Entry, version: number, name: string): void {
+function checkEntry(entry: Entry, version: number, index: number, table: number): void {
   const reserved = (entry.high & 0x3f000000) !== 0 || (entry.low & 0x1fe) !== 0 || (version < 3 && isZero(entry));
   // COPIED is set exactly where a cluster is, as nothing here is shared.
   const copied = isCopied(entry) === (offsetOf(entry) !== 0);
-  if (reserved || isCompressed(entry) || !copied) throw new SimulationFailure(`${name} is wrong: ${show(entry)}`);
+  if (!reserved && !isCompressed(entry) && copied) return;
+  throw new SimulationFailure(`${nameOf({ kind: 'entry', index, table })} is wrong: ${show(entry)}`);
 }
 
 function countLeaks(reader: ImageReader, used: References, blocks: number[]): number {

@@ -89,9 +89,23 @@ function lengthen(random: Random, file: CutResult, reader: ImageReader): CutResu
     case 1:
       return { bytes, length: file.length + random.below(LONGEST_TAIL) * clusterSize };
     case 2:
+      if (random.chance(0.5)) leakEverything(file, reader);
       return { bytes, length: endOf(random, file, reader.blockCoverage, clusterSize) };
     default:
+      if (random.chance(0.8)) leakEverything(file, reader);
       return { bytes, length: endOf(random, file, reader.blockCoverage * reader.refcountTableEntries, clusterSize) };
+  }
+}
+
+/** Every cluster that has a place in a refcount block is counted: the next one needs a new block, or a new table. */
+function leakEverything(file: CutResult, reader: ImageReader): void {
+  const { refcountBits } = reader.header;
+  const block = new Uint8Array(reader.clusterSize);
+  if (refcountBits < 8) block.fill(0xff / (2 ** refcountBits - 1));
+  else for (let last = refcountBits / 8 - 1; last < block.length; last += refcountBits / 8) block[last] = 1;
+  for (let index = 0; index < reader.refcountTableEntries; index++) {
+    const { high, low } = reader.refcountTableEntry(index);
+    if (high !== 0 || low !== 0) file.bytes.write(high * 0x100000000 + low, block);
   }
 }
 

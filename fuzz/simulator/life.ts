@@ -34,6 +34,8 @@ interface Sent {
 
 /** Bytes that no answer can contain by accident. */
 const UNREAD = 0xc3;
+/** Events of the disk between two looks at the guest. */
+const MOST_EVENTS = 6;
 /** Steps without an answer after which nothing will ever come. */
 const PATIENCE = 200000;
 
@@ -55,7 +57,7 @@ export class Life {
   /** Lives; returns what the disk holds afterwards. */
   run(): CutResult {
     const { disk, model, trace, random } = this.world;
-    const leaksBefore = examine(disk.currentState(), model, false).leaks;
+    const leaksBefore = examine(disk.currentState(), model, false).countLeaks();
     if (!this.open()) return this.survive(disk.currentState());
     while (this.issued < this.plan.requests) this.step();
     if (this.plan.ending === 'close') {
@@ -94,7 +96,7 @@ export class Life {
     if (answer.status === Status.Ok) model.completeFlush(submittedAt);
     else if (disk.faults === 0) throw new SimulationFailure(`close failed: ${answer.message}`);
     if (!quietUntilNow || disk.faults !== 0) return;
-    const { leaks } = examine(disk.imagineCut(random), model, false);
+    const leaks = examine(disk.imagineCut(random), model, false).countLeaks();
     if (leaks !== leaksBefore) throw new SimulationFailure(`${leaks} leaks after a close, ${leaksBefore} before it`);
   }
 
@@ -130,8 +132,7 @@ export class Life {
   }
 
   private progress(): void {
-    const before = this.sent.size;
-    for (let step = 0; step < 50 && this.sent.size === before; step++) {
+    for (let count = this.world.random.below(MOST_EVENTS) + 1; count > 0; count--) {
       if (this.world.disk.operationsInFlight === 0 && this.sent.size > 0) {
         throw new SimulationFailure(`${this.sent.size} requests wait, and nothing is in flight`);
       }

@@ -29,9 +29,10 @@ export class Model {
 
   constructor(readonly cells: Cells) {}
 
-  /** Cells that were ever written. */
-  get touched(): ReadonlySet<number> {
-    return new Set([...this.base.keys(), ...this.recent.keys()]);
+  /** Cells that may hold something else than zeros; some of them come twice. */
+  *touched(): Iterable<number> {
+    yield* [...this.base.keys()];
+    yield* [...this.recent.keys()];
   }
 
   submitWrite(firstCell: number, endCell: number): GuestWrite {
@@ -100,11 +101,6 @@ export class Model {
     this.recent.delete(cell);
     if (id === 0) this.base.delete(cell);
     else this.base.set(cell, id);
-  }
-
-  /** Nothing is in flight any more and every cell is decided. */
-  get settled(): boolean {
-    return this.recent.size === 0;
   }
 
   /** Forgets what came before the last write that `isOnDisk`. */

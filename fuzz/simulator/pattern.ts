@@ -34,6 +34,7 @@ export class Cells {
 
   /** Offset of the first byte of a cell. */
   offsetOf(cell: number): number {
+    if (this.starts.length === 1) return cell * SECTOR;
     const sector = Math.floor(cell / this.starts.length);
     return sector * SECTOR + (this.starts[cell - sector * this.starts.length] as number);
   }
@@ -82,7 +83,7 @@ function wordNumber(offset: number): number {
 }
 
 function patternByte(offset: number, id: number): number {
-  const lane = offset % 8;
+  const lane = offset & 7;
   const half = lane < 4 ? id : placeOf(wordNumber(offset), id);
   return (half >>> ((lane & 3) * 8)) & 0xff;
 }

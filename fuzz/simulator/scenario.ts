@@ -14,6 +14,8 @@ export interface Scenario {
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
   readonly deviceLength: number;
+  /** The guest works all over a large disk. */
+  readonly wide: boolean;
   readonly requestCapacity: number;
   readonly cells: Cells;
   readonly lives: number;
@@ -71,12 +73,14 @@ export const CALM: DiskTemper = {
 
 export function drawScenario(random: Random): Scenario {
   const version = random.chance(0.25) ? 2 : 3;
-  const clusterBits = random.pick([9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16]);
+  // More tables than the cache has slices, all over the disk: evictions and write-outs all the time.
+  const wide = random.chance(0.25);
+  const clusterBits = random.pick(wide ? [12, 12, 13, 14] : [9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16]);
   const clusterSize = 2 ** clusterBits;
   const refcountOrder = version === 2 || random.chance(0.5) ? 4 : random.below(7);
   const regular = random.chance(0.85);
   const coverage = (clusterSize / 8) * clusterSize;
-  const tables = random.pick([1, 2, 4, 16, 64, 200]);
+  const tables = random.pick(wide ? [64, 200, 1000] : [1, 2, 4, 16, 64]);
   const virtualSize = Math.min(2 ** 34, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
   return {
     version,
@@ -86,7 +90,8 @@ export function drawScenario(random: Random): Scenario {
     lazyRefcounts: version === 3 && random.chance(0.2),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
-    requestCapacity: random.pick([1, 1, 2, 3, 4, 8, 8, 16, 32]),
+    wide,
+    requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
     cells: drawCells(random),
     lives: random.between(1, 4),
   };
@@ -94,15 +99,15 @@ export function drawScenario(random: Random): Scenario {
 
 export function drawLife(random: Random, scenario: Scenario, fileLength: number): LifePlan {
   const troubled = random.chance(0.35);
-  const requests = random.pick([5, 20, 60, 60, 150, 150, 300]);
+  const requests = random.pick(scenario.wide ? [60, 150, 300] : [5, 20, 60, 60, 150, 150, 300]);
   return {
     requests,
     ending: random.pick<Ending>(['power cut', 'power cut', 'power cut', 'kill', 'close', 'close']),
-    steps: random.below(60),
+    steps: random.below(100),
     temper: drawTemper(random, scenario, troubled, fileLength),
     troubleUntil: troubled ? random.between(1, requests) : 0,
-    imaginedCuts: random.pick([0.002, 0.005, 0.01, 0.03]),
-    cancels: random.chance(0.2) ? random.pick([0.01, 0.1]) : 0,
+    imaginedCuts: random.pick([0.001, 0.002, 0.005, 0.01]),
+    cancels: random.chance(0.2) ? random.pick([0.01, 0.05]) : 0,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };
@@ -135,7 +140,7 @@ function drawHabits(random: Random, scenario: Scenario): Habits {
     writes: random.pick([2, 6, 6]),
     durableWrites: random.pick([0, 0, 1]),
     flushes: random.pick([0, 0.3, 1, 3]),
-    locality: random.pick([0, 0.5, 0.95, 1]),
+    locality: random.pick(scenario.wide ? [0, 0, 0.3] : [0, 0.5, 0.95, 1]),
     hotSpots,
     spread: random.pick([SECTOR * 4, clusterSize, clusterSize * 8, clusterSize * 64]),
     longest: Math.min(LONGEST_REQUEST, random.pick([SECTOR, 4096, clusterSize, clusterSize * 3, clusterSize * 10])),

@@ -51,19 +51,22 @@ function runLives(seed: number, { module, sabotage }: SimulationOptions, trace: 
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {
+    if (random.chance(0.5)) edit(world);
     const plan = drawLife(random, scenario, disk.length);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));
     disk.restart(disk.currentState(), plan.temper);
-    let file = new Life(world, plan).run();
-    if (random.chance(0.4)) {
-      const { clusters } = examine(file, model, false);
-      file = editImage(random, file, regular, model, clusters);
-      examine(file, model, false);
-      trace.event('edit', file.length);
-    }
-    disk.restart(file, CALM);
+    disk.restart(new Life(world, plan).run(), CALM);
   }
+}
+
+/** Somebody else has the image between two lives. */
+function edit({ random, scenario, disk, model, trace }: World): void {
+  const { clusters } = examine(disk.currentState(), model, true);
+  const file = editImage(random, disk.currentState(), scenario.regular, model, clusters);
+  examine(file, model, false);
+  disk.restart(file, CALM);
+  trace.event('edit', file.length);
 }
 
 /** Makes the image. A power cut in the middle of that leaves no image, or a whole one. */

@@ -13,6 +13,8 @@ export const GARBAGE: Blank = makeGarbage();
 
 export class SparseBytes {
   private readonly pages = new Map<number, Uint8Array>();
+  /** Pages that no clone shares. */
+  private owned = new Set<number>();
 
   constructor(private readonly blank: Blank) {}
 
@@ -55,26 +57,29 @@ export class SparseBytes {
 
   /** Forgets what lies from `length` on, as a file does that was cut off. */
   truncate(length: number): void {
-    for (const [page, bytes] of this.pages) {
+    for (const page of [...this.pages.keys()]) {
       const start = page * PAGE_LENGTH;
       if (start >= length) this.pages.delete(page);
-      else if (start + PAGE_LENGTH > length) bytes.fill(0, length - start);
+      else if (start + PAGE_LENGTH > length) this.page(page).fill(0, length - start);
     }
   }
 
+  /** The same bytes; pages are copied when one of the two is written. */
   clone(): SparseBytes {
     const copy = new SparseBytes(this.blank);
-    for (const [page, bytes] of this.pages) copy.pages.set(page, bytes.slice());
+    for (const [page, bytes] of this.pages) copy.pages.set(page, bytes);
+    this.owned = new Set();
     return copy;
   }
 
+  /** A page to be written to. */
   private page(index: number): Uint8Array {
-    let bytes = this.pages.get(index);
-    if (bytes === undefined) {
-      bytes = this.blank.slice();
-      this.pages.set(index, bytes);
-    }
-    return bytes;
+    const bytes = this.pages.get(index);
+    if (bytes !== undefined && this.owned.has(index)) return bytes;
+    const copy = (bytes ?? this.blank).slice();
+    this.pages.set(index, copy);
+    this.owned.add(index);
+    return copy;
   }
 }
 

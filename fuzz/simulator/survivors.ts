@@ -18,7 +18,7 @@ export function examine(file: CutResult, model: Model, decide: boolean): CheckOu
     if (decide) model.decide(cell, found);
   };
   for (const { guestOffset, hostOffset } of outcome.clusters) {
-    mapped.add(guestOffset);
+    mapped.add(guestOffset / reader.clusterSize);
     const length = Math.min(reader.clusterSize, reader.header.virtualSize - guestOffset);
     file.bytes.read(hostOffset, memory.bytes.subarray(0, length));
     const { cells } = model;
@@ -30,9 +30,9 @@ export function examine(file: CutResult, model: Model, decide: boolean): CheckOu
       at = end;
     }
   }
-  for (const cell of model.touched) {
+  for (const cell of model.touched()) {
     const offset = model.cells.offsetOf(cell);
-    if (!mapped.has(offset - (offset % reader.clusterSize))) judge(cell, 0);
+    if (!mapped.has(Math.floor(offset / reader.clusterSize))) judge(cell, 0);
   }
   return outcome;
 }
