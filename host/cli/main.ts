@@ -2,23 +2,21 @@
 /** The `corral` command: this process's arguments and streams. */
 
 import { escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
-import { run } from './program.js';
+import { BROKEN_PIPE, run } from './program.js';
 
 class ProcessTerminal implements Terminal {
-  /** Standard output failed, but not because its reader left. */
+  /** How standard output failed. */
   failure: NodeJS.ErrnoException | undefined;
-  private closed = false;
 
   constructor() {
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      this.closed = true;
-      if (error.code !== 'EPIPE') this.failure ??= error;
+      this.failure ??= error;
     });
     process.stderr.on('error', () => {});
   }
 
   print(text: string): void {
-    if (this.closed) throw new OutputClosed();
+    if (this.failure !== undefined) throw new OutputClosed();
     process.stdout.write(text);
   }
 
@@ -35,7 +33,21 @@ const terminal = new ProcessTerminal();
 // Not before: that a write failed is only told afterwards.
 process.on('exit', () => {
   if (terminal.failure === undefined) return;
-  terminal.complain(`Standard output: ${reasonOf(terminal.failure)}`);
-  process.exitCode = 1;
+  if (terminal.failure.code === 'EPIPE') {
+    process.exitCode ||= BROKEN_PIPE;
+  } else {
+    terminal.complain(`Standard output: ${reasonOf(terminal.failure)}`);
+    process.exitCode = 1;
+  }
 });
-process.exitCode = await run(process.argv.slice(2), terminal);
+const exitCode = await run(process.argv.slice(2), terminal);
+await Promise.all(
+  [process.stdout, process.stderr].map(
+    (stream) =>
+      new Promise<void>((flushed) => {
+        stream.write('', () => flushed());
+      }),
+  ),
+);
+// Not by running out of work: then Node gives up its signal handlers first, and a late signal would spoil the status.
+process.exit(exitCode);

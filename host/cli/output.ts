@@ -71,12 +71,20 @@ export function errorLine(error: unknown): string {
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
 
-/** Bytes with three digits and a unit, as QEMU shows them: it changes to the next unit at 1000, not at 1024. */
+/** Bytes as C's `%.3g` and a unit, as QEMU shows them: it changes to the next unit at 1000, not at 1024. */
 export function humanSize(bytes: number): string {
   const power = bytes === 0 ? 0 : Math.max(0, Math.floor(Math.log2((bytes * 1024) / 1000) / 10));
   const value = bytes / 1024 ** power;
   const scale = value < 10 ? 100 : value < 100 ? 10 : 1;
-  return `${roundHalfEven(value * scale) / scale} ${UNITS[power]}`;
+  const digits = roundHalfEven(value * scale) / scale;
+  return `${digits === 1000 ? '1e+03' : digits} ${UNITS[power]}`;
+}
+
+/** A percentage as C's `%.2f`: 5.625 becomes 5.62, as in QEMU's lines. */
+export function formatPercent(part: number, whole: number): string {
+  const percent = (part * 100) / whole;
+  // Only eighths can lie in the middle between two hundredths.
+  return (Number.isInteger(percent * 8) ? roundHalfEven(percent * 100) / 100 : percent).toFixed(2);
 }
 
 /** As C's printf: 448.5 becomes 448, not 449. */

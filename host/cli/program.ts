@@ -42,7 +42,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
 };
 
 /** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
-const BROKEN_PIPE = 141;
+export const BROKEN_PIPE = 141;
 
 /** Runs `corral` with these arguments. Never throws: what fails is one line in `terminal` and a status that is not 0. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {

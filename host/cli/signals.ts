@@ -9,7 +9,7 @@ export interface StopSignal {
   readonly signal: AbortSignal;
   /** Exit status by which a shell knows that this signal ended the process; 0 before there was one. */
   readonly exitCode: number;
-  /** Signals do from here on what they do by default. */
+  /** Without a signal so far, signals do again what they do by default; else the process is ending, and goes on to. */
   release(): void;
 }
 
@@ -25,6 +25,7 @@ export function stopSignal(): StopSignal {
     controller.abort();
   };
   const release = (): void => {
+    if (received > 0) return;
     for (const name of Object.keys(SIGNALS)) process.off(name, listener);
   };
   for (const name of Object.keys(SIGNALS)) process.on(name, listener);

@@ -5,7 +5,7 @@ import { Field, Structure } from '../../abi.js';
 import type { CheckFinding, CheckReport, Image } from '../../image.js';
 import { formatArgument, outputArgument } from '../arguments.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, formatJson, reasonOf, type Terminal } from '../output.js';
+import { CommandError, formatJson, formatPercent, reasonOf, type Terminal } from '../output.js';
 import type { Context } from '../program.js';
 import { stopSignal } from '../signals.js';
 
@@ -116,11 +116,10 @@ function humanReport(report: CheckReport): string {
   }
   if (checkErrors > 0) text += `\n${checkErrors} internal errors have occurred during the check.\n`;
   if (totalClusters > 0 && allocatedClusters > 0) {
-    const percent = (part: number, whole: number): string => ((part * 100) / whole).toFixed(2);
     text +=
-      `${allocatedClusters}/${totalClusters} = ${percent(allocatedClusters, totalClusters)}% allocated, ` +
-      `${percent(report.fragmentedClusters, allocatedClusters)}% fragmented, ` +
-      `${percent(report.compressedClusters, allocatedClusters)}% compressed clusters\n`;
+      `${allocatedClusters}/${totalClusters} = ${formatPercent(allocatedClusters, totalClusters)}% allocated, ` +
+      `${formatPercent(report.fragmentedClusters, allocatedClusters)}% fragmented, ` +
+      `${formatPercent(report.compressedClusters, allocatedClusters)}% compressed clusters\n`;
   }
   if (report.imageEndOffset > 0) text += `Image end offset: ${report.imageEndOffset}\n`;
   return text;

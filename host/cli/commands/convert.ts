@@ -19,7 +19,7 @@ import { collect, countArgument, type Format, formatArgument, parseSize } from '
 import { checkSize, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, errorLine, reasonOf, type Terminal } from '../output.js';
+import { CommandError, errorLine, formatPercent, reasonOf, type Terminal } from '../output.js';
 import type { Context } from '../program.js';
 import { type StopSignal, stopSignal } from '../signals.js';
 
@@ -253,20 +253,21 @@ async function copyWithProgress(
   const { terminal, stop } = around;
   const show = options.progress === true && options.quiet !== true;
   let shown = Number.NEGATIVE_INFINITY;
-  const print = (percent: number): void => {
-    if (show && (percent - shown >= 1 || percent === 100)) {
+  const print = (done: number, total: number): void => {
+    const percent = (done / total) * 100;
+    if (show && (percent - shown >= 1 || done === total)) {
       shown = percent;
-      terminal.print(`    (${percent.toFixed(2)}/100%)\r`);
+      terminal.print(`    (${formatPercent(done, total)}/100%)\r`);
     }
   };
-  print(0);
+  print(0, 1);
   await copyDisk(source, target, {
     targetIsZero,
     sparseLength: options.sparseSize,
     requests: options.coroutines,
     signal: stop.signal,
-    onProgress: (done, total) => print((done / total) * 100),
+    onProgress: print,
   });
-  print(100);
+  print(1, 1);
   if (show) terminal.print('\n');
 }

@@ -1,0 +1,139 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../temporary-folder.js';
+import { corral, corralHere, mustQemuImg, qemuImg } from './run-corral.js';
+import { newImage, writtenImage } from './sample-images.js';
+
+const CLUSTER = 65536;
+const COPIED = 1n << 63n;
+const OFFSET_MASK = 0x00fffffffffffe00n;
+
+/** The tables of an image with one L2 table and one refcount block. */
+class Tables {
+  readonly bytes: Buffer;
+  readonly l2: number;
+  readonly refcountBlock: number;
+
+  constructor(readonly path: string) {
+    this.bytes = readFileSync(path);
+    this.l2 = this.offset(this.offset(40));
+    this.refcountBlock = this.offset(this.offset(48));
+  }
+
+  private offset(at: number): number {
+    return Number(this.bytes.readBigUInt64BE(at) & OFFSET_MASK);
+  }
+
+  /** Drops the mapping of the 5 MiB mark: its cluster is a leak. */
+  leak(): this {
+    this.bytes.writeBigUInt64BE(0n, this.l2 + ((5 << 20) / CLUSTER) * 8);
+    return this;
+  }
+
+  /** The disk's first cluster is in use, and counted as free. */
+  corrupt(): this {
+    const first = this.offset(this.l2);
+    this.bytes.writeUInt16BE(0, this.refcountBlock + (first / CLUSTER) * 2);
+    return this;
+  }
+
+  /** The disk's first cluster lies far beyond the end of the file. */
+  pointOutside(): this {
+    this.bytes.writeBigUInt64BE(COPIED | (1n << 40n), this.l2);
+    return this;
+  }
+
+  save(): string {
+    writeFileSync(this.path, this.bytes);
+    return this.path;
+  }
+}
+
+const KINDS: Record<string, { make: () => string; status: number }> = {
+  'a new image': { make: () => newImage(), status: 0 },
+  'an empty disk': { make: () => newImage('compat=1.1', '0'), status: 0 },
+  'a written image': { make: () => writtenImage(), status: 0 },
+  'a written version 2 image': { make: () => writtenImage('compat=0.10'), status: 0 },
+  'small clusters': { make: () => writtenImage('cluster_size=512'), status: 0 },
+  'compressed clusters': { make: compressed, status: 0 },
+  'a leaked cluster': { make: () => new Tables(writtenImage()).leak().save(), status: 3 },
+  'a cluster in use that is counted as free': { make: () => new Tables(writtenImage()).corrupt().save(), status: 2 },
+  both: { make: () => new Tables(writtenImage()).leak().corrupt().save(), status: 2 },
+  'a mapping beyond the end of the file': { make: () => new Tables(writtenImage()).pointOutside().save(), status: 2 },
+};
+
+function compressed(): string {
+  const path = writtenImage();
+  mustQemuImg('convert', '-c', '-O', 'qcow2', path, `${path}.compressed`);
+  return `${path}.compressed`;
+}
+
+describe('corral check counts and says what qemu-img check does', () => {
+  test.each(Object.entries(KINDS))('about %s', async (_, { make, status }) => {
+    const path = make();
+
+    const human = await corralHere('check', path);
+    const json = await corralHere('check', '--output', 'json', path);
+
+    expect(human.status).toBe(status);
+    expect(json.status).toBe(status);
+    expect(human.stdout).toBe(qemuImg(['check', path]).stdout);
+    expect(JSON.parse(json.stdout)).toEqual(JSON.parse(qemuImg(['check', '--output=json', path]).stdout));
+    expect(human.stderr === '').toBe(status === 0);
+  });
+
+  test('and names the clusters in the same words', async () => {
+    const path = new Tables(writtenImage()).leak().corrupt().save();
+
+    const { stderr } = await corralHere('check', path);
+
+    const inQemu = qemuImg(['check', path]).stderr.split('\n');
+    expect(inQemu).toEqual(expect.arrayContaining(stderr.split('\n').filter((line) => !line.includes('OFLAG_COPIED'))));
+    expect(stderr).toMatch(/^ERROR cluster \d+ refcount=0 reference=1$/m);
+    expect(stderr).toMatch(/^Leaked cluster \d+ refcount=1 reference=0$/m);
+  });
+});
+
+describe('corral check', () => {
+  test('changes nothing, not even the time of an image', () => {
+    const path = new Tables(writtenImage()).leak().corrupt().save();
+    const before = readFileSync(path);
+
+    const { status } = corral(['check', path]);
+
+    expect(status).toBe(2);
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('refuses to repair by name', async () => {
+    const path = new Tables(writtenImage()).leak().save();
+    const before = readFileSync(path);
+
+    const { status, stderr } = await corralHere('check', '-r', 'all', path);
+
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^corral: .*-r.*not supported yet.*\n$/);
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('of a file in no format that can be checked ends with 63', async () => {
+    const path = join(temporaryFolder(), 'disk.raw');
+    writeFileSync(path, 'no image at all');
+
+    const { status, stdout, stderr } = await corralHere('check', path);
+
+    expect({ status, stdout, stderr }).toEqual({
+      status: qemuImg(['check', path]).status,
+      stdout: '',
+      stderr: 'corral: This image format does not support checks\n',
+    });
+  });
+
+  test('of a missing file ends with 1', async () => {
+    const { status, stderr } = await corralHere('check', '/nowhere/at/all');
+
+    expect(status).toBe(1);
+    expect(stderr).toBe("corral: Could not open '/nowhere/at/all': No such file or directory\n");
+  });
+});

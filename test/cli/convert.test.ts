@@ -1,0 +1,284 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { below, chooseSeed, randomFrom } from '../random.js';
+import { expectSameBytes } from '../same-bytes.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { corral, corralHere, MAIN, mustQemuImg, qemuImg } from './run-corral.js';
+import { newImage, writtenImage } from './sample-images.js';
+
+const MIB = 1024 * 1024;
+
+/** A disk of stretches of random bytes and of zeros, some of them no whole cluster or block. */
+function rawDisk(size: number, seed: number): string {
+  const random = randomFrom(seed);
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at < size; at += 512 * (1 + below(random, 2000))) {
+    const end = Math.min(size, at + 512 * below(random, 1000) + below(random, 2) * below(random, 512));
+    for (; at < end; at++) bytes[at] = below(random, 256);
+  }
+  const path = join(temporaryFolder(), 'disk.raw');
+  writeFileSync(path, bytes);
+  return path;
+}
+
+describe('corral convert copies every byte', () => {
+  test.each([
+    ['64 KiB clusters', 'cluster_size=64k'],
+    ['512 byte clusters', 'cluster_size=512'],
+    ['2 MiB clusters', 'cluster_size=2M'],
+    ['version 2', 'compat=0.10'],
+  ])('from raw to qcow2 with %s, and back', async (_, options) => {
+    const seed = chooseSeed();
+    const raw = rawDisk(12 * MIB + 512, seed);
+    const image = `${raw}.qcow2`;
+    const back = `${raw}.back`;
+
+    const there = await corralHere('convert', '-f', 'raw', '-O', 'qcow2', '-o', options, raw, image);
+    const returned = await corralHere('convert', '-f', 'qcow2', '-O', 'raw', image, back);
+
+    expect([there, returned], `CORRAL_SEED=${seed}`).toEqual(Array(2).fill({ status: 0, stdout: '', stderr: '' }));
+    mustQemuImg('compare', '-f', 'raw', '-F', 'qcow2', raw, image);
+    expect(qemuImg(['check', image])).toMatchObject({ status: 0, stderr: '' });
+    expectSameBytes(readFileSync(back), readFileSync(raw), `CORRAL_SEED=${seed}`);
+  });
+
+  test.each([
+    ['with small clusters into one with large ones', 'cluster_size=4k', 'cluster_size=1M'],
+    ['with large clusters into one with small ones', 'cluster_size=1M', 'cluster_size=4k'],
+  ])('from an image %s', async (_, from, to) => {
+    const image = writtenImage(from);
+    const copy = `${image}.copy`;
+
+    const { status } = await corralHere('convert', '-O', 'qcow2', '-o', to, image, copy);
+
+    expect(status).toBe(0);
+    mustQemuImg('compare', image, copy);
+    expect(qemuImg(['check', copy])).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test('of an image to a raw file, as qemu-img convert does', async () => {
+    const image = writtenImage();
+
+    await corralHere('convert', image, `${image}.ours`);
+    mustQemuImg('convert', image, `${image}.theirs`);
+
+    expectSameBytes(readFileSync(`${image}.ours`), readFileSync(`${image}.theirs`));
+    // The file system may need a block of its own for the list of stretches.
+    expect(statSync(`${image}.ours`).blocks).toBeLessThanOrEqual(statSync(`${image}.theirs`).blocks + 8);
+  });
+
+  test('of a raw file to a raw file, whose end is rounded to a sector', async () => {
+    const raw = join(temporaryFolder(), 'disk.raw');
+    writeFileSync(raw, 'x'.repeat(1000));
+
+    await corralHere('convert', '-f', 'raw', '-O', 'raw', raw, `${raw}.copy`);
+
+    expectSameBytes(readFileSync(`${raw}.copy`), Buffer.concat([readFileSync(raw), Buffer.alloc(24)]));
+  });
+
+  test('of a disk of no bytes', async () => {
+    const image = newImage('compat=1.1', '0');
+
+    const { status } = await corralHere('convert', '-O', 'qcow2', image, `${image}.copy`);
+
+    expect(status).toBe(0);
+    expect(JSON.parse(mustQemuImg('info', '--output=json', `${image}.copy`))['virtual-size']).toBe(0);
+  });
+
+  test.each(['0', '512', '1536', '4k', '16M'])('with zeros of %s left out', async (sparse) => {
+    const raw = rawDisk(5 * MIB, 7);
+
+    await corralHere('convert', '-f', 'raw', '-S', sparse, '-O', 'raw', raw, `${raw}.raw`);
+    await corralHere('convert', '-f', 'raw', '-S', sparse, '-O', 'qcow2', raw, `${raw}.qcow2`);
+
+    expectSameBytes(readFileSync(`${raw}.raw`), readFileSync(raw));
+    mustQemuImg('compare', '-f', 'raw', '-F', 'qcow2', raw, `${raw}.qcow2`);
+  });
+});
+
+describe('corral convert', () => {
+  test('leaves zeros out: a large empty disk is a small file, at once', async () => {
+    const image = newImage('compat=1.1', '1T');
+
+    const { status } = await corralHere('convert', image, `${image}.raw`);
+
+    expect(status).toBe(0);
+    expect(statSync(`${image}.raw`)).toMatchObject({ size: 2 ** 40, blocks: 0 });
+  });
+
+  test('-S 0 writes everything', async () => {
+    const image = newImage('compat=1.1', '3M');
+
+    await corralHere('convert', '-S', '0', image, `${image}.raw`);
+
+    expect(statSync(`${image}.raw`).blocks * 512).toBeGreaterThanOrEqual(3 * MIB);
+  });
+
+  test.each(['raw', 'qcow2'])('-n writes over all that a %s target held', async (format) => {
+    const image = writtenImage();
+    const target = `${image}.target`;
+    writeFileSync(`${image}.old`, Buffer.alloc(10 * MIB, 0xee));
+    mustQemuImg('convert', '-f', 'raw', '-O', format, `${image}.old`, target);
+
+    const { status } = await corralHere('convert', '-n', '-O', format, image, target);
+
+    expect(status).toBe(0);
+    mustQemuImg('compare', '-f', 'qcow2', '-F', format, image, target);
+    if (format === 'qcow2') expect(qemuImg(['check', target])).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test('-n refuses a target that is too small', async () => {
+    const image = newImage();
+    const small = newImage('compat=1.1', '1M', 'small.qcow2');
+
+    const { status, stderr } = await corralHere('convert', '-n', '-O', 'qcow2', image, small);
+
+    expect({ status, stderr }).toEqual({ status: 1, stderr: 'corral: output file is smaller than input file\n' });
+  });
+
+  test('-p shows progress up to 100 in a line that is written over', async () => {
+    const { stdout } = await corralHere('convert', '-p', writtenImage(), join(temporaryFolder(), 'copy.raw'));
+
+    expect(stdout).toMatch(/^ {4}\(0\.00\/100%\)\r( {4}\(\d+\.\d\d\/100%\)\r)* {4}\(100\.00\/100%\)\r\n$/);
+    const percents = [...stdout.matchAll(/\((\d+\.\d\d)/g)].map((match) => Number(match[1]));
+    expect(percents).toEqual([...percents].sort((first, second) => first - second));
+  });
+
+  test('replaces a file behind a symbolic link, and keeps its mode', async () => {
+    const image = writtenImage();
+    const old = join(temporaryFolder(), 'old.raw');
+    const link = join(temporaryFolder(), 'link.raw');
+    writeFileSync(old, 'old');
+    chmodSync(old, 0o640);
+    symlinkSync(old, link);
+
+    const { status } = await corralHere('convert', image, link);
+
+    expect(status).toBe(0);
+    expect(readlinkSync(link)).toBe(old);
+    expect(statSync(old)).toMatchObject({ size: 10 * MIB, mode: 0o100640 });
+  });
+});
+
+describe('corral convert fails in one line and changes nothing', () => {
+  test.each([
+    ['into itself', (image: string) => [image, image], /Source and target are the same file/],
+    ['from a missing file', (image: string) => ['missing', image], /Could not open 'missing': No such file/],
+    ['into a missing folder', (image: string) => [image, 'missing/x'], /Could not create 'missing\/x': No such file/],
+    ['to another format', (image: string) => ['-O', 'vmdk', image, 'x'], /Unknown file format 'vmdk'/],
+    ['with a bad -S', (image: string) => ['-S', '100', image, 'x'], /Invalid buffer size for sparse output/],
+    ['with a bad -m', (image: string) => ['-m', '17', image, 'x'], /Must be between 1 and 16/],
+    ['with a size', (image: string) => ['-O', 'qcow2', '-o', 'size=1M', image, 'x'], /size is the source's/],
+    ['compressing', (image: string) => ['-c', '-O', 'qcow2', image, 'x'], /not supported yet/],
+    ['into a folder', (image: string) => [image, '.'], /Could not create '\.': Not a regular file/],
+    ['without a target', (image: string) => [image], /missing required argument 'target'/],
+  ])('%s', (_, args, reason) => {
+    const image = writtenImage();
+    const before = readFileSync(image);
+
+    const { status, stdout, stderr } = corral(['convert', ...args(image)], { cwd: dirname(image) });
+
+    expect(status).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^corral: .*\n$/);
+    expect(stderr).toMatch(reason);
+    expectSameBytes(readFileSync(image), before);
+    expect(readdirSync(dirname(image))).toEqual(['image.qcow2']);
+  });
+
+  test('when the source is raw and nobody said so', async () => {
+    const raw = rawDisk(MIB, 1);
+
+    const { status, stderr } = await corralHere('convert', '-O', 'qcow2', raw, `${raw}.qcow2`);
+
+    expect(status).toBe(1);
+    expect(stderr).toBe(`corral: Could not open '${raw}': Image is not in qcow2 format (-f raw copies it as it is)\n`);
+    expect(readdirSync(dirname(raw))).toEqual(['disk.raw']);
+  });
+
+  test('when the source cannot be read to its end', async () => {
+    const image = writtenImage();
+    mustQemuImg('convert', '-c', '-O', 'qcow2', image, `${image}.compressed`);
+    writeFileSync(`${image}.copy`, 'old');
+
+    const { status, stderr } = await corralHere('convert', `${image}.compressed`, `${image}.copy`);
+
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^corral: Error while reading '.*': .*compressed clusters.*\n$/);
+    expect(readFileSync(`${image}.copy`, 'utf8')).toBe('old');
+    expect(readdirSync(dirname(image)).sort()).toEqual(['image.qcow2', 'image.qcow2.compressed', 'image.qcow2.copy']);
+  });
+
+  test('when the target is an image that somebody uses', async () => {
+    const image = writtenImage();
+    const target = newImage();
+    const before = readFileSync(target);
+    const { NodeFile } = await import('../../host/node/index.js');
+    const user = await NodeFile.open(target);
+
+    const { status, stderr } = corral(['convert', '-O', 'qcow2', image, target]);
+    await user.close();
+
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^corral: Could not open '.*': Failed to get "write" lock.*\n$/);
+    expectSameBytes(readFileSync(target), before);
+  });
+});
+
+describe('an interrupted corral convert', () => {
+  /** Starts a conversion that takes a while, and waits until its file is there. */
+  async function start(): Promise<{ folder: string; child: ChildProcess; complaints: () => string }> {
+    const folder = temporaryFolder();
+    const source = join(folder, 'source.raw');
+    writeFileSync(source, '');
+    // Holes are read like anything else: this takes seconds.
+    truncateSync(source, 64 * 1024 * MIB);
+    writeFileSync(join(folder, 'target.qcow2'), 'old');
+    const args = [MAIN, 'convert', '-f', 'raw', '-O', 'qcow2', '-S', '4k', source, join(folder, 'target.qcow2')];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let text = '';
+    child.stderr?.on('data', (data: Buffer) => {
+      text += data.toString();
+    });
+    while (readdirSync(folder).length < 3 && child.exitCode === null) await wait(10);
+    return { folder, child, complaints: () => text };
+  }
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('by %s leaves the old target and nothing else', async (signal, status) => {
+    const { folder, child, complaints } = await start();
+
+    child.kill(signal);
+    child.kill(signal);
+    const [code] = await once(child, 'close');
+
+    expect(code).toBe(status);
+    expect(complaints()).toMatch(/^corral: Interrupted: '.*target\.qcow2' was not made\n$/);
+    expect(readdirSync(folder).sort()).toEqual(['source.raw', 'target.qcow2']);
+    expect(readFileSync(join(folder, 'target.qcow2'), 'utf8')).toBe('old');
+  });
+
+  test('by SIGKILL leaves the old target, too', async () => {
+    const { folder, child } = await start();
+
+    child.kill('SIGKILL');
+    await once(child, 'close');
+
+    expect(readFileSync(join(folder, 'target.qcow2'), 'utf8')).toBe('old');
+  });
+});

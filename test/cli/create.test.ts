@@ -1,0 +1,133 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../temporary-folder.js';
+import { corral, corralHere, mustQemuImg, qemuImg } from './run-corral.js';
+
+const ACCEPTED: string[][] = [
+  ['-f', 'qcow2', 'x', '1G'],
+  ['-f', 'qcow2', 'x', '0'],
+  ['-f', 'qcow2', 'x', '1000'],
+  ['-f', 'qcow2', 'x', '1.5G'],
+  ['-f', 'qcow2', 'x', '0x100000'],
+  ['-f', 'qcow2', 'x', '100b'],
+  ['-f', 'qcow2', 'x', '2t'],
+  ['-f', 'qcow2', '-o', 'cluster_size=2M', 'x', '100T'],
+  ['-f', 'qcow2', '-o', 'cluster_size=512,compat=0.10', 'x', '10M'],
+  ['-f', 'qcow2', '-o', 'compat=1.1,lazy_refcounts=on', 'x', '10M'],
+  ['-f', 'qcow2', '-o', 'cluster_size=4k', '-o', 'preallocation=off,refcount_bits=16', 'x', '10M'],
+  ['-f', 'qcow2', '-o', 'size=5M', 'x'],
+  ['-f', 'raw', 'x', '1M'],
+  ['-f', 'raw', 'x', '1000'],
+  ['-q', '-f', 'qcow2', 'x', '1M'],
+];
+
+describe('corral create makes what qemu-img create makes', () => {
+  test.each(ACCEPTED.map((args) => [args.join(' '), args] as const))('with %s', async (_, args) => {
+    const format = args.includes('raw') ? 'raw' : 'qcow2';
+    const [ours, theirs] = [temporaryFolder(), temporaryFolder()];
+
+    const made = corral(['create', ...args], { cwd: ours });
+
+    const expected = qemuImg(['create', ...args], { cwd: theirs });
+    expect(made).toEqual(expected);
+    const info = (folder: string) =>
+      JSON.parse(qemuImg(['info', '-f', format, '--output=json', 'x'], { cwd: folder }).stdout);
+    const facts = ({ 'virtual-size': size, 'cluster-size': cluster, 'format-specific': specific }: Info) => [
+      size,
+      cluster,
+      specific,
+    ];
+    expect(facts(info(ours))).toEqual(facts(info(theirs)));
+    if (format === 'qcow2') {
+      expect(qemuImg(['check', 'x'], { cwd: ours })).toMatchObject({ status: 0, stderr: '' });
+    }
+  });
+});
+
+interface Info {
+  'virtual-size': number;
+  'cluster-size': number;
+  'format-specific': unknown;
+}
+
+const REFUSED: [args: string[], reason: RegExp][] = [
+  [['x'], /Image creation needs a size parameter/],
+  [['x', 'big'], /Invalid image size specified: 'big'\./],
+  [['x', '1e3'], /Invalid image size specified: '1e3'\./],
+  [['x', '1KiB'], /Invalid image size specified: '1KiB'\./],
+  [['x', '9E'], /Must be between 0 and 9223372036854775807/],
+  [['x', '1E'], /too large for file format 'qcow2' \(try using a larger cluster size\)/],
+  [['x', '1M', 'more'], /too many arguments/],
+  [['x', '1M', '--fast'], /unknown option '--fast'/],
+  [['-f', 'vmdk', 'x', '1M'], /Unknown file format 'vmdk'/],
+  [['-o', 'size=1M', 'x', '1M'], /size must be specified only once/],
+  [['-o', 'colour=red', 'x', '1M'], /Invalid parameter 'colour'/],
+  [['-f', 'raw', '-o', 'cluster_size=4k', 'x', '1M'], /Invalid parameter 'cluster_size'/],
+  [['-o', 'cluster_size=1000', 'x', '1M'], /Cluster size must be a power of two between 512 and 2048k/],
+  [['-o', 'cluster_size=4M', 'x', '1M'], /Cluster size must be a power of two between 512 and 2048k/],
+  [['-o', 'cluster_size=big', 'x', '1M'], /'cluster_size' expects a size/],
+  [['-o', 'compat=0.9', 'x', '1M'], /does not accept value '0.9'/],
+  [['-o', 'refcount_bits=3', 'x', '1M'], /Refcount width must be a power of two and may not exceed 64 bits/],
+  [['-o', 'compat=0.10,refcount_bits=32', 'x', '1M'], /Different refcount widths than 16 bits require/],
+  [['-o', 'compat=0.10,lazy_refcounts=on', 'x', '1M'], /Lazy refcounts only supported with/],
+  [['-o', 'lazy_refcounts=perhaps', 'x', '1M'], /'lazy_refcounts' expects 'on' or 'off'/],
+  [['-o', 'extended_l2=on', 'x', '1M'], /'extended_l2' is not supported yet/],
+  [['-o', 'backing_file=y', 'x', '1M'], /'backing_file' is not supported yet/],
+  [['-o', 'encrypt.format=luks', 'x', '1M'], /'encrypt.format' is not supported yet/],
+  [['-o', 'compression_type=zstd', 'x', '1M'], /'compression_type' is not supported yet/],
+  [['-o', 'preallocation=full', 'x', '1M'], /preallocation=full is not supported yet/],
+  [['-b', 'y', 'x', '1M'], /Backing files \(-b\) are not supported yet/],
+];
+
+describe('corral create refuses in one line, and leaves an existing file alone,', () => {
+  test.each(REFUSED.map(([args, reason]) => [args.join(' '), args, reason] as const))('%s', async (_, args, reason) => {
+    const path = join(temporaryFolder(), 'x');
+    writeFileSync(path, 'precious');
+
+    const { status, stdout, stderr } = await corralHere('create', ...args.map((arg) => (arg === 'x' ? path : arg)));
+
+    expect(status).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^corral: .*\n$/);
+    expect(stderr).toMatch(reason);
+    expect(readFileSync(path, 'utf8')).toBe('precious');
+  });
+});
+
+describe('corral create', () => {
+  test('overwrites an existing file, as qemu-img does', async () => {
+    const path = join(temporaryFolder(), 'image.qcow2');
+    writeFileSync(path, Buffer.alloc(1 << 20, 0xff));
+
+    await corralHere('create', path, '1M');
+
+    expect(statSync(path).size).toBeLessThan(1 << 20);
+    expect(mustQemuImg('check', path)).toContain('No errors were found');
+  });
+
+  test('does not overwrite an image that somebody uses', async () => {
+    const path = join(temporaryFolder(), 'image.qcow2');
+    mustQemuImg('create', '-q', '-f', 'qcow2', path, '1M');
+    const before = readFileSync(path);
+    const { NodeFile } = await import('../../host/node/index.js');
+    const user = await NodeFile.open(path, { write: true });
+
+    const { status, stderr } = corral(['create', path, '2M']);
+    await user.close();
+
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^corral: .*Failed to get "write" lock.*\n$/);
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('leaves nothing behind when the folder is missing', async () => {
+    const path = join(temporaryFolder(), 'missing', 'image.qcow2');
+
+    const { status, stderr } = await corralHere('create', path, '1M');
+
+    expect(status).toBe(1);
+    expect(stderr).toBe(`corral: ${path}: Could not create '${path}': No such file or directory\n`);
+    expect(existsSync(path)).toBe(false);
+  });
+});

@@ -1,0 +1,106 @@
+import { spawnSync } from 'node:child_process';
+import { describe, expect, test } from 'vitest';
+import { corralHere, MAIN, mustQemuImg, qemuImg, qemuIo } from './run-corral.js';
+import { newImage, writtenImage } from './sample-images.js';
+
+/** Images without holes of the file system inside their data clusters, about which only QEMU asks. */
+const KINDS: Record<string, () => string> = {
+  'version 3': () => writtenImage(),
+  'version 2': () => writtenImage('compat=0.10'),
+  'clusters of 512 bytes': () => writtenImage('cluster_size=512'),
+  'clusters of 2 MiB': () => writtenImage('cluster_size=2M,preallocation=full'),
+  'nothing written': () => newImage('compat=1.1', '3G'),
+  'an odd size': () => newImage('compat=1.1', '1234567'),
+};
+
+describe('corral map prints what qemu-img map prints', () => {
+  test.each(Object.entries(KINDS))('of an image with %s', async (_, make) => {
+    const path = make();
+
+    const human = await corralHere('map', path);
+    const json = await corralHere('map', '--output=json', path);
+
+    expect(human).toEqual({ status: 0, stdout: mustQemuImg('map', path), stderr: '' });
+    expect(json).toEqual({ status: 0, stdout: mustQemuImg('map', '--output=json', path), stderr: '' });
+  });
+
+  test.each([
+    ['64k', '64k'],
+    ['100', '200'],
+    ['1M', '8M'],
+    ['5M', '100M'],
+    ['9.5M', '1'],
+    ['20M', '1M'],
+    ['0', '0x30000'],
+  ])('from %s on, at most %s', async (start, length) => {
+    const path = writtenImage();
+    const range = ['-s', start, '-l', length];
+
+    const human = await corralHere('map', ...range, path);
+    const json = await corralHere('map', '--output=json', `--start-offset=${start}`, `--max-length=${length}`, path);
+
+    expect(human.stdout).toBe(mustQemuImg('map', ...range, path));
+    // Beyond the end QEMU prints a last stretch of no length; we print none.
+    const expected = JSON.parse(mustQemuImg('map', '--output=json', ...range, path)) as { length: number }[];
+    expect(JSON.parse(json.stdout)).toEqual(expected.filter((extent) => extent.length > 0));
+  });
+
+  test('of compressed clusters, which have no place of their own', async () => {
+    const plain = writtenImage();
+    const path = `${plain}.compressed`;
+    mustQemuImg('convert', '-c', '-O', 'qcow2', plain, path);
+
+    const human = await corralHere('map', path);
+    const json = await corralHere('map', '--output=json', path);
+
+    expect(json.stdout).toBe(mustQemuImg('map', '--output=json', path));
+    expect(human).toEqual({
+      status: 1,
+      stdout: qemuImg(['map', path]).stdout,
+      stderr: 'corral: File contains external, encrypted or compressed clusters.\n',
+    });
+  });
+});
+
+describe('corral map', () => {
+  test('ends quietly when its reader has seen enough', () => {
+    // Every other cluster: that gives 200 KB of text, more than a pipe holds.
+    const path = newImage('cluster_size=512', '1M');
+    writeEveryOtherCluster(path);
+
+    const script = '"$0" "$1" map --output=json "$2" | head -n 1; echo "${PIPESTATUS[0]}"';
+    const { stdout, stderr, status } = spawnSync('bash', ['-c', script, process.execPath, MAIN, path], {
+      encoding: 'utf8',
+    });
+
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^\[\{ "start": 0, .*\n141\n$/);
+    expect(status).toBe(0);
+  });
+
+  test.each(['-1', 'x', '1Q', '1.5', '9E'])('refuses %s as a start offset in one line', async (text) => {
+    const { status, stdout, stderr } = await corralHere('map', `--start-offset=${text}`, newImage());
+
+    expect(status).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^corral: Invalid start offset specified.*\n$/);
+  });
+
+  test('refuses an overlay: what its backing file holds would be missing', async () => {
+    const path = newImage();
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-b', path, '-F', 'qcow2', `${path}.overlay`);
+
+    const { status, stderr } = await corralHere('map', `${path}.overlay`);
+
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^corral: Could not open '.*': .*backing file.*\n$/);
+  });
+});
+
+/** One command of qemu-io for all of them would be too long. */
+function writeEveryOtherCluster(path: string): void {
+  for (let start = 0; start < 2048; start += 1024) {
+    const writes = Array.from({ length: 512 }, (_, index) => `write -q ${(start + index * 2) * 512} 512`);
+    qemuIo(path, ...writes);
+  }
+}
