@@ -22,28 +22,12 @@ struct RingState {
   std::unique_ptr<BlockRing> ring;
 };
 
-/** The one hot call: `turn(outgoingCount, mode)`, without any wrapping. */
+/** The one hot call, without any wrapping: what goes in and out is in the heads of the quads. */
 napi_value turn(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
   void* data = nullptr;
-  uint32_t outgoingCount = 0;
-  int32_t mode = 0;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-  if (napi_get_value_uint32(env, arguments[0], &outgoingCount) != napi_ok ||
-      napi_get_value_int32(env, arguments[1], &mode) != napi_ok) {
-    napi_throw_type_error(env, nullptr, "turn takes a count and a TurnMode");
-    return nullptr;
-  }
-  const int32_t events =
-      (*static_cast<std::shared_ptr<RingState>*>(data))->ring->turn(outgoingCount, static_cast<TurnMode>(mode));
-  if (events < 0) {
-    throwIf(env, {"turn", -events});
-    return nullptr;
-  }
-  napi_value result;
-  napi_create_int32(env, events, &result);
-  return result;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  throwIf(env, (*static_cast<std::shared_ptr<RingState>*>(data))->ring->turn());
+  return nullptr;
 }
 
 void releaseState(napi_env, void* data, void*) { delete static_cast<std::shared_ptr<RingState>*>(data); }
@@ -89,9 +73,9 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     made.memory.base = static_cast<uint8_t*>(memory.Data());
     made.memory.length = memory.ByteLength();
     made.outgoing = outgoing.Data();
-    made.outgoingCapacity = static_cast<uint32_t>(outgoing.ElementLength() / QUAD);
+    made.outgoingQuads = static_cast<uint32_t>(outgoing.ElementLength() / QUAD);
     made.events = events.Data();
-    made.eventCapacity = static_cast<uint32_t>(events.ElementLength() / QUAD);
+    made.eventQuads = static_cast<uint32_t>(events.ElementLength() / QUAD);
 
     auto ring = BlockRing::create(made);
     if (!ring) {

@@ -31,7 +31,7 @@ constexpr uint32_t MAX_SUBMISSIONS = 4096;
 }  // namespace
 
 Result<std::unique_ptr<BlockRing>> BlockRing::create(const BlockRingOptions& options) {
-  if (!options.memory.consistent() || options.outgoingCapacity == 0 || options.eventCapacity == 0) {
+  if (!options.memory.consistent() || options.outgoingQuads < 2 || options.eventQuads < 2) {
     return SystemError{"create ring", EINVAL};
   }
   // Each operation and each tag has at most one completion under way: with room for all of them none is held back.
@@ -49,7 +49,7 @@ Result<std::unique_ptr<BlockRing>> BlockRing::create(const BlockRingOptions& opt
 BlockRing::BlockRing(const BlockRingOptions& options, Uring&& ring)
     : options_(options),
       ring_(std::move(ring)),
-      events_(options.events, options.eventCapacity),
+      events_(options.events, options.eventQuads),
       files_(ring_, events_, guest_, options_.memory, SOURCE_FILE, FILE_IMAGE),
       queue_(ring_, guest_, options_.memory, SOURCE_QUEUE, FILE_DEVICE) {}
 
@@ -90,12 +90,13 @@ SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t st
   return NO_ERROR;
 }
 
-int32_t BlockRing::turn(uint32_t outgoingCount, TurnMode mode) {
-  if (closed()) return -EBADF;
+SystemError BlockRing::turn() {
+  if (closed()) return {"turn", EBADF};
+  const auto mode = static_cast<TurnMode>(options_.outgoing[1]);
   if (mode != TurnMode::Apply) events_.begin();
-  const uint32_t count = outgoingCount < options_.outgoingCapacity ? outgoingCount : options_.outgoingCapacity;
-  for (uint32_t index = 0; index < count; ++index) apply(options_.outgoing + index * QUAD);
-  if (mode == TurnMode::Apply) return 0;
+  const uint32_t count = std::min(static_cast<uint32_t>(options_.outgoing[0]), options_.outgoingQuads - 1);
+  for (uint32_t index = 1; index <= count; ++index) apply(options_.outgoing + index * QUAD);
+  if (mode == TurnMode::Apply) return NO_ERROR;
 
   if (!pretended_.empty()) {
     std::vector<PretendedFetch> fetches;
@@ -107,10 +108,13 @@ int32_t BlockRing::turn(uint32_t outgoingCount, TurnMode mode) {
     if (ring_.pending() > 0 || nothing || ring_.overflowed()) {
       const SystemError error = ring_.enter(nothing && mode == TurnMode::Wait ? 1 : 0);
       // A kernel short of memory recovers when completions are taken; anything else is the end of this ring.
-      if (error && error.number != EAGAIN && error.number != EBUSY) return -error.number;
+      if (error && error.number != EAGAIN && error.number != EBUSY) return error;
     }
     reap();
-    if (events_.count() > 0 || mode == TurnMode::Poll) return static_cast<int32_t>(events_.end());
+    if (events_.count() > 0 || mode != TurnMode::Wait) {
+      events_.end();
+      return NO_ERROR;
+    }
   }
 }
 

@@ -19,12 +19,12 @@ namespace corral {
 /** Memory that a BlockRing shares with its host. All of it must outlive the ring. */
 struct BlockRingOptions {
   CoreMemory memory;
-  /** Quads that the host fills and passes to `turn`. */
+  /** What the host asks for: a head (number of entries, TurnMode) and the entries. Numbers are of quads, head included. */
   const int32_t* outgoing = nullptr;
-  uint32_t outgoingCapacity = 0;
-  /** Quads that `turn` fills. */
+  uint32_t outgoingQuads = 0;
+  /** What has happened: a head (number of events) and the events. */
   int32_t* events = nullptr;
-  uint32_t eventCapacity = 0;
+  uint32_t eventQuads = 0;
 };
 
 /** How a turn ends. */
@@ -57,10 +57,10 @@ class BlockRing {
   void pretendFetched(uint32_t tag, int32_t result) { pretended_.push_back({tag, result}); }
 
   /**
-   * Carries out `outgoingCount` entries, hands everything to the kernel, and reports what has happened.
-   * Returns the number of events, or a negative errno when the ring itself failed.
+   * Carries out the outgoing entries, hands everything to the kernel, and reports what has happened: everything goes in
+   * and out through the quads, heads included. An error means that the ring itself has failed.
    */
-  int32_t turn(uint32_t outgoingCount, TurnMode mode);
+  SystemError turn();
 
   /** Makes the current or next waiting turn return with a Control event. From any thread. */
   void wake() const;

@@ -1,4 +1,4 @@
-// What a turn reports: quads of numbers in memory that JavaScript reads.
+// What a turn reports: quads of numbers in memory that JavaScript reads. The first quad is the head: how many follow.
 
 #pragma once
 
@@ -42,7 +42,8 @@ inline constexpr uint32_t QUAD = 4;
 class Events {
  public:
   Events() = default;
-  Events(int32_t* quads, uint32_t capacity) : quads_(quads), capacity_(capacity) {}
+  /** @param quadCount quads at `quads`, the head included */
+  Events(int32_t* quads, uint32_t quadCount) : quads_(quads), capacity_(quadCount - 1) {}
 
   /** Starts a turn with what is waiting. */
   void begin() {
@@ -55,9 +56,9 @@ class Events {
   }
 
   /** Ends a turn: the quads are the host's. */
-  uint32_t end() {
+  void end() {
     open_ = false;
-    return count_;
+    quads_[0] = static_cast<int32_t>(count_);
   }
 
   void push(EventType type, int32_t a, int32_t b, int32_t c) {
@@ -65,7 +66,7 @@ class Events {
       waiting_.push_back({type, a, b, c});
       return;
     }
-    int32_t* quad = quads_ + count_++ * QUAD;
+    int32_t* quad = quads_ + ++count_ * QUAD;
     quad[0] = static_cast<int32_t>(type);
     quad[1] = a;
     quad[2] = b;

@@ -121,7 +121,8 @@ io_uring_sqe& Uring::prepare() {
   if (pending() == 0) used_ = 0;
   if (used_ == submissionCapacity_ && !makeRoom()) return *nowhere_;
   auto& entry = *entries_.at<io_uring_sqe>(static_cast<size_t>(used_) << entryBits_);
-  std::memset(static_cast<void*>(&entry), 0, size_t{1} << entryBits_);
+  entry = io_uring_sqe{};
+  if (entryBits_ == 7) *(&entry + 1) = io_uring_sqe{};  // the wide kind is as long as two
   submissionArray_[tail_ & submissionMask_] = used_;
   ++used_;
   ++tail_;

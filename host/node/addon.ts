@@ -26,7 +26,7 @@ export enum EventType {
   QueueStopped = 4,
 }
 
-/** Numbers of an outgoing entry or event: its type, a, b and c. */
+/** Numbers of an outgoing entry or event: its type, a, b and c. The first quad of either array is its head. */
 export const QUAD = 4;
 
 /** How a turn of the ring ends. */
@@ -47,9 +47,9 @@ export interface RingOptions {
   operationCapacity: number;
   requests: number;
   requestCapacity: number;
-  /** Quads that the host fills and passes to `turn`. */
+  /** What the host asks for: the head (number of entries, TurnMode, -, -), then the entries. */
   outgoing: Int32Array;
-  /** Quads that `turn` fills; valid until the next turn that is not `Apply`. */
+  /** What has happened: the head (number of events, -, -, -), then the events. Valid until the next turn but `Apply`. */
   events: Int32Array;
 }
 
@@ -82,8 +82,11 @@ export interface RingStatistics {
  * `SystemError` when the kernel refuses.
  */
 export interface Ring {
-  /** Carries out `outgoingCount` entries, hands everything to the kernel, returns the number of events. */
-  turn(outgoingCount: number, mode: TurnMode): number;
+  /**
+   * Carries out the outgoing entries, hands everything to the kernel, and reports what has happened. A function of its
+   * own, without arguments: the call is made once an I/O at low depth, and each number passed would cost as much again.
+   */
+  readonly turn: () => void;
   /** The file that operations mean from now on; the ring keeps a descriptor of its own. */
   setFile(descriptor: number, options: { writable: boolean }): void;
   /**

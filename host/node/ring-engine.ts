@@ -54,9 +54,10 @@ export class RingEngine {
 
   private readonly handlers: RingEngineHandlers;
   private readonly turn: Ring['turn'];
-  private readonly outgoing = new Int32Array(OUTGOING_CAPACITY * QUAD);
-  private readonly events = new Int32Array(EVENT_CAPACITY * QUAD);
-  private outgoingLength = 0;
+  private readonly outgoing = new Int32Array((1 + OUTGOING_CAPACITY) * QUAD);
+  private readonly events = new Int32Array((1 + EVENT_CAPACITY) * QUAD);
+  /** Where the next entry goes. */
+  private outgoingEnd = QUAD;
   private readonly controlSlot: number;
   /** 1 for each slot whose request came from the kernel and was not answered. */
   private readonly serving: Uint8Array;
@@ -103,9 +104,10 @@ export class RingEngine {
 
   /** One turn and one pass through the core. */
   step(mode: TurnMode): void {
+    this.takeTurn(mode);
     const { events } = this;
-    const end = this.turn(this.takeOutgoing(), mode) * QUAD;
-    let position = 0;
+    const end = (1 + events[0]) * QUAD;
+    let position = QUAD;
     try {
       for (; position < end; position += QUAD) {
         this.dispatch(events[position], events[position + 1], events[position + 2], events[position + 3]);
@@ -189,19 +191,22 @@ export class RingEngine {
   }
 
   private push(type: OutgoingType, a: number, b: number, c: number): void {
-    if (this.outgoingLength === OUTGOING_CAPACITY * QUAD) this.turn(this.takeOutgoing(), TurnMode.Apply);
-    const { outgoing, outgoingLength } = this;
-    outgoing[outgoingLength] = type;
-    outgoing[outgoingLength + 1] = a;
-    outgoing[outgoingLength + 2] = b;
-    outgoing[outgoingLength + 3] = c;
-    this.outgoingLength = outgoingLength + QUAD;
+    const { outgoing } = this;
+    if (this.outgoingEnd === outgoing.length) this.takeTurn(TurnMode.Apply);
+    const position = this.outgoingEnd;
+    outgoing[position] = type;
+    outgoing[position + 1] = a;
+    outgoing[position + 2] = b;
+    outgoing[position + 3] = c;
+    this.outgoingEnd = position + QUAD;
   }
 
-  private takeOutgoing(): number {
-    const count = this.outgoingLength / QUAD;
-    this.outgoingLength = 0;
-    return count;
+  private takeTurn(mode: TurnMode): void {
+    const { outgoing } = this;
+    outgoing[0] = (this.outgoingEnd - QUAD) / QUAD;
+    outgoing[1] = mode;
+    this.outgoingEnd = QUAD;
+    this.turn();
   }
 
   private enterCore(call: () => void): void {
@@ -224,9 +229,9 @@ export class RingEngine {
 
   /** Of what is written down for the next turn, keeps only the answers: they were decided before. */
   private forgetOperations(): void {
-    const { outgoing, outgoingLength } = this;
-    this.outgoingLength = 0;
-    for (let position = 0; position < outgoingLength; position += QUAD) {
+    const { outgoing, outgoingEnd } = this;
+    this.outgoingEnd = QUAD;
+    for (let position = QUAD; position < outgoingEnd; position += QUAD) {
       if (outgoing[position] !== OutgoingType.Finish) continue;
       this.push(OutgoingType.Finish, outgoing[position + 1], outgoing[position + 2], 0);
     }

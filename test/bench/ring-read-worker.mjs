@@ -13,7 +13,8 @@ import { loadCore } from '../../dist/host/node/core.js';
 import { RingEngine } from '../../dist/host/node/ring-engine.js';
 import { scatteringStep } from './scatter.mjs';
 
-const BLOCK = 4096;
+const BLOCK_BITS = 12;
+const BLOCK = 1 << BLOCK_BITS;
 /** Reads before the clock starts, for the compilers of JavaScript and WebAssembly. */
 const WARM_UP = 200_000;
 
@@ -36,6 +37,7 @@ const lengths = new Int32Array(buffer.byteLength / BLOCK).fill(BLOCK);
 engine.ring.setGuestBuffers({ buffer, stride: BLOCK, lengths });
 
 const { core, finished } = engine;
+const { requests } = core.layout;
 const words = new Uint32Array(core.memory);
 const blockCount = Math.floor(virtualSize / BLOCK);
 const step = scatteringStep(blockCount);
@@ -80,10 +82,9 @@ function run(total) {
 
 /** @param {number} slot */
 function start(slot) {
-  const offset = block * BLOCK;
-  const record = (core.layout.requests + slot * 64) >>> 2;
-  words[record + 2] = offset;
-  words[record + 3] = offset / 0x1_0000_0000;
+  const record = (requests + slot * 64) >>> 2;
+  words[record + 2] = block << BLOCK_BITS;
+  words[record + 3] = block >>> (32 - BLOCK_BITS);
   block += step;
   if (block >= blockCount) block -= blockCount;
   core.submit(slot);

@@ -50,7 +50,7 @@ export class RingFixture {
   readonly guest = new ArrayBuffer(GUEST_STRIDE * GUEST_SLOTS);
   readonly guestBytes = new Uint8Array(this.guest);
   readonly lengths = new Int32Array(GUEST_SLOTS);
-  readonly outgoing = new Int32Array(64 * QUAD);
+  readonly outgoing = new Int32Array(65 * QUAD);
   readonly events: Int32Array;
   readonly ring: Ring;
   readonly path: string;
@@ -69,7 +69,7 @@ export class RingFixture {
     this.path = join(this.folder, 'file');
     writeFileSync(this.path, content);
     this.descriptor = openSync(this.path, 'r+');
-    this.events = new Int32Array(eventCapacity * QUAD);
+    this.events = new Int32Array((1 + eventCapacity) * QUAD);
     const { Ring } = requireAddon();
     this.ring = new Ring({
       memory: this.memory,
@@ -106,13 +106,14 @@ export class RingFixture {
 
   /** Carries out outgoing entries and returns the events of one turn. */
   turn(entries: readonly (readonly [OutgoingType, number, number?, number?])[], mode: TurnMode): RingEvent[] {
-    for (const [index, [type, a, b = 0, c = 0]] of entries.entries()) this.outgoing.set([type, a, b, c], index * QUAD);
-    return this.eventsOf(this.ring.turn(entries.length, mode));
-  }
-
-  eventsOf(count: number): RingEvent[] {
-    return Array.from({ length: count }, (_, index) => {
-      const [type, a, b, c] = this.events.subarray(index * QUAD, index * QUAD + QUAD);
+    for (const [index, [type, a, b = 0, c = 0]] of entries.entries()) {
+      this.outgoing.set([type, a, b, c], (1 + index) * QUAD);
+    }
+    this.outgoing.set([entries.length, mode]);
+    this.ring.turn();
+    if (mode === TurnMode.Apply) return [];
+    return Array.from({ length: this.events[0] }, (_, index) => {
+      const [type, a, b, c] = this.events.subarray((1 + index) * QUAD, (2 + index) * QUAD);
       return { type, a, b, c };
     });
   }

@@ -195,9 +195,14 @@ describe('an answer', () => {
   test('waits for the operations that still use the buffer', () => {
     arrive(0, { operation: READ, sectors: 8, start: 0 });
     fixture.writeOperation(0, { kind: OperationKind.Read, space: BufferSpace.Guest, request: 0, length: 4096 });
-    fixture.outgoing.set([OutgoingType.Operation, 0, 0, 0, OutgoingType.Finish, 0, 0, 0]);
 
-    fixture.ring.turn(2, TurnMode.Apply);
+    fixture.turn(
+      [
+        [OutgoingType.Operation, 0],
+        [OutgoingType.Finish, 0],
+      ],
+      TurnMode.Apply,
+    );
     const early = answers[0];
     const events = fixture.turn([], TurnMode.Wait);
 
