@@ -126,7 +126,7 @@ export class RingFixture {
     if (events.length !== 1 || event.type !== EventType.Operation || event.a !== index) {
       throw new Error(`unexpected events: ${JSON.stringify(events)}`);
     }
-    return { status: event.b, errno: event.c };
+    return { status: event.b as Status, errno: event.c };
   }
 
   /** Writes a record and runs it. */
