@@ -53,6 +53,10 @@ export function growRefcounts(image: Image, task: Task): Status {
       task.outcome = Status.Miss;
       return Status.Miss;
     }
+    // A failed flush of the write-out may have lost what was written here; the next flush would not say so.
+    if (image.order.broken) {
+      return refuse(image.failure, Status.Broken, Structure.File, Field.None, 0, 0, 0);
+    }
     const status = step(image, task);
     if (status !== Status.Ok) return status;
     if (image.growthOwner === null) return Status.Ok;
