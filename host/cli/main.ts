@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `corral` command: this process's arguments and streams. */
 
-import { escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
+import { errorLine, escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
 import { BROKEN_PIPE, run } from './program.js';
 
 class ProcessTerminal implements Terminal {
@@ -30,24 +30,38 @@ class ProcessTerminal implements Terminal {
 }
 
 const terminal = new ProcessTerminal();
+
+process.on('uncaughtException', (error) => {
+  terminal.complain(errorLine(error));
+  process.exit(1);
+});
+
 // Not before: that a write failed is only told afterwards.
 process.on('exit', () => {
-  if (terminal.failure === undefined) return;
-  if (terminal.failure.code === 'EPIPE') {
+  if (process.exitCode === undefined) {
+    // Nobody called for the end, and nothing is left that could go on: whoever was to answer has not.
+    terminal.complain('Internal error: the command came to no end');
+    process.exitCode = 1;
+  }
+  if (terminal.failure?.code === 'EPIPE') {
     process.exitCode ||= BROKEN_PIPE;
-  } else {
+  } else if (terminal.failure !== undefined) {
     terminal.complain(`Standard output: ${reasonOf(terminal.failure)}`);
     process.exitCode = 1;
   }
 });
-const exitCode = await run(process.argv.slice(2), terminal);
-await Promise.all(
-  [process.stdout, process.stderr].map(
-    (stream) =>
-      new Promise<void>((flushed) => {
-        stream.write('', () => flushed());
-      }),
-  ),
-);
-// Not by running out of work: then Node gives up its signal handlers first, and a late signal would spoil the status.
-process.exit(exitCode);
+
+async function main(): Promise<void> {
+  const exitCode = await run(process.argv.slice(2), terminal);
+  await Promise.all([process.stdout, process.stderr].map(flush));
+  // Not by running out of work: then Node gives up its signal handlers first, and a late signal would spoil the status.
+  process.exit(exitCode);
+}
+
+function flush(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write('', () => resolve());
+  });
+}
+
+void main();

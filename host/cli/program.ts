@@ -2,14 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import type { Context } from './context.js';
 import { CommandError, errorLine, OutputClosed, type Terminal } from './output.js';
-
-/** What a command gets, and what it leaves behind. */
-export interface Context {
-  readonly terminal: Terminal;
-  /** Status to exit with when the command returns. */
-  exitCode: number;
-}
 
 interface Verb {
   readonly summary: string;

@@ -2,8 +2,8 @@
 
 import type { Command } from 'commander';
 import { countArgument, sizeArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { CommandError } from '../output.js';
-import type { Context } from '../program.js';
 import { type DeviceOptions, serveDevice } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
 

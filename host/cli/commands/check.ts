@@ -4,9 +4,9 @@ import { type Command, Option } from 'commander';
 import { Field, Structure } from '../../abi.js';
 import type { CheckFinding, CheckReport, Image } from '../../image.js';
 import { formatArgument, outputArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, formatJson, formatPercent, reasonOf, type Terminal } from '../output.js';
-import type { Context } from '../program.js';
 import { stopSignal } from '../signals.js';
 
 /** QEMU's exit statuses. */

@@ -16,11 +16,11 @@ import { CorralError, systemErrorCode } from '../../errors.js';
 import type { Image } from '../../image.js';
 import { NodeFile } from '../../node/node-file.js';
 import { collect, countArgument, type Format, formatArgument, parseSize } from '../arguments.js';
+import type { Context } from '../context.js';
 import { checkSize, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, errorLine, formatPercent, reasonOf, type Terminal } from '../output.js';
-import type { Context } from '../program.js';
 import { type StopSignal, stopSignal } from '../signals.js';
 
 const SECTOR = 512;

@@ -5,10 +5,10 @@ import { unlink } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { CorralError } from '../../errors.js';
 import { collect, type Format, formatArgument, sizeArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { checkSize, formattingLine, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { CommandError, escapeText, reasonOf, type Terminal } from '../output.js';
-import type { Context } from '../program.js';
 
 interface Options {
   format: Format;

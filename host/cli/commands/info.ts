@@ -5,9 +5,9 @@ import type { Command } from 'commander';
 import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { escapeText, formatJson, humanSize, type Json } from '../output.js';
-import type { Context } from '../program.js';
 
 const SECTOR = 512;
 

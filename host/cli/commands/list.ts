@@ -3,9 +3,9 @@
 import type { Command } from 'commander';
 import type { UblkListEntry } from '../../node/ublk-device.js';
 import { outputArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { findDevices } from '../devices.js';
 import { formatJson, humanSize } from '../output.js';
-import type { Context } from '../program.js';
 
 const STATES = ['dead', 'live', 'quiesced', 'failing'];
 

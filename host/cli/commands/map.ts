@@ -3,9 +3,9 @@
 import type { Command } from 'commander';
 import type { MapExtent } from '../../image.js';
 import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
+import type { Context } from '../context.js';
 import { openFile, openImageIn } from '../open.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
-import type { Context } from '../program.js';
 
 /** Text that is collected before it is printed. */
 const BATCH = 16384;

@@ -3,10 +3,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import type { Context } from '../context.js';
 import { whyNoUblk } from '../devices.js';
 import { openFile, openImageIn } from '../open.js';
 import { CommandError, escapeText, humanSize, reasonOf, type Terminal } from '../output.js';
-import type { Context } from '../program.js';
 import { type StopSignal, stopSignal } from '../signals.js';
 
 const SAMPLE = 'corral-sample.qcow2';
