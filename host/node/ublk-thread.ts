@@ -7,6 +7,13 @@ import { loadCore } from './core.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
 import { fromRecord } from './ublk-messages.js';
 
+/** Threads that would hold the process. */
+const living = new Set<ServingThread>();
+
+function abandonAll(): void {
+  for (const thread of living) thread.abandonLoop();
+}
+
 /** The thread of one device, its reports as promises. */
 export class ServingThread {
   readonly opened: Promise<ImageFacts>;
@@ -18,7 +25,6 @@ export class ServingThread {
   private readonly worker: Worker;
   private readonly abandoned = new Int32Array(new SharedArrayBuffer(4));
   private waker: Waker | undefined;
-  private readonly leave = (): void => this.abandonLoop();
 
   constructor(
     private readonly addon: Addon,
@@ -30,8 +36,8 @@ export class ServingThread {
       abandoned: this.abandoned.buffer as SharedArrayBuffer,
     };
     this.worker = new Worker(new URL('./ublk-worker.js', import.meta.url), { workerData });
-    // The process must not wait for ever for a thread that sits in the ring.
-    process.on('exit', this.leave);
+    if (living.size === 0) process.on('exit', abandonAll);
+    living.add(this);
 
     this.ended = new Promise((resolve, reject) => {
       this.worker.on('message', (report: UblkReport) => {
@@ -56,7 +62,8 @@ export class ServingThread {
 
   /** Nothing of the worker is needed any more. */
   release(): void {
-    process.off('exit', this.leave);
+    living.delete(this);
+    if (living.size === 0) process.off('exit', abandonAll);
     this.waker?.close();
     this.waker = undefined;
   }
@@ -74,7 +81,8 @@ export class ServingThread {
     return report.facts;
   }
 
-  private abandonLoop(): void {
+  /** The process ends: it must not wait for ever for a thread that sits in the ring. */
+  abandonLoop(): void {
     Atomics.store(this.abandoned, 0, 1);
     this.waker?.wake();
   }
