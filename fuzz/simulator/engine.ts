@@ -19,6 +19,9 @@ const REQUEST_NAMES = namesOf(RequestKind);
 const OPERATION_NAMES = namesOf(OperationKind);
 const STATUS_NAMES = namesOf(Status);
 
+/** So little that most checks need several rounds. */
+const CHECK_SIZE = 4096;
+
 /** Buffers of requests, for every engine that ever runs: they are filled anew before each use. */
 const buffers: PatternMemory[] = [];
 
@@ -48,7 +51,7 @@ export class Engine {
     const configuration = {
       requestCapacity,
       cacheSize: 0,
-      checkSize: 0,
+      checkSize: CHECK_SIZE,
       fileLength: disk.length,
       zeroBeyondEnd: disk.regular,
     };

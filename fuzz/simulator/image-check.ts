@@ -13,8 +13,8 @@ export interface DataCluster {
 
 export interface CheckOutcome {
   readonly clusters: readonly DataCluster[];
-  /** How many clusters are counted and not used; takes a walk over all refcounts. */
-  countLeaks(): number;
+  /** How many clusters below `limit` are counted and not used; takes a walk over all refcounts. */
+  countLeaks(limit?: number): number;
 }
 
 /** Throws at the first thing that is wrong. */
@@ -27,7 +27,7 @@ export function checkImage(reader: ImageReader): CheckOutcome {
   const blocks = addBlocks(reader, used);
   const clusters = addMappings(reader, used);
   used.checkCounts();
-  return { clusters, countLeaks: () => countLeaks(reader, used, blocks) };
+  return { clusters, countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, used, blocks, limit) };
 }
 
 /** Who uses a cluster; becomes words only when something is wrong. */
@@ -125,11 +125,11 @@ function checkEntry(entry: Entry, version: number, index: number, table: number)
   throw new SimulationFailure(`${nameOf({ kind: 'entry', index, table })} is wrong: ${show(entry)}`);
 }
 
-function countLeaks(reader: ImageReader, used: References, blocks: number[]): number {
+function countLeaks(reader: ImageReader, used: References, blocks: number[], limit: number): number {
   let leaks = 0;
   for (const block of blocks) {
     const start = block * reader.blockCoverage;
-    for (let cluster = start; cluster < start + reader.blockCoverage; cluster++) {
+    for (let cluster = start; cluster < Math.min(limit, start + reader.blockCoverage); cluster++) {
       if (reader.refcount(cluster) !== 0 && !used.has(cluster)) leaks++;
     }
   }

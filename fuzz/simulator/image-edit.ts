@@ -6,18 +6,21 @@ import type { Model } from './model.js';
 import { SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
+import type { Scenario } from './scenario.js';
 import { GARBAGE } from './sparse-bytes.js';
 
 /** Autoclear bit that no program knows; whoever writes to the image has to clear it. */
 const AUTOCLEAR_OFFSET = 95;
 const UNKNOWN_AUTOCLEAR = 0x40;
 const LONGEST_TAIL = 64;
+/** The file ends where the refcount table does. */
+const TO_THE_END = 3;
 
 /** Changes the image as the format allows, and the model with it. Returns the file as it is then. */
 export function editImage(
   random: Random,
   file: CutResult,
-  regular: boolean,
+  { regular, focus }: Scenario,
   model: Model,
   clusters: readonly DataCluster[],
 ): CutResult {
@@ -32,7 +35,7 @@ export function editImage(
     forget(model, reader, cluster.guestOffset);
   }
   if (version === 3 && random.chance(0.3)) file.bytes.write(AUTOCLEAR_OFFSET, Uint8Array.of(UNKNOWN_AUTOCLEAR));
-  return regular ? lengthen(random, file, reader) : file;
+  return regular ? lengthen(random, file, reader, focus === 'growth' ? TO_THE_END : random.below(4)) : file;
 }
 
 /** Nothing refers to the cluster any more, and its bytes stay where they are. `low` is the entry that remains. */
@@ -75,10 +78,10 @@ function setRefcount(file: CutResult, reader: ImageReader, cluster: number, valu
 }
 
 /** A tail that nothing counts: garbage, a hole, or so long that the refcounts must grow next. */
-function lengthen(random: Random, file: CutResult, reader: ImageReader): CutResult {
+function lengthen(random: Random, file: CutResult, reader: ImageReader, how: number): CutResult {
   const { clusterSize } = reader;
   const { bytes } = file;
-  switch (random.below(4)) {
+  switch (how) {
     case 0: {
       const tail = GARBAGE.subarray(0, random.between(1, Math.min(GARBAGE.length, LONGEST_TAIL * clusterSize)));
       // The last cluster may be in use although the file ends within it.
@@ -92,7 +95,7 @@ function lengthen(random: Random, file: CutResult, reader: ImageReader): CutResu
       if (random.chance(0.5)) leakEverything(file, reader);
       return { bytes, length: endOf(random, file, reader.blockCoverage, clusterSize) };
     default:
-      if (random.chance(0.8)) leakEverything(file, reader);
+      if (random.chance(0.9)) leakEverything(file, reader);
       return { bytes, length: endOf(random, file, reader.blockCoverage * reader.refcountTableEntries, clusterSize) };
   }
 }
@@ -112,5 +115,5 @@ function leakEverything(file: CutResult, reader: ImageReader): void {
 /** A few clusters before, or after, the end of what `coverage` clusters are; never shorter than the file. */
 function endOf(random: Random, file: CutResult, coverage: number, clusterSize: number): number {
   const ranges = Math.ceil(file.length / (coverage * clusterSize));
-  return Math.max(file.length, (ranges * coverage - random.between(-2, 24)) * clusterSize);
+  return Math.max(file.length, (ranges * coverage - random.between(-2, random.pick([4, 24]))) * clusterSize);
 }

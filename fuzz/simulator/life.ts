@@ -1,7 +1,8 @@
 /** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
 
-import { RequestFlag, RequestKind, Status } from '../../host/abi.js';
+import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/abi.js';
 import { type Answer, Engine } from './engine.js';
+import type { CheckOutcome } from './image-check.js';
 import type { GuestWrite, Model } from './model.js';
 import { fillPattern, identify } from './pattern.js';
 import type { CutResult } from './power-cut.js';
@@ -57,11 +58,12 @@ export class Life {
   /** Lives; returns what the disk holds afterwards. */
   run(): CutResult {
     const { disk, model, trace, random } = this.world;
-    const leaksBefore = examine(disk.currentState(), model, false).countLeaks();
+    const before = examine(disk.currentState(), model, false);
     if (!this.open()) return this.survive(disk.currentState());
+    if (this.plan.check) this.check(before);
     while (this.issued < this.plan.requests) this.step();
     if (this.plan.ending === 'close') {
-      this.close(leaksBefore);
+      this.close(before);
       return this.survive(disk.imagineCut(random));
     }
     for (let step = 0; step < this.plan.steps && this.sent.size > 0; step++) this.step();
@@ -86,18 +88,39 @@ export class Life {
     return false;
   }
 
-  private close(leaksBefore: number): void {
+  private close(before: CheckOutcome): void {
     const { disk, model, random } = this.world;
     const quiet = disk.faults === 0 && this.cancels === 0;
     while (this.sent.size > 0) this.progress();
     const submittedAt = model.clock++;
     const quietUntilNow = quiet && disk.faults === 0;
+    if (this.plan.check && quietUntilNow) this.check(before);
     const answer = this.perform(RequestKind.Close, 0);
     if (answer.status === Status.Ok) model.completeFlush(submittedAt);
     else if (disk.faults === 0) throw new SimulationFailure(`close failed: ${answer.message}`);
     if (!quietUntilNow || disk.faults !== 0) return;
     const leaks = examine(disk.imagineCut(random), model, false).countLeaks();
+    const leaksBefore = before.countLeaks();
     if (leaks !== leaksBefore) throw new SimulationFailure(`${leaks} leaks after a close, ${leaksBefore} before it`);
+  }
+
+  /** Asks the engine what it thinks of the image. */
+  private check(before: CheckOutcome): void {
+    const { core } = this.engine;
+    const { disk, scenario } = this.world;
+    const answer = this.perform(RequestKind.Check, 0);
+    if (answer.status !== Status.Ok) {
+      if (disk.faults === 0) throw new SimulationFailure(`check failed: ${answer.message}`);
+      return;
+    }
+    const result = new CheckResultView(core.memory, core.layout.page);
+    const { corruptions, checkErrors } = result;
+    // What was leaked before, and nothing else; clusters beyond the end of the file are not its business.
+    const leaks = before.countLeaks(Math.ceil(disk.length / 2 ** scenario.clusterBits));
+    if (corruptions === 0 && checkErrors === 0 && result.leaks === leaks) return;
+    throw new SimulationFailure(
+      `the engine's check finds ${corruptions} corruptions, ${checkErrors} errors, ${result.leaks} leaks of ${leaks}`,
+    );
   }
 
   /** A control request on its own. */

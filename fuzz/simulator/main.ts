@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArguments, type SimulatorArguments } from './arguments.js';
 import { type SeedResult, simulate } from './simulation.js';
+import { Progress, watch } from './watchdog.js';
 
 /** From dist/fuzz/simulator/: the core that is shipped, and the one with assertions. */
 const SHIPPED_CORE = new URL('../../corral.wasm', import.meta.url);
@@ -28,15 +29,17 @@ function main(args: readonly string[]): number {
 function runSeeds({ seeds, start, minutes }: SimulatorArguments): number {
   const begin = performance.now();
   const isOver = () => minutes !== undefined && performance.now() - begin > minutes * 60000;
-  const known: number[] = JSON.parse(readFileSync(CORPUS, 'utf8'));
-  let passed = 0;
-  let failed = 0;
-  const count = (result: SeedResult) => {
-    if (report(result)) passed++;
-    else failed++;
+  const progress = new Progress();
+  watch(progress);
+  const run = (seed: number) => {
+    progress.seed = seed;
+    if (report(runSeed(seed, false))) progress.passed++;
+    else progress.failed++;
   };
-  for (const seed of known) count(runSeed(seed, false));
-  for (let seed = start; seed < start + seeds && !isOver(); seed++) count(runSeed(seed, false));
+  const known: number[] = JSON.parse(readFileSync(CORPUS, 'utf8'));
+  for (const seed of known) run(seed);
+  for (let seed = start; seed < start + seeds && !isOver(); seed++) run(seed);
+  const { passed, failed } = progress;
   const seconds = (performance.now() - begin) / 1000;
   console.log(`${((passed + failed) / seconds).toFixed(0)} seeds a second, ${seconds.toFixed(0)} s`);
   console.log(`${passed} passed, ${failed} failed`);

@@ -4,8 +4,15 @@ import { Cells, SECTOR } from './pattern.js';
 import type { Random } from './random.js';
 import type { DiskTemper } from './simulated-disk.js';
 
+/**
+ * What most of a seed's requests lead to. Wide: more tables than the cache has slices, all over the disk, so that slices
+ * are evicted and written out all the time. Growth: the refcounts are full, and every life begins with a longer table.
+ */
+export type Focus = 'nothing' | 'wide' | 'growth';
+
 /** The image and the engine of all lives of a seed. */
 export interface Scenario {
+  readonly focus: Focus;
   readonly version: 2 | 3;
   readonly clusterBits: number;
   readonly refcountOrder: number;
@@ -14,8 +21,6 @@ export interface Scenario {
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
   readonly deviceLength: number;
-  /** The guest works all over a large disk. */
-  readonly wide: boolean;
   readonly requestCapacity: number;
   readonly cells: Cells;
   readonly lives: number;
@@ -36,6 +41,8 @@ export interface LifePlan {
   /** How often a step is followed by the question what a power cut would leave now. */
   readonly imaginedCuts: number;
   readonly cancels: number;
+  /** The engine's own check runs before the first request, and again before a close. */
+  readonly check: boolean;
   /** How eagerly the guest sends its next request. */
   readonly eagerness: number;
   readonly habits: Habits;
@@ -60,6 +67,16 @@ export interface Habits {
 /** Bytes that no request exceeds. */
 export const LONGEST_REQUEST = 196608;
 
+/** How many requests a life may have: growing takes a moment, evictions take long. */
+const REQUESTS: Readonly<Record<Focus, readonly number[]>> = {
+  nothing: [5, 20, 60, 60, 150, 150, 300],
+  wide: [60, 150, 300],
+  growth: [3, 10, 25],
+};
+
+/** Clusters of the longest file that the engine's own check looks at here: it walks them all. */
+const LONGEST_CHECKED = 40000;
+
 /** A disk without surprises, for the creation of images. */
 export const CALM: DiskTemper = {
   readTime: 4,
@@ -67,22 +84,27 @@ export const CALM: DiskTemper = {
   tableTime: 4,
   flushTime: 8,
   splits: 0.2,
-  errors: 0,
+  readErrors: 0,
+  writeErrors: 0,
+  flushErrors: 0,
   capacity: Number.POSITIVE_INFINITY,
 };
 
-export function drawScenario(random: Random): Scenario {
+/** @param wanted the focus, when it is not for the seed to decide */
+export function drawScenario(random: Random, wanted?: Focus): Scenario {
   const version = random.chance(0.25) ? 2 : 3;
-  // More tables than the cache has slices, all over the disk: evictions and write-outs all the time.
-  const wide = random.chance(0.25);
+  const drawn = random.pick<Focus>(['nothing', 'nothing', 'nothing', 'nothing', 'wide', 'wide', 'growth', 'growth']);
+  const focus = wanted ?? drawn;
+  const wide = focus === 'wide';
   const clusterBits = random.pick(wide ? [12, 12, 13, 14] : [9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16]);
   const clusterSize = 2 ** clusterBits;
   const refcountOrder = version === 2 || random.chance(0.5) ? 4 : random.below(7);
-  const regular = random.chance(0.85);
+  const regular = focus === 'growth' || random.chance(0.8);
   const coverage = (clusterSize / 8) * clusterSize;
   const tables = random.pick(wide ? [64, 200, 1000] : [1, 2, 4, 16, 64]);
   const virtualSize = Math.min(2 ** 34, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
   return {
+    focus,
     version,
     clusterBits,
     refcountOrder,
@@ -90,7 +112,6 @@ export function drawScenario(random: Random): Scenario {
     lazyRefcounts: version === 3 && random.chance(0.2),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
-    wide,
     requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
     cells: drawCells(random),
     lives: random.between(1, 4),
@@ -99,15 +120,17 @@ export function drawScenario(random: Random): Scenario {
 
 export function drawLife(random: Random, scenario: Scenario, fileLength: number): LifePlan {
   const troubled = random.chance(0.35);
-  const requests = random.pick(scenario.wide ? [60, 150, 300] : [5, 20, 60, 60, 150, 150, 300]);
+  const requests = random.pick(REQUESTS[scenario.focus]);
+  const growth = scenario.focus === 'growth';
   return {
     requests,
     ending: random.pick<Ending>(['power cut', 'power cut', 'power cut', 'kill', 'close', 'close']),
     steps: random.below(100),
     temper: drawTemper(random, scenario, troubled, fileLength),
     troubleUntil: troubled ? random.between(1, requests) : 0,
-    imaginedCuts: random.pick([0.001, 0.002, 0.005, 0.01]),
-    cancels: random.chance(0.2) ? random.pick([0.01, 0.05]) : 0,
+    imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
+    cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
+    check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };
@@ -124,9 +147,16 @@ function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileL
     tableTime: random.pick(times),
     flushTime: random.pick(times),
     splits: random.pick([0, 0.1, 0.5]),
-    errors: troubled && !full ? random.pick([0.002, 0.02, 0.1, 0.4]) : 0,
+    ...drawErrors(random, troubled && !full ? random.pick([0.002, 0.02, 0.1, 0.4]) : 0),
     capacity: full && scenario.regular ? fileLength + growth : end,
   };
+}
+
+/** Everything fails now and then, or one thing does. */
+function drawErrors(random: Random, rate: number): Pick<DiskTemper, 'readErrors' | 'writeErrors' | 'flushErrors'> {
+  const where = random.pick(['all', 'all', 'reads', 'writes', 'flushes']);
+  const rateOf = (which: string) => (where === 'all' || where === which ? rate : 0);
+  return { readErrors: rateOf('reads'), writeErrors: rateOf('writes'), flushErrors: rateOf('flushes') };
 }
 
 function drawHabits(random: Random, scenario: Scenario): Habits {
@@ -140,7 +170,7 @@ function drawHabits(random: Random, scenario: Scenario): Habits {
     writes: random.pick([2, 6, 6]),
     durableWrites: random.pick([0, 0, 1]),
     flushes: random.pick([0, 0.3, 1, 3]),
-    locality: random.pick(scenario.wide ? [0, 0, 0.3] : [0, 0.5, 0.95, 1]),
+    locality: random.pick(scenario.focus === 'wide' ? [0, 0, 0.3] : [0, 0.5, 0.95, 1]),
     hotSpots,
     spread: random.pick([SECTOR * 4, clusterSize, clusterSize * 8, clusterSize * 64]),
     longest: Math.min(LONGEST_REQUEST, random.pick([SECTOR, 4096, clusterSize, clusterSize * 3, clusterSize * 10])),

@@ -34,10 +34,12 @@ export interface DiskTemper {
   readonly dataTime: number;
   readonly tableTime: number;
   readonly flushTime: number;
-  /** A write becomes visible in pieces. */
+  /** Probability that an operation is carried out in pieces. */
   readonly splits: number;
-  /** An operation fails. */
-  readonly errors: number;
+  /** Probabilities that an operation fails. */
+  readonly readErrors: number;
+  readonly writeErrors: number;
+  readonly flushErrors: number;
   /** No byte can be written from here on. */
   readonly capacity: number;
 }
@@ -172,7 +174,8 @@ export class SimulatedDisk {
 
   /** From here on nothing fails that has not been submitted yet. */
   heal(): void {
-    this.temper = { ...this.temper, errors: 0, capacity: this.regular ? Number.POSITIVE_INFINITY : this.length };
+    const capacity = this.regular ? Number.POSITIVE_INFINITY : this.length;
+    this.temper = { ...this.temper, readErrors: 0, writeErrors: 0, flushErrors: 0, capacity };
   }
 
   /** Everything as it is visible now, for a process that is killed while the machine goes on. */
@@ -288,7 +291,13 @@ export class SimulatedDisk {
   private chooseFault(operation: DiskOperation): Status {
     const grows = isWrite(operation.kind) && operation.offset + operation.length > this.temper.capacity;
     if (grows) return Status.NoSpace;
-    return this.temper.errors > 0 && this.random.chance(this.temper.errors) ? Status.InputOutput : Status.Ok;
+    const rate = this.errorRate(operation.kind);
+    return rate > 0 && this.random.chance(rate) ? Status.InputOutput : Status.Ok;
+  }
+
+  private errorRate(kind: OperationKind): number {
+    if (kind === OperationKind.Read) return this.temper.readErrors;
+    return kind === OperationKind.Flush ? this.temper.flushErrors : this.temper.writeErrors;
   }
 
   /** One piece, or two or three that end at sectors, in any order. */

@@ -6,7 +6,7 @@ import { editImage } from './image-edit.js';
 import { Life, type World } from './life.js';
 import { Model } from './model.js';
 import { Random } from './random.js';
-import { CALM, drawLife, drawScenario } from './scenario.js';
+import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, Trace } from './trace.js';
@@ -14,6 +14,8 @@ import { SimulationFailure, Trace } from './trace.js';
 export interface SimulationOptions {
   readonly module: WebAssembly.Module;
   readonly sabotage?: Sabotage;
+  /** Instead of what the seed would draw. */
+  readonly focus?: Focus;
   /** Takes a line for every event. */
   readonly print?: (line: string) => void;
 }
@@ -40,9 +42,9 @@ export function simulate(seed: number, options: SimulationOptions): SeedResult {
   return { seed, hash: trace.hash, failure };
 }
 
-function runLives(seed: number, { module, sabotage }: SimulationOptions, trace: Trace): void {
+function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, trace: Trace): void {
   const random = new Random(seed);
-  const scenario = drawScenario(random);
+  const scenario = drawScenario(random, focus);
   const { regular, deviceLength } = scenario;
   trace.note(() => JSON.stringify(scenario));
   const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
@@ -51,7 +53,7 @@ function runLives(seed: number, { module, sabotage }: SimulationOptions, trace: 
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {
-    if (random.chance(0.5)) edit(world);
+    if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
     const plan = drawLife(random, scenario, disk.length);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));
@@ -63,7 +65,7 @@ function runLives(seed: number, { module, sabotage }: SimulationOptions, trace: 
 /** Somebody else has the image between two lives. */
 function edit({ random, scenario, disk, model, trace }: World): void {
   const { clusters } = examine(disk.currentState(), model, true);
-  const file = editImage(random, disk.currentState(), scenario.regular, model, clusters);
+  const file = editImage(random, disk.currentState(), scenario, model, clusters);
   examine(file, model, false);
   disk.restart(file, CALM);
   trace.event('edit', file.length);

@@ -1,0 +1,143 @@
+/** The simulator is worth what it catches: every test here breaks something on purpose and expects it to be noticed. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Sabotage } from '../../fuzz/simulator/simulated-disk.js';
+import { type SimulationOptions, simulate } from '../../fuzz/simulator/simulation.js';
+import { compileMutated, type Mutation } from './mutated-core.js';
+
+/** Far fewer than `npm test` runs. */
+const SEEDS = 600;
+/** Compiling a core and running all those seeds, on a machine that does other things too. */
+const TIMEOUT = 180_000;
+
+/** What the first failing seed says; undefined when none of them fails. */
+function firstFailure(options: SimulationOptions, firstSeed = 1): string | undefined {
+  for (let seed = firstSeed; seed < firstSeed + SEEDS; seed++) {
+    const { failure } = simulate(seed, options);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+describe('a disk that breaks its promises is noticed:', () => {
+  const module = new WebAssembly.Module(readFileSync(join(import.meta.dirname, '../../dist/corral.wasm')));
+  const sabotages: Record<string, Sabotage> = {
+    'a flush that does nothing': { flushDoesNothing: true },
+    'every second flush does nothing': { halfOfTheFlushesDoNothing: true },
+    'writes are answered before they are done': { answersEarly: true },
+  };
+
+  for (const [name, sabotage] of Object.entries(sabotages)) {
+    test(name, () => {
+      const failure = firstFailure({ module, sabotage });
+
+      expect(failure).toBeDefined();
+    });
+  }
+});
+
+describe('a core that breaks its own order is noticed:', () => {
+  /** With `growth`, only seeds that make the refcount table grow are tried. Some mistakes show once in 1500 seeds. */
+  const mutations: Record<string, Mutation & { focus?: 'growth'; firstSeed?: number }> = {
+    'no flush between refcounts and mappings': {
+      focus: 'growth',
+      file: 'cache/write-order.ts',
+      find: 'if (order.unflushed && order.stagedTable.count + order.stagedMappings.count !== 0) handOutFlush(order);',
+      replace: '',
+    },
+    'no flush between refcount table and mappings': {
+      focus: 'growth',
+      file: 'cache/write-order.ts',
+      find: 'if (order.unflushed && order.stagedMappings.count !== 0) handOutFlush(order);',
+      replace: '',
+    },
+    'mappings are copied when they are written, not when the round begins': {
+      file: 'cache/write-order.ts',
+      find: '  const length = u32(1) << order.cache.sliceBits;\n  writeModule(',
+      replace:
+        '  const length = u32(1) << order.cache.sliceBits;\n  memory.copy(slice.staged, slice.data, length);\n  writeModule(',
+    },
+    'completed writes are not flushed': {
+      file: 'scheduler.ts',
+      find: '  image.order.unflushed = true;\n',
+      replace: '',
+    },
+    'a failed flush is forgotten': {
+      file: 'cache/write-order.ts',
+      find: '      order.broken = true;\n      noteFailure(order, status, Structure.File, 0, operation);\n    }\n  } else {',
+      replace: '      noteFailure(order, status, Structure.File, 0, operation);\n    }\n  } else {',
+    },
+    'a failed flush of the refcount growth is forgotten': {
+      focus: 'growth',
+      file: 'scheduler.ts',
+      find: 'if (status !== Status.Ok && kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);',
+      replace: '',
+    },
+    'entries appear before their data is written': {
+      file: 'request/write.ts',
+      find: '      if (task.outstanding !== 0) return Status.Miss;\n      link(image, task);',
+      replace: '      link(image, task);',
+    },
+    'what was in a cluster before shows around new data': {
+      file: 'request/write.ts',
+      find: 'if (task.fresh && hostOffset >= image.virginOffset) {',
+      replace: 'if (task.fresh) {',
+    },
+    'a new L2 table keeps what was there before': {
+      file: 'image/l2-table.ts',
+      find: 'task.tableOffset, image.geometry.clusterSize);',
+      replace: 'task.tableOffset, 512);',
+    },
+    'the header names a refcount table that is not durable': {
+      focus: 'growth',
+      file: 'image/grow-refcounts.ts',
+      find: '      image.growthStage = Stage.ReadHeader;\n      return flushFile(image, task);',
+      replace: '      image.growthStage = Stage.ReadHeader;\n      return Status.Ok;',
+    },
+    'the old refcount table is free before the header is durable': {
+      focus: 'growth',
+      file: 'image/grow-refcounts.ts',
+      find: '      image.growthStage = Stage.SwitchTable;\n      return flushFile(image, task);',
+      replace: '      image.growthStage = Stage.SwitchTable;\n      return Status.Ok;',
+    },
+    'requests that overlap do not wait for each other': {
+      file: 'request/in-flight.ts',
+      find: 'if (writes && other.guestOffset < task.guestEnd',
+      replace: 'if (writes && other.guestOffset > task.guestEnd',
+    },
+    'two writes allocate the same guest cluster': {
+      file: 'request/write.ts',
+      find: 'if (waitForAllocation(image, task)) return Status.Miss;',
+      replace: '',
+    },
+    'the refcount table grows although a flush has failed': {
+      focus: 'growth',
+      firstSeed: 1200,
+      file: 'image/grow-refcounts.ts',
+      find: 'if (image.order.broken) {',
+      replace: 'if (false) {',
+    },
+    'a cancelled write stops between two refcount tables': {
+      focus: 'growth',
+      file: 'scheduler.ts',
+      find: ' && image.growthOwner !== task) {',
+      replace: ') {',
+    },
+  };
+
+  for (const [name, { focus, firstSeed, ...mutation }] of Object.entries(mutations)) {
+    test(
+      name,
+      async () => {
+        const module = await compileMutated(mutation);
+
+        const failure = firstFailure({ module, ...(focus === undefined ? {} : { focus }) }, firstSeed);
+
+        expect(failure).toBeDefined();
+      },
+      TIMEOUT,
+    );
+  }
+});
