@@ -140,6 +140,10 @@ export function writeZeroes(operations: Operations, task: usize, hostOffset: u64
   send(operations, prepare(operations, OperationKind.WriteZeroes, Owner.Task, task, hostOffset, length));
 }
 
+export function discard(operations: Operations, task: usize, hostOffset: u64, length: u32): void {
+  send(operations, prepare(operations, OperationKind.Discard, Owner.Task, task, hostOffset, length));
+}
+
 export function flush(operations: Operations, owner: Owner, record: usize): void {
   operations.flushes++;
   send(operations, prepare(operations, OperationKind.Flush, owner, record, 0, 0));

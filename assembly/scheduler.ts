@@ -14,13 +14,17 @@ import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
 import { stepMap } from './control/map';
 import { stepOpen } from './control/open';
+import { abandonOwnership } from './image/abandon';
 import { taskAt } from './image/configure';
 import { Image, ImageState } from './image/image';
+import { skipReclaim, stepReclaim } from './image/reclaim';
 import { Task } from './image/task';
+import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
 import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
 import { stepRead } from './request/read';
 import { abandonWrite, stepWrite } from './request/write';
+import { stepWriteZeroes } from './request/write-zeroes';
 
 /** Takes the request in slot `slot`. Invalid when there is no such slot or its last request is not done. */
 export function submitRequest(image: Image, slot: u32): Status {
@@ -127,14 +131,15 @@ function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
   if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
-  if (kind !== RequestKind.Read && kind !== RequestKind.Write && kind !== RequestKind.Map) return Status.Ok;
+  if (!isGuestRequest(kind) && kind !== RequestKind.Map) return Status.Ok;
   const length = task.request.length;
   if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
     return refuseRequest(image, task, Status.OutOfRange);
   }
   if (kind === RequestKind.Map) return Status.Ok;
-  if (length > 0xffffffff) return refuseRequest(image, task, Status.TooLarge);
-  if (kind === RequestKind.Write) {
+  const buffered = kind === RequestKind.Read || kind === RequestKind.Write;
+  if (buffered && length > 0xffffffff) return refuseRequest(image, task, Status.TooLarge);
+  if (kind !== RequestKind.Read) {
     if (!image.writable) return refuseRequest(image, task, Status.ReadOnly);
     if (image.order.broken) return refuseRequest(image, task, Status.Broken);
   }
@@ -143,6 +148,15 @@ function admit(image: Image, task: Task): Status {
   const status = enterFlight(image, task);
   task.waiting = status === Status.Miss;
   return status;
+}
+
+function isGuestRequest(kind: u32): bool {
+  return (
+    kind === RequestKind.Read ||
+    kind === RequestKind.Write ||
+    kind === RequestKind.WriteZeroes ||
+    kind === RequestKind.Discard
+  );
 }
 
 function refuseRequest(image: Image, task: Task, status: Status): Status {
@@ -156,15 +170,42 @@ function drain(image: Image): void {
     const waiter = shift(image.ready);
     if (waiter !== null) {
       runTask(image, changetype<Task>(waiter));
+    } else if (image.state !== ImageState.Open) {
+      return;
+    } else if (image.order.reclaimable.count !== 0 && !reclaimer(image).active) {
+      startReclaim(image);
     } else {
-      if (image.state !== ImageState.Open || !isUnderPressure(image.order)) return;
+      if (!isUnderPressure(image.order)) return;
       relievePressure(image.order);
       if (isEmpty(image.ready)) return;
     }
   }
 }
 
+/** The core's own task: it has the slot behind the host's. */
+function reclaimer(image: Image): Task {
+  return taskAt(image, image.requestCapacity);
+}
+
+function startReclaim(image: Image): void {
+  const task = reclaimer(image);
+  task.active = true;
+  task.stage = 0;
+  task.outcome = Status.Ok;
+  runReclaimer(image, task);
+}
+
+function runReclaimer(image: Image, task: Task): void {
+  if (task.outcome !== Status.Ok && task.outcome !== Status.Miss) skipReclaim(image, task);
+  task.outcome = Status.Ok;
+  // A discard that failed changes nothing: the clusters are free all the same.
+  task.failed = Status.Ok;
+  if (task.outstanding !== 0) return;
+  if (stepReclaim(image, task) === Status.Ok) task.active = false;
+}
+
 function runTask(image: Image, task: Task): void {
+  if (task.slot === image.requestCapacity) return runReclaimer(image, task);
   const outcome = task.outcome;
   task.outcome = Status.Ok;
   if (outcome !== Status.Ok && outcome !== Status.Miss) {
@@ -196,6 +237,12 @@ function step(image: Image, task: Task): Status {
     case RequestKind.Write:
       if (task.waiting && isHeldUp(image, task)) return Status.Miss;
       return stepWrite(image, task);
+    case RequestKind.WriteZeroes:
+      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
+      return stepWriteZeroes(image, task);
+    case RequestKind.Discard:
+      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
+      return stepDiscard(image, task);
     case RequestKind.Flush:
       return stepFlush(image, task);
     case RequestKind.Map:
@@ -220,6 +267,7 @@ function isHeldUp(image: Image, task: Task): bool {
 
 /** Gives back what a failed task holds. */
 function abandon(image: Image, task: Task): Status {
+  if (task.kind === RequestKind.WriteZeroes) return abandonOwnership(image, task);
   if (task.kind === RequestKind.Write) return abandonWrite(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
   return Status.Ok;

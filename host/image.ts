@@ -200,6 +200,27 @@ export class Image {
     );
   }
 
+  /**
+   * Makes `length` bytes from guest byte `offset` on read as zeros. Whole clusters only change their table entries; with
+   * `unmap` they lose their host clusters, else those stay reserved.
+   */
+  async writeZeroes(
+    offset: number,
+    length: number,
+    options: CallOptions & { unmap?: boolean; durable?: boolean } = {},
+  ): Promise<void> {
+    this.refuseClosed();
+    const flags = (options.unmap ? RequestFlag.Unmap : 0) | (options.durable ? RequestFlag.Durable : 0);
+    const { signal } = options;
+    await this.engine.run({ kind: RequestKind.WriteZeroes, flags, guestOffset: offset, length, signal });
+  }
+
+  /** `length` bytes from guest byte `offset` on are not needed any more: whole clusters are freed and read as zeros. */
+  async discard(offset: number, length: number, options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    await this.engine.run({ kind: RequestKind.Discard, guestOffset: offset, length, signal: options.signal });
+  }
+
   /** Everything whose `write` ended before this call survives a power cut once the promise ends. */
   async flush(options: CallOptions = {}): Promise<void> {
     this.refuseClosed();

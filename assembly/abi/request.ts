@@ -12,6 +12,10 @@ export enum RequestKind {
   Write = 17,
   /** Everything that was answered before this was submitted becomes durable. */
   Flush = 18,
+  /** Make `length` bytes at `guestOffset` read as zeros; no buffer. */
+  WriteZeroes = 19,
+  /** `length` bytes at `guestOffset` are not needed any more: whole clusters of them are freed and read as zeros. */
+  Discard = 20,
   /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
   Map = 32,
   /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
@@ -24,10 +28,12 @@ export enum RequestFlag {
   Writable = 1,
   /** Open: only the header is wanted (`info`); features that cannot be read or written are no error. */
   Inspect = 2,
-  /** Write: durable before it is answered (FUA). */
+  /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable = 4,
   /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
   TablesOnly = 8,
+  /** WriteZeroes: host clusters may be freed. */
+  Unmap = 16,
 }
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

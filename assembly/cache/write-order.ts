@@ -15,6 +15,7 @@ import { Status } from '../abi/status';
 import { NO_OPERATION } from '../base/refuse';
 import { failAll, isEmpty, moveAll, push, Waiter, WaitList } from '../base/wait-list';
 import { flush, Operations, Owner, writeModule } from '../block';
+import { addRun, hasRoom, moveRuns, RUN_CAPACITY, RunList } from './dropped-clusters';
 import { structureOf, TableCache, TableKind, TableSlice, wakeSlotWaiters } from './table-cache';
 
 export enum Phase {
@@ -72,8 +73,16 @@ export class WriteOrder {
   failedStructure: u32 = 0;
   failedOperation: u32 = 0;
   failedOffset: u64 = 0;
+  /** Clusters that lost a reference: see dropped-clusters.ts. */
+  dropped: RunList = changetype<RunList>(0);
+  settling: RunList = changetype<RunList>(0);
+  reclaimable: RunList = changetype<RunList>(0);
+  /** Requests that wait for room in `dropped`. */
+  dropWaiters: WaitList = changetype<WaitList>(0);
   /** Something was written since the last flush was handed to the host. */
   unflushed: bool = false;
+  /** The last pass failed. */
+  stalled: bool = false;
   /** A flush failed: nobody knows what is on disk, so nothing is written any more. */
   broken: bool = false;
   /** Passes that ended, for the statistics. */
@@ -109,13 +118,46 @@ export function requestFlush(order: WriteOrder, waiter: Waiter): void {
 export function relievePressure(order: WriteOrder): void {
   const cache = order.cache;
   cache.wantsWriteOut = false;
-  if (order.broken) failAll(cache.slotWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
-  else if (order.phase === Phase.Idle) beginPass(order);
+  if (order.broken) {
+    failAll(cache.slotWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+    failAll(order.dropWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+  } else if (order.phase === Phase.Idle) beginPass(order);
 }
 
 /** Whether so much is dirty that writing it out should begin before somebody has to wait for it. */
 export function isUnderPressure(order: WriteOrder): bool {
-  return order.cache.wantsWriteOut || order.cache.dirtyCount * 4 > order.cache.count * 3;
+  if (order.cache.wantsWriteOut) return true;
+  // After a failure only somebody who waits makes it worth a new try.
+  if (order.stalled) return false;
+  if (order.cache.dirtyCount * 4 > order.cache.count * 3) return true;
+  // Without a flush nothing that was dropped would ever be free.
+  return order.dropped.count * 2 > RUN_CAPACITY && canSettle(order);
+}
+
+/**
+ * Notes that the tables no longer refer to `count` clusters from `cluster` on (once less each). The caller has made sure
+ * of room with `needRoom` before its commit.
+ */
+export function dropClusters(order: WriteOrder, cluster: u64, count: u64): void {
+  addRun(order.dropped, cluster, count);
+}
+
+/** False, with `waiter` parked, when nothing more can be dropped before some of it is settled. */
+export function needRoom(order: WriteOrder, waiter: Waiter): bool {
+  if (hasRoom(order.dropped)) return true;
+  waiter.outcome = Status.Miss;
+  push(order.dropWaiters, waiter);
+  order.cache.wantsWriteOut = true;
+  return false;
+}
+
+/** Nothing is on its way to being free. */
+export function isSettled(order: WriteOrder): bool {
+  return order.dropped.count + order.settling.count + order.reclaimable.count === 0;
+}
+
+function canSettle(order: WriteOrder): bool {
+  return order.phase === Phase.Idle && order.settling.count === 0 && order.reclaimable.count === 0;
 }
 
 /**
@@ -166,6 +208,10 @@ function beginPass(order: WriteOrder): void {
     return;
   }
   order.failed = Status.Ok;
+  if (order.settling.count === 0 && order.reclaimable.count === 0) {
+    moveRuns(order.dropped, order.settling);
+    moveAll(order.dropWaiters, order.cache.ready);
+  }
   order.remainingBlocks = order.dirtyBlocks.count;
   order.remainingTable = order.dirtyTable.count;
   order.remainingMappings = order.dirtyMappings.count;
@@ -211,7 +257,7 @@ function advance(order: WriteOrder): void {
       case Phase.WriteMappings:
         if (order.remainingTable !== 0 || order.remainingMappings !== 0) return beginRound(order);
         order.phase = Phase.LastFlush;
-        if (order.unflushed && !isEmpty(order.serving)) handOutFlush(order);
+        if (order.unflushed && (!isEmpty(order.serving) || order.settling.count !== 0)) handOutFlush(order);
         break;
       default:
         return finishPass(order);
@@ -222,6 +268,8 @@ function advance(order: WriteOrder): void {
 function finishPass(order: WriteOrder): void {
   order.phase = Phase.Idle;
   order.passes++;
+  order.stalled = false;
+  moveRuns(order.settling, order.reclaimable);
   moveAll(order.serving, order.cache.ready);
   wakeSlotWaiters(order.cache);
   if (!isEmpty(order.waiting)) beginPass(order);
@@ -231,7 +279,9 @@ function finishPass(order: WriteOrder): void {
 function abandon(order: WriteOrder): void {
   unstage(order, order.stagedTable);
   unstage(order, order.stagedMappings);
+  moveRuns(order.settling, order.dropped);
   order.phase = Phase.Idle;
+  order.stalled = true;
   const ready = order.cache.ready;
   failAll(order.serving, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation);
   failAll(
@@ -242,6 +292,7 @@ function abandon(order: WriteOrder): void {
     order.failedOffset,
     order.failedOperation,
   );
+  failAll(order.dropWaiters, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation);
   if (!isEmpty(order.waiting)) beginPass(order);
 }
 

@@ -1,14 +1,24 @@
-/** Close: a last flush, then nothing is taken any more. */
+/** Close: everything durable, dropped clusters free, then nothing is taken any more. */
 
 import { Status } from '../abi/status';
-import { requestFlush } from '../cache/write-order';
+import { push } from '../base/wait-list';
+import { isSettled, requestFlush } from '../cache/write-order';
 import { Image, ImageState } from '../image/image';
 import { Task } from '../image/task';
 
+enum Stage {
+  Begin = 0,
+  Settle = 1,
+}
+
 export function stepClose(image: Image, task: Task): Status {
-  if (task.stage === 0 && image.writable) {
-    task.stage = 1;
-    requestFlush(image.order, task);
+  const order = image.order;
+  if (image.writable && (task.stage === Stage.Begin || order.cache.dirtyCount !== 0 || !isSettled(order))) {
+    task.stage = Stage.Settle;
+    task.outcome = Status.Miss;
+    // Lowered refcounts are dirty again: one more flush after them.
+    if (order.reclaimable.count !== 0) push(image.settleWaiters, task);
+    else requestFlush(order, task);
     return Status.Miss;
   }
   image.state = ImageState.Closed;

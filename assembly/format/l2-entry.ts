@@ -44,3 +44,11 @@ export function hasReservedBits(entry: u64, version: u32): bool {
 export function makeDataEntry(hostOffset: u64): u64 {
   return hostOffset | COPIED;
 }
+
+/** Zeros without a host cluster. */
+export const ZERO_PLAIN_ENTRY: u64 = ZERO;
+
+/** The same host cluster, if any, kept for later; it reads as zeros. */
+export function makeZeroEntry(entry: u64): u64 {
+  return entry | ZERO;
+}

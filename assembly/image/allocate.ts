@@ -9,14 +9,14 @@ import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
+import { runAt } from '../cache/dropped-clusters';
 import { TableSlice } from '../cache/table-cache';
 import { markDirty } from '../cache/write-order';
-import { sliceRefcountBits } from '../format/geometry';
 import { loadRefcount, storeRefcount } from '../format/refcount-entry';
 import { growRefcounts } from './grow-refcounts';
 import { Image } from './image';
 import { checkOverlap, checkTableOverlap } from './overlap';
-import { needRefcounts, refcountIndex } from './refcounts';
+import { needRefcounts, nextSlice, refcountIndex } from './refcounts';
 import { Task } from './task';
 
 /** Host offsets of QCOW2 entries have 56 bits. */
@@ -37,6 +37,11 @@ export function allocateClusters(image: Image, task: Task, wanted: u32): Status 
     const status = growRefcounts(image, task);
     if (status !== Status.Ok) return status;
   }
+  image.allocatedVirgin = false;
+  while (image.spare.count > 0) {
+    const status = takeSpare(image, task, wanted);
+    if (status !== Status.Ok || image.allocatedCount !== 0) return status;
+  }
   if (image.scanCluster < image.scanEnd) {
     const status = takeScanned(image, task, wanted);
     if (status !== Status.Ok || image.allocatedCount !== 0) return status;
@@ -54,6 +59,26 @@ export function releaseClusters(image: Image, task: Task, hostOffset: u64, count
     storeRefcount(slice.data, first + index, image.geometry.refcountOrder, 0);
   }
   markDirty(image.order, slice);
+  return Status.Ok;
+}
+
+/** Takes from the run that became free last. `allocatedCount` stays 0 when it is not free after all; then it is gone. */
+function takeSpare(image: Image, task: Task, wanted: u32): Status {
+  image.allocatedCount = 0;
+  const run = runAt(image.spare, image.spare.count - 1);
+  const cluster = run.cluster;
+  const runEnd = cluster + run.count;
+  const slice = needRefcounts(image, task, cluster);
+  if (slice === null && task.outcome !== Status.Ok) return task.outcome;
+  let next = min(runEnd, nextSlice(image, cluster));
+  if (slice !== null) {
+    const found = takeRun(image, slice, cluster, next, wanted);
+    if (found < 0) return Status.Corrupt;
+    if (image.allocatedCount !== 0) next = cluster + u64(found) + u64(image.allocatedCount);
+  }
+  run.cluster = next;
+  run.count = runEnd - next;
+  if (run.count === 0) image.spare.count--;
   return Status.Ok;
 }
 
@@ -96,16 +121,11 @@ function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
     if (found < 0) return Status.Corrupt;
     if (image.allocatedCount !== 0) {
       image.frontier = cluster + u64(found) + u64(image.allocatedCount);
+      image.allocatedVirgin = image.allocatedOffset >= image.virginOffset;
       return Status.Ok;
     }
     image.frontier = sliceEnd;
   }
-}
-
-/** First cluster of the next slice of refcounts. */
-function nextSlice(image: Image, cluster: u64): u64 {
-  const bits = sliceRefcountBits(image.geometry);
-  return ((cluster >> bits) + 1) << bits;
 }
 
 /**

@@ -7,6 +7,7 @@ import { Request } from '../abi/request';
 import { Arena, openArena, take } from '../base/arena';
 import { WaitList } from '../base/wait-list';
 import { openOperations } from '../block';
+import { RUN_LIST_LENGTH, RunList } from '../cache/dropped-clusters';
 import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
@@ -33,7 +34,9 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.configuration = configuration;
   image.requestCapacity = capacity;
 
-  const operationCapacity = capacity * (TASK_OPERATIONS + 1) + STAGING_MAXIMUM + 2;
+  // One task more than there are slots: the core's own, which lowers refcounts.
+  const tasks = capacity + 1;
+  const operationCapacity = tasks * (TASK_OPERATIONS + 1) + STAGING_MAXIMUM + 2;
   const operations = openOperations(arena, operationCapacity);
   if (operations === null) return null;
   image.operations = operations;
@@ -45,21 +48,23 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.ready = takeWaitList(arena);
   image.tableWaiters = takeWaitList(arena);
   image.growthWaiters = takeWaitList(arena);
+  image.settleWaiters = takeWaitList(arena);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
   image.page = take(arena, PAGE_LENGTH);
 
-  const least: u32 = (capacity * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
+  const least: u32 = (tasks * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
   image.cacheLength = max(configuration.cacheSize, least);
   image.cacheMemory = take(arena, image.cacheLength);
   image.checkLength = configuration.checkSize;
   image.checkMemory = take(arena, image.checkLength);
-  const requests = take(arena, u64(capacity) * REQUEST_SIZE);
+  const requests = take(arena, u64(tasks) * REQUEST_SIZE);
   if (image.cacheMemory === 0 || image.checkMemory === 0 || requests === 0) return null;
   if (!takeTasks(arena, image, requests)) return null;
   image.cache = takeCache(arena, image);
   image.order = takeWriteOrder(arena, image);
-  if (image.order.freeSlots === 0) return null;
+  image.spare = takeRunList(arena);
+  if (image.order.freeSlots === 0 || image.spare.runs === 0) return null;
 
   layout.requests = u32(requests);
   layout.requestCapacity = capacity;
@@ -77,9 +82,9 @@ export function taskAt(image: Image, slot: u32): Task {
 }
 
 function takeTasks(arena: Arena, image: Image, requests: usize): bool {
-  image.tasks = take(arena, u64(image.requestCapacity) * TASK_SIZE);
+  image.tasks = take(arena, u64(image.requestCapacity + 1) * TASK_SIZE);
   if (image.tasks === 0) return false;
-  for (let slot: u32 = 0; slot < image.requestCapacity; slot++) {
+  for (let slot: u32 = 0; slot <= image.requestCapacity; slot++) {
     const task = taskAt(image, slot);
     const address = changetype<usize>(task);
     task.slot = slot;
@@ -110,6 +115,10 @@ function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
   order.dirtyMappings = takeSliceList(arena);
   order.stagedTable = takeSliceList(arena);
   order.stagedMappings = takeSliceList(arena);
+  order.dropWaiters = takeWaitList(arena);
+  order.dropped = takeRunList(arena);
+  order.settling = takeRunList(arena);
+  order.reclaimable = takeRunList(arena);
   order.staging = take(arena, STAGING_LENGTH);
   order.freeSlots = order.staging === 0 ? 0 : take(arena, STAGING_MAXIMUM * sizeof<usize>());
   return order;
@@ -117,6 +126,12 @@ function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
 
 function takeWaitList(arena: Arena): WaitList {
   return changetype<WaitList>(take(arena, offsetof<WaitList>()));
+}
+
+function takeRunList(arena: Arena): RunList {
+  const list = changetype<RunList>(take(arena, offsetof<RunList>()));
+  list.runs = take(arena, RUN_LIST_LENGTH);
+  return list;
 }
 
 function takeSliceList(arena: Arena): SliceList {

@@ -5,6 +5,7 @@ import { Failure } from '../abi/failure';
 import { ImageInfo } from '../abi/image-info';
 import { WaitList } from '../base/wait-list';
 import { Operations } from '../block';
+import { RunList } from '../cache/dropped-clusters';
 import { TableCache } from '../cache/table-cache';
 import { WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
@@ -86,6 +87,12 @@ export class Image {
   allocatedOffset: u64 = 0;
   allocatedCount: u32 = 0;
   allocatedTotal: u64 = 0;
+  /** What was allocated was never written: it reads as zeros. */
+  allocatedVirgin: bool = false;
+  /** Clusters that became free since the opening and may be used again. */
+  spare: RunList = changetype<RunList>(0);
+  /** Requests that wait until nothing is on its way to being free. */
+  settleWaiters: WaitList = changetype<WaitList>(0);
 
   /** The task that makes an L2 table; the others that need one wait. */
   tableOwner: Task | null = null;

@@ -46,3 +46,9 @@ export function needRefcounts(image: Image, task: Task, cluster: u64): TableSlic
 export function refcountIndex(image: Image, cluster: u64): u32 {
   return u32(cluster) & ((u32(1) << sliceRefcountBits(image.geometry)) - 1);
 }
+
+/** First cluster of the next slice of refcounts. */
+export function nextSlice(image: Image, cluster: u64): u64 {
+  const bits = sliceRefcountBits(image.geometry);
+  return ((cluster >> bits) + 1) << bits;
+}

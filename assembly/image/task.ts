@@ -62,6 +62,8 @@ export class Task extends Waiter {
   hostOffset: u64 = 0;
   /** The host clusters are fresh: a failure gives them back. */
   fresh: bool = false;
+  /** The fresh clusters read as zeros where nothing is written. */
+  virgin: bool = false;
   /** L2 table that is being made, 0 when none. */
   tableOffset: u64 = 0;
 }

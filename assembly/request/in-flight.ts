@@ -57,7 +57,7 @@ export function leaveFlight(image: Image, task: Task): void {
 }
 
 function isWrite(task: Task): bool {
-  return task.kind === RequestKind.Write;
+  return task.kind !== RequestKind.Read;
 }
 
 /** Two counters a stretch: writes, then all requests. */

@@ -14,10 +14,10 @@ import { writeGuest } from '../block';
 import { needSlice, pin, TableKind, TableSlice, undoPin, unpin } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { L2_ENTRY_BITS, makeDataEntry } from '../format/l2-entry';
+import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
-import { abandonGrowth } from '../image/grow-refcounts';
 import { clusterStart, Image } from '../image/image';
-import { abandonL2Table, makeL2Table } from '../image/l2-table';
+import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
 import { checkOverlap, checkTableOverlap } from '../image/overlap';
 import { TASK_OPERATIONS, Task } from '../image/task';
@@ -52,11 +52,8 @@ export function stepWrite(image: Image, task: Task): Status {
 
 /** A failed write gives back what it holds. Miss while a refcount is being loaded: call again. */
 export function abandonWrite(image: Image, task: Task): Status {
-  if (image.growthOwner === task) abandonGrowth(image);
-  if (image.tableOwner === task) {
-    const status = abandonL2Table(image, task);
-    if (status === Status.Miss) return status;
-  }
+  const status = abandonOwnership(image, task);
+  if (status === Status.Miss) return status;
   if (task.stage !== Stage.Link) return Status.Ok;
   if (task.fresh && !task.leak) {
     const status = releaseClusters(image, task, task.hostOffset, task.clusterCount);
@@ -146,6 +143,7 @@ function writeNew(image: Image, task: Task): Status {
   task.clusterCount = count;
   task.hostOffset = hostOffset;
   task.fresh = fresh;
+  task.virgin = fresh && image.allocatedVirgin;
   task.stage = Stage.Link;
   task.allocatingStart = start;
   task.allocatingEnd = start + (u64(count) << geometry.clusterBits);
@@ -162,7 +160,7 @@ function handOut(image: Image, task: Task, end: u64): void {
   let zeroBefore = u32(task.cursor - task.allocatingStart);
   let zeroAfter = u32(task.allocatingEnd - end);
   let hostOffset = task.hostOffset;
-  if (task.fresh && hostOffset >= image.virginOffset) {
+  if (task.virgin) {
     hostOffset += zeroBefore;
     zeroBefore = 0;
     zeroAfter = 0;

@@ -1,0 +1,83 @@
+/** L2 entries of whole clusters that hold no data any more. */
+
+import { ExtentKind } from '../abi/extent';
+import { Status } from '../abi/status';
+import { loadU64, storeU64 } from '../base/bytes';
+import { needSlice, TableKind } from '../cache/table-cache';
+import { dropClusters, markDirty, needRoom } from '../cache/write-order';
+import { compressedLength, compressedOffset } from '../format/compressed';
+import { L2_ENTRY_BITS, makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
+import { Image } from './image';
+import { checkOverlap, checkTableOverlap } from './overlap';
+import { Task } from './task';
+
+/** What the entries become. */
+export enum Replacement {
+  /** Zeros without a host cluster. */
+  ZeroPlain = 0,
+  /** Zeros; a host cluster stays reserved. */
+  ZeroKept = 1,
+  /** Nothing, as if it had never been written. */
+  Unallocated = 2,
+}
+
+/**
+ * Replaces the entries of `image.run`, which `mapRun` has just found at the task's cursor and which begins with a
+ * cluster; moves the cursor behind it. Host clusters that are not kept lose a reference.
+ */
+export function replaceEntries(image: Image, task: Task, replacement: Replacement): Status {
+  const run = image.run;
+  const geometry = image.geometry;
+  const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
+  if (place !== Status.Ok) return place;
+  const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
+  const length = run.kind === ExtentKind.Compressed ? u64(1) : run.length;
+  if (drops) {
+    // A table must never be handed out as free, whatever an entry says.
+    const status = checkOverlap(image, run.hostOffset, length);
+    if (status !== Status.Ok) return status;
+    if (!needRoom(image.order, task)) return Status.Miss;
+  }
+  if (image.order.broken) return Status.Broken;
+  const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
+  if (slice === null) return task.outcome;
+
+  const count = u32((run.length + geometry.clusterSize - 1) >> geometry.clusterBits);
+  const firstAddress = slice.data + (usize(run.sliceIndex) << L2_ENTRY_BITS);
+  if (drops) dropHosts(image, loadU64(firstAddress), count);
+  let changed = false;
+  for (let index: u32 = 0; index < count; index++) {
+    const address = firstAddress + (usize(index) << L2_ENTRY_BITS);
+    const entry = loadU64(address);
+    const replaced = replace(entry, replacement);
+    if (replaced === entry) continue;
+    storeU64(address, replaced);
+    changed = true;
+  }
+  if (changed) markDirty(image.order, slice);
+  task.cursor += run.length;
+  return Status.Ok;
+}
+
+function replace(entry: u64, replacement: Replacement): u64 {
+  if (replacement === Replacement.ZeroKept) return makeZeroEntry(entry);
+  return replacement === Replacement.ZeroPlain ? ZERO_PLAIN_ENTRY : 0;
+}
+
+function hasHost(kind: u32): bool {
+  return kind === ExtentKind.Data || kind === ExtentKind.ZeroAllocated || kind === ExtentKind.Compressed;
+}
+
+/** One reference less to every host cluster of the run; a compressed cluster refers to all that its sectors touch. */
+function dropHosts(image: Image, entry: u64, count: u32): void {
+  const run = image.run;
+  const bits = image.geometry.clusterBits;
+  if (run.kind !== ExtentKind.Compressed) {
+    dropClusters(image.order, run.hostOffset >> bits, count);
+    return;
+  }
+  const offset = compressedOffset(entry, bits);
+  const first = offset >> bits;
+  const last = (offset + compressedLength(entry, bits) - 1) >> bits;
+  dropClusters(image.order, first, last - first + 1);
+}

@@ -1,0 +1,30 @@
+/**
+ * Discard: whole clusters lose their host clusters and read as zeros. Parts of clusters stay as they are, but for the
+ * end of the disk. As QEMU: what was allocated becomes a zero cluster in version 3, unallocated in version 2.
+ */
+
+import { ExtentKind } from '../abi/extent';
+import { Status } from '../abi/status';
+import { Image } from '../image/image';
+import { mapRun } from '../image/mapping';
+import { Task } from '../image/task';
+import { Replacement, replaceEntries } from '../image/unmap';
+
+export function stepDiscard(image: Image, task: Task): Status {
+  const mask = u64(image.geometry.clusterSize) - 1;
+  const end = task.guestEnd === image.virtualSize ? task.guestEnd : task.guestEnd & ~mask;
+  while (true) {
+    const cursor = (task.cursor + mask) & ~mask;
+    if (cursor >= end) return Status.Ok;
+    task.cursor = cursor;
+    let status = mapRun(image, task, cursor, end - cursor);
+    if (status !== Status.Ok) return status;
+    const kind = image.run.kind;
+    if (kind === ExtentKind.Unallocated || kind === ExtentKind.ZeroPlain) {
+      task.cursor += image.run.length;
+      continue;
+    }
+    status = replaceEntries(image, task, image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated);
+    if (status !== Status.Ok) return status;
+  }
+}
