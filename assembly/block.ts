@@ -88,6 +88,26 @@ export function readGuest(
   send(operations, operation);
 }
 
+/** Decompresses a cluster and puts a part of it into the guest buffer of request `request`. */
+export function decompressGuest(
+  operations: Operations,
+  task: usize,
+  request: u32,
+  hostOffset: u64,
+  sourceLength: u32,
+  sourceOffset: u32,
+  bufferOffset: u32,
+  length: u32,
+): void {
+  const operation = prepare(operations, OperationKind.Decompress, Owner.Task, task, hostOffset, length);
+  operation.space = BufferSpace.Guest;
+  operation.request = request;
+  operation.bufferOffset = bufferOffset;
+  operation.sourceOffset = sourceOffset;
+  operation.sourceLength = sourceLength;
+  send(operations, operation);
+}
+
 /** Writes bytes of the guest buffer of request `request`, with zeros around them, as one write. */
 export function writeGuest(
   operations: Operations,

@@ -55,9 +55,8 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
     task.outstanding--;
     if (status !== Status.Ok && kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
     if (status !== Status.Ok && task.failed === Status.Ok) {
-      const structure =
-        kind === OperationKind.Read || kind === OperationKind.Write ? Structure.DataCluster : Structure.File;
-      refuse(image.failure, status, structure, Field.None, hostOffset, 0, 0);
+      const field = kind === OperationKind.Decompress ? Field.Compression : Field.None;
+      refuse(image.failure, status, structureOfOperation(kind), field, hostOffset, 0, 0);
       image.failure.operation = index;
       keepFailure(image, task, status);
     }
@@ -89,6 +88,11 @@ export function refreshStatistics(image: Image): void {
   statistics.writeOuts = image.order.passes;
   statistics.flushes = image.operations.flushes;
   statistics.waits = image.waits;
+}
+
+function structureOfOperation(kind: u32): Structure {
+  const onData = kind === OperationKind.Read || kind === OperationKind.Write || kind === OperationKind.Decompress;
+  return onData ? Structure.DataCluster : Structure.File;
 }
 
 /** A read whose last operation ended needs no further step; most requests take this way. */

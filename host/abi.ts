@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x208976fa;
+export const ABI_HASH = 0xc773d478;
 
 // ---- assembly/abi/check-result.ts
 
@@ -350,6 +350,16 @@ export const ABI_VERSION = 1;
 /** Bytes of the page through which control requests pass names and lists. */
 export const PAGE_LENGTH = 65536;
 
+/** Bits of `Configuration.flags`. */
+export const ConfigurationFlag = {
+  /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
+  ZeroBeyondEnd: 1,
+  /** The host carries out Decompress operations. */
+  Decompresses: 2,
+} as const;
+/** Bits of `Configuration.flags`. */
+export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
+
 /** Where the fields of Configuration lie, in bytes from the start of the record. */
 export const ConfigurationLayout = {
   size: 24,
@@ -415,7 +425,7 @@ export class ConfigurationView {
     this.words[(this.start >>> 2) + 2] = value;
   }
 
-  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  /** ConfigurationFlag bits. */
   get flags(): number {
     return this.words[(this.start >>> 2) + 3];
   }
@@ -1555,6 +1565,11 @@ export const OperationKind = {
   Flush: 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate: 6,
+  /**
+   * Decompress the cluster whose compressed data are `sourceLength` bytes at `hostOffset` (the last of them may be
+   * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
+   */
+  Decompress: 7,
 } as const;
 /** What the host is asked to do with the image file. */
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
@@ -1585,8 +1600,9 @@ export const OperationLayout = {
     owner: 36,
     ownerRecord: 40,
     nextFree: 44,
-    reserved0: 48,
-    reserved1: 56,
+    sourceOffset: 48,
+    sourceLength: 52,
+    reserved: 56,
   },
 } as const;
 
@@ -1719,38 +1735,36 @@ export class OperationView {
     this.words[(this.start >>> 2) + 11] = value;
   }
 
-  /** Keeps the record at a power of two. */
-  get reserved0(): number {
-    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'Operation.reserved0');
+  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  get sourceOffset(): number {
+    return this.words[(this.start >>> 2) + 12];
   }
-  set reserved0(value: number) {
-    this.words[(this.start >>> 2) + 13] = highWord(value, 'Operation.reserved0');
+  set sourceOffset(value: number) {
     this.words[(this.start >>> 2) + 12] = value;
   }
 
-  /** `reserved0` as a BigInt, without a limit. */
-  get reserved0Big(): bigint {
-    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  /** Decompress only: bytes of compressed data in the file. */
+  get sourceLength(): number {
+    return this.words[(this.start >>> 2) + 13];
   }
-  set reserved0Big(value: bigint) {
-    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
-    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  set sourceLength(value: number) {
+    this.words[(this.start >>> 2) + 13] = value;
   }
 
   /** Keeps the record at a power of two. */
-  get reserved1(): number {
-    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Operation.reserved1');
+  get reserved(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Operation.reserved');
   }
-  set reserved1(value: number) {
-    this.words[(this.start >>> 2) + 15] = highWord(value, 'Operation.reserved1');
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'Operation.reserved');
     this.words[(this.start >>> 2) + 14] = value;
   }
 
-  /** `reserved1` as a BigInt, without a limit. */
-  get reserved1Big(): bigint {
+  /** `reserved` as a BigInt, without a limit. */
+  get reservedBig(): bigint {
     return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
   }
-  set reserved1Big(value: bigint) {
+  set reservedBig(value: bigint) {
     this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
   }

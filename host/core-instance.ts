@@ -3,6 +3,7 @@
 import { type ASUtil, instantiateSync } from '@assemblyscript/loader';
 import {
   ABI_HASH,
+  ConfigurationFlag,
   ConfigurationView,
   FailureView,
   ImageInfoView,
@@ -17,7 +18,6 @@ import { errorFromFailure } from './failure-text.js';
 
 const OPERATION_SIZE = 64;
 const REQUEST_SIZE = 64;
-const ZERO_BEYOND_END = 1;
 
 /**
  * What the core asks for. Called from inside of `submit` and `complete`, as plain functions without `this`: a handler
@@ -44,6 +44,8 @@ export interface CoreConfiguration {
   fileLength: number;
   /** What lies beyond the end of the file reads as zeros once it grows. */
   zeroBeyondEnd: boolean;
+  /** The host carries out Decompress operations; else compressed clusters are refused by name. */
+  decompresses?: boolean;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -153,7 +155,9 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
   view.requestCapacity = configuration.requestCapacity;
   view.cacheSize = configuration.cacheSize;
   view.checkSize = configuration.checkSize;
-  view.flags = configuration.zeroBeyondEnd ? ZERO_BEYOND_END : 0;
+  view.flags =
+    (configuration.zeroBeyondEnd ? ConfigurationFlag.ZeroBeyondEnd : 0) |
+    (configuration.decompresses ? ConfigurationFlag.Decompresses : 0);
   view.fileLength = configuration.fileLength;
 }
 

@@ -7,6 +7,7 @@
 
 import { BufferSpace, OperationKind, type RequestView, Status } from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
+import type { Codec } from './codec/codec.js';
 import { CoreInstance } from './core-instance.js';
 import { CorralError, cancelled, systemErrorCode } from './errors.js';
 
@@ -37,11 +38,14 @@ export interface EngineOptions {
   requestCapacity: number;
   cacheSize: number;
   checkSize: number;
+  /** Decompresses clusters; without it they are refused by name. */
+  codec?: Codec;
 }
 
 export class Engine {
   readonly core: CoreInstance;
   private readonly file: BlockFile;
+  private readonly codec: Codec | undefined;
   private readonly pending: (Pending | undefined)[];
   private readonly freeSlots: number[] = [];
   /** Calls that wait for a slot, in the order in which they were made. */
@@ -59,8 +63,11 @@ export class Engine {
 
   private constructor(file: BlockFile, options: EngineOptions, fileLength: number) {
     this.file = file;
+    this.codec = options.codec;
     const { requestCapacity, cacheSize, checkSize } = options;
-    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd: file.zeroBeyondEnd };
+    const { zeroBeyondEnd } = file;
+    const decompresses = options.codec !== undefined;
+    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, decompresses };
     this.core = new CoreInstance(options.core, configuration, {
       submit: (operation) => this.handedOut.push(operation),
       fill: (request, bufferOffset, length) => this.bufferOf(request).fill(0, bufferOffset, bufferOffset + length),
@@ -146,8 +153,7 @@ export class Engine {
     this.carryOut(operation).then(
       () => this.answer(operation, Status.Ok, undefined),
       (error: unknown) => {
-        const full = systemErrorCode(error) === 'ENOSPC' || systemErrorCode(error) === 'EDQUOT';
-        this.answer(operation, full ? Status.NoSpace : Status.InputOutput, error);
+        this.answer(operation, statusOf(error), error);
       },
     );
   }
@@ -172,6 +178,8 @@ export class Engine {
         appendZeroes(pieces, zeroAfter);
         return this.file.write(hostOffset, pieces);
       }
+      case OperationKind.Decompress:
+        return this.decompress(index);
       case OperationKind.WriteZeroes:
         return this.file.writeZeroes(hostOffset, length);
       case OperationKind.Discard:
@@ -185,6 +193,19 @@ export class Engine {
     }
   }
 
+  private async decompress(index: number): Promise<void> {
+    const { hostOffset, sourceOffset, sourceLength, length } = this.core.operation(index);
+    const target = this.spaceOf(index);
+    const { clusterBits, compressionType } = this.core.info;
+    const source = new Uint8Array(sourceLength);
+    await this.file.read(hostOffset, source);
+    const type = compressionType === 1 ? 'zstd' : 'zlib';
+    const cluster = await (this.codec as Codec).decompress(type, source, 2 ** clusterBits).catch((error: unknown) => {
+      throw new CorralError('ERR_IMAGE_CORRUPT', { cause: error, reason: (error as Error).message });
+    });
+    target.set(cluster.subarray(sourceOffset, sourceOffset + length));
+  }
+
   /** The bytes that an operation names. */
   private spaceOf(index: number): Uint8Array {
     const { space, bufferOffset, length, request } = this.core.operation(index);
@@ -195,4 +216,11 @@ export class Engine {
   private bufferOf(slot: number): Uint8Array {
     return this.pending[slot]?.request.buffer ?? new Uint8Array(0);
   }
+}
+
+/** What the core is told of a host's error. */
+function statusOf(error: unknown): Status {
+  const code = systemErrorCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') return Status.NoSpace;
+  return code === 'ERR_IMAGE_CORRUPT' ? Status.Corrupt : Status.InputOutput;
 }

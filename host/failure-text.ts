@@ -93,7 +93,7 @@ function text(
     case Status.Unsupported:
       return unsupportedText(failure, name, field, guest);
     case Status.Corrupt:
-      return corruptText(failure, structure, field, at, guest);
+      return corruptText(failure, structure, field, at, guest, cause);
     case Status.InputOutput:
     case Status.NoSpace: {
       const why =
@@ -139,9 +139,18 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
   }
 }
 
-function corruptText(failure: FailureView, structure: string, field: string, at: string, guest: string): string {
+function corruptText(
+  failure: FailureView,
+  structure: string,
+  field: string,
+  at: string,
+  guest: string,
+  cause: unknown,
+): string {
   const found = failure.foundBig;
   switch (failure.field) {
+    case Field.Compression:
+      return `Image is corrupt: the compressed cluster ${at} cannot be decompressed${guest}${cause instanceof Error ? `: ${cause.message}` : ''}`;
     case Field.Truncated:
       return `Image is truncated: the file has ${found} bytes, the header needs ${failure.limitBig}`;
     case Field.Overlap:

@@ -10,6 +10,8 @@ import {
   RequestKind,
 } from './abi.js';
 import type { BlockFile } from './block-file.js';
+import type { Codec } from './codec/codec.js';
+import { portableCodec } from './codec/portable-codec.js';
 import type { CoreInstance } from './core-instance.js';
 import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
@@ -37,6 +39,8 @@ export interface OpenOptions {
   cacheSize?: number;
   /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
   checkSize?: number;
+  /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
+  codec?: Codec;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
   signal?: AbortSignal;
@@ -137,6 +141,7 @@ export class Image {
       requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       checkSize: options.checkSize ?? 0,
+      codec: options.codec ?? portableCodec,
     });
     const flags =
       (write ? RequestFlag.Writable : 0) |

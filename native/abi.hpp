@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x208976fau;
+inline constexpr uint32_t ABI_HASH = 0xc773d478u;
 
 // ---- assembly/abi/check-result.ts
 
@@ -78,6 +78,14 @@ inline constexpr uint32_t ABI_VERSION = 1u;
 /** Bytes of the page through which control requests pass names and lists. */
 inline constexpr uint32_t PAGE_LENGTH = 65536u;
 
+/** Bits of `Configuration.flags`. */
+enum class ConfigurationFlag : uint32_t {
+  /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
+  ZeroBeyondEnd = 1,
+  /** The host carries out Decompress operations. */
+  Decompresses = 2,
+};
+
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 struct Configuration {
   /** Request slots, 1 to 4096. */
@@ -86,7 +94,7 @@ struct Configuration {
   uint32_t cacheSize;
   /** Bytes for counting references in Check; 0 when the instance will not check. */
   uint32_t checkSize;
-  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  /** ConfigurationFlag bits. */
   uint32_t flags;
   /** Bytes of the image file now. */
   uint64_t fileLength;
@@ -401,6 +409,11 @@ enum class OperationKind : uint32_t {
   Flush = 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate = 6,
+  /**
+   * Decompress the cluster whose compressed data are `sourceLength` bytes at `hostOffset` (the last of them may be
+   * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
+   */
+  Decompress = 7,
 };
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -438,10 +451,12 @@ struct Operation {
   uint32_t ownerRecord;
   /** The core's own: link of the list of free operations. */
   uint32_t nextFree;
+  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  uint32_t sourceOffset;
+  /** Decompress only: bytes of compressed data in the file. */
+  uint32_t sourceLength;
   /** Keeps the record at a power of two. */
-  uint64_t reserved0;
-  /** Keeps the record at a power of two. */
-  uint64_t reserved1;
+  uint64_t reserved;
 };
 static_assert(sizeof(Operation) == 64 && alignof(Operation) == 8);
 static_assert(offsetof(Operation, kind) == 0);
@@ -455,8 +470,9 @@ static_assert(offsetof(Operation, zeroAfter) == 32);
 static_assert(offsetof(Operation, owner) == 36);
 static_assert(offsetof(Operation, ownerRecord) == 40);
 static_assert(offsetof(Operation, nextFree) == 44);
-static_assert(offsetof(Operation, reserved0) == 48);
-static_assert(offsetof(Operation, reserved1) == 56);
+static_assert(offsetof(Operation, sourceOffset) == 48);
+static_assert(offsetof(Operation, sourceLength) == 52);
+static_assert(offsetof(Operation, reserved) == 56);
 
 // ---- assembly/abi/request.ts
 

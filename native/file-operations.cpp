@@ -195,6 +195,8 @@ int64_t FileOperations::submit(uint32_t index, Running& running) {
       entry.opcode = OPCODE_TRUNCATE;
       entry.off = running.hostOffset;
       break;
+    case OperationKind::Decompress:
+      break;  // `admit` takes none: codecs do not belong on the thread of the ring
   }
   return -1;
 }

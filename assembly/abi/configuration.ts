@@ -4,6 +4,14 @@ export const ABI_VERSION: u32 = 1;
 /** Bytes of the page through which control requests pass names and lists. */
 export const PAGE_LENGTH: u32 = 65536;
 
+/** Bits of `Configuration.flags`. */
+export enum ConfigurationFlag {
+  /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
+  ZeroBeyondEnd = 1,
+  /** The host carries out Decompress operations. */
+  Decompresses = 2,
+}
+
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 @unmanaged
 export class Configuration {
@@ -13,7 +21,7 @@ export class Configuration {
   cacheSize: u32 = 0;
   /** Bytes for counting references in Check; 0 when the instance will not check. */
   checkSize: u32 = 0;
-  /** Bit 0: bytes beyond the end of the file read as zeros once it grows (a regular file, not a device). */
+  /** ConfigurationFlag bits. */
   flags: u32 = 0;
   /** Bytes of the image file now. */
   fileLength: u64 = 0;

@@ -12,6 +12,11 @@ export enum OperationKind {
   Flush = 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate = 6,
+  /**
+   * Decompress the cluster whose compressed data are `sourceLength` bytes at `hostOffset` (the last of them may be
+   * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
+   */
+  Decompress = 7,
 }
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -50,8 +55,10 @@ export class Operation {
   ownerRecord: u32 = 0;
   /** The core's own: link of the list of free operations. */
   nextFree: u32 = 0;
+  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  sourceOffset: u32 = 0;
+  /** Decompress only: bytes of compressed data in the file. */
+  sourceLength: u32 = 0;
   /** Keeps the record at a power of two. */
-  reserved0: u64 = 0;
-  /** Keeps the record at a power of two. */
-  reserved1: u64 = 0;
+  reserved: u64 = 0;
 }

@@ -1,6 +1,6 @@
 /** Open: read the header and its extensions, judge every feature by name, get the cache ready. */
 
-import { PAGE_LENGTH } from '../abi/configuration';
+import { ConfigurationFlag, PAGE_LENGTH } from '../abi/configuration';
 import { Field, Structure } from '../abi/failure';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
@@ -226,7 +226,7 @@ function becomeOpen(image: Image, task: Task): Status {
   image.refcountTableOffset = info.refcountTableOffset;
   image.refcountTableClusters = info.refcountTableClusters;
   const fileClusters = (info.fileLength + geometry.clusterSize - 1) >> geometry.clusterBits;
-  const zeroBeyondEnd = (image.configuration.flags & 1) !== 0;
+  const zeroBeyondEnd = (image.configuration.flags & ConfigurationFlag.ZeroBeyondEnd) !== 0;
   image.virginOffset = zeroBeyondEnd ? fileClusters << geometry.clusterBits : 0xffffffffffffffff;
   image.frontier = fileClusters;
   image.scanCluster = 0;

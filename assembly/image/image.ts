@@ -33,6 +33,8 @@ export class Run {
   length: u64 = 0;
   /** Host offset of the byte asked for; 0 when nothing is allocated. */
   hostOffset: u64 = 0;
+  /** Compressed clusters only: bytes of the compressed data. */
+  compressedLength: u32 = 0;
   /** L2 slice and entry of the first cluster; null without an L2 table. */
   sliceOffset: u64 = 0;
   sliceIndex: u32 = 0;

@@ -6,7 +6,7 @@ import { Status } from '../abi/status';
 import { loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { needSlice, TableKind } from '../cache/table-cache';
-import { compressedOffset } from '../format/compressed';
+import { compressedLength, compressedOffset } from '../format/compressed';
 import { l1Index, l2Coverage, l2Index } from '../format/geometry';
 import { checkL1Entry, isL1Copied, l2TableOffset } from '../format/l1-entry';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero, L2_ENTRY_BITS } from '../format/l2-entry';
@@ -54,7 +54,6 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
 /** Looks at entries of the slice at `data` from `run.sliceIndex` on while they continue the run. */
 function extend(image: Image, data: usize, guestOffset: u64, length: u64): Status {
   const run = image.run;
-  const clusterBits = image.geometry.clusterBits;
   const clusterSize = u64(image.geometry.clusterSize);
   const inCluster = guestOffset & (clusterSize - 1);
   const entries = u32(1) << (image.geometry.sliceBits - L2_ENTRY_BITS);
@@ -66,8 +65,7 @@ function extend(image: Image, data: usize, guestOffset: u64, length: u64): Statu
   run.copied = isCopied(first);
   run.length = min(length, clusterSize - inCluster);
   if (kind === ExtentKind.Compressed) {
-    run.hostOffset = compressedOffset(first, clusterBits);
-    return Status.Ok;
+    return noteCompressed(image, first, guestOffset);
   }
   const status = checkEntry(image, first, index, guestOffset);
   if (status !== Status.Ok) return status;
@@ -84,6 +82,16 @@ function extend(image: Image, data: usize, guestOffset: u64, length: u64): Statu
     if (expected !== 0) expected += clusterSize;
   }
   return Status.Ok;
+}
+
+/** A compressed cluster must begin inside the file; its last sector may be cut short by the end. */
+function noteCompressed(image: Image, entry: u64, guestOffset: u64): Status {
+  const run = image.run;
+  run.hostOffset = compressedOffset(entry, image.geometry.clusterBits);
+  run.compressedLength = u32(compressedLength(entry, image.geometry.clusterBits));
+  if (run.hostOffset < image.fileLength) return Status.Ok;
+  const entryOffset = run.sliceOffset + (u64(run.sliceIndex) << L2_ENTRY_BITS);
+  return refuseAt(image, Structure.L2Table, Field.Offset, entryOffset, entry, guestOffset);
 }
 
 function kindOf(entry: u64): ExtentKind {

@@ -1,10 +1,11 @@
 /** Read: every run of the range becomes one operation, or a fill with zeros. */
 
+import { ConfigurationFlag } from '../abi/configuration';
 import { ExtentKind } from '../abi/extent';
 import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
 import { refuse } from '../base/refuse';
-import { fillGuest, readGuest } from '../block';
+import { decompressGuest, fillGuest, readGuest } from '../block';
 import { Image } from '../image/image';
 import { mapRun } from '../image/mapping';
 import { TASK_OPERATIONS, Task } from '../image/task';
@@ -21,13 +22,33 @@ export function stepRead(image: Image, task: Task): Status {
       const length = u32(run.length);
       readGuest(image.operations, changetype<usize>(task), task.slot, run.hostOffset, bufferOffset, length);
     } else if (run.kind === ExtentKind.Compressed) {
-      refuse(image.failure, Status.Unsupported, Structure.DataCluster, Field.Compression, run.hostOffset, 0, 0);
-      image.failure.guestOffset = task.cursor;
-      return Status.Unsupported;
+      const status = readCompressed(image, task);
+      if (status !== Status.Ok) return status;
     } else {
       fillGuest(task.slot, bufferOffset, u32(run.length));
     }
     task.cursor += run.length;
   }
   return task.outstanding === 0 ? Status.Ok : Status.Miss;
+}
+
+function readCompressed(image: Image, task: Task): Status {
+  const run = image.run;
+  if ((image.configuration.flags & ConfigurationFlag.Decompresses) === 0) {
+    refuse(image.failure, Status.Unsupported, Structure.DataCluster, Field.Compression, run.hostOffset, 0, 0);
+    image.failure.guestOffset = task.cursor;
+    return Status.Unsupported;
+  }
+  task.outstanding++;
+  decompressGuest(
+    image.operations,
+    changetype<usize>(task),
+    task.slot,
+    run.hostOffset,
+    run.compressedLength,
+    u32(task.cursor) & (image.geometry.clusterSize - 1),
+    u32(task.cursor - task.guestOffset),
+    u32(run.length),
+  );
+  return Status.Ok;
 }

@@ -2,6 +2,7 @@
 
 import { type CreateImageOptions, Image, type OpenOptions } from '../image.js';
 import { loadCore } from './core.js';
+import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
 
 export * from '../index.js';
@@ -12,7 +13,7 @@ export { NodeFile, type NodeFileOptions } from './node-file.js';
 export async function openImage(path: string, options: Partial<OpenOptions> & { lock?: boolean } = {}): Promise<Image> {
   const file = await NodeFile.open(path, { write: options.write, lock: options.lock });
   try {
-    return await Image.open(file, { core: loadCore(), ...options });
+    return await Image.open(file, { core: loadCore(), codec: nodeCodec, ...options });
   } catch (error) {
     await file.close();
     throw error;

@@ -93,15 +93,7 @@ describe('what this engine does not support yet is refused by its name', () => {
     {
       name: 'encryption',
       make: [
-        [
-          'create',
-          '--object',
-          'secret,id=s,data=x',
-          '-o',
-          'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
-          'IMAGE',
-          '1M',
-        ],
+        ['create', '--object', 'secret,id=s,data=x', '-o', 'encrypt.format=aes,encrypt.key-secret=s', 'IMAGE', '1M'],
       ],
       read: /encryption/,
     },
@@ -149,16 +141,16 @@ describe('what this engine does not support yet is refused by its name', () => {
     await inspected.close();
   });
 
-  test('compressed clusters, when they are read', async () => {
+  test('compressed clusters, when they are written', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'image.qcow2');
     const raw = join(folder, 'raw');
     execFileSync('qemu-img', ['create', '-q', '-f', 'raw', raw, '1M']);
     execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -P 3 0 1M', raw]);
     execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, path]);
-    await using image = await openImage(path);
+    await using image = await openImage(path, { write: true });
 
-    await expect(image.read(0, new Uint8Array(512))).rejects.toMatchObject({
+    await expect(image.write(0, new Uint8Array(512))).rejects.toMatchObject({
       code: 'ERR_UNSUPPORTED',
       message: expect.stringMatching(/compressed clusters/),
     });
