@@ -21,6 +21,7 @@ const STATUS_NAMES = namesOf(Status);
 
 /** So little that most checks need several rounds. */
 const CHECK_SIZE = 4096;
+const WITHOUT_BUFFER: readonly number[] = [OperationKind.Flush, OperationKind.WriteZeroes, OperationKind.Discard];
 
 /** Buffers of requests, for every engine that ever runs: they are filled anew before each use. */
 const buffers: PatternMemory[] = [];
@@ -129,7 +130,7 @@ export class Engine {
     const { kind, space, hostOffset, length, bufferOffset, zeroBefore, zeroAfter } = view;
     const guest = space === BufferSpace.Guest;
     const moves = kind === OperationKind.Read || kind === OperationKind.Write;
-    if (kind !== OperationKind.Flush && !moves && kind !== OperationKind.WriteZeroes) {
+    if (!moves && !WITHOUT_BUFFER.includes(kind)) {
       throw new SimulationFailure(`operation ${OPERATION_NAMES[kind]} is not simulated yet`);
     }
     const buffer = guest

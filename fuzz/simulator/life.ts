@@ -4,14 +4,14 @@ import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/ab
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
 import type { GuestWrite, Model } from './model.js';
-import { fillPattern, identify } from './pattern.js';
+import { fillPattern, identify, SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
 import type { LifePlan, Scenario } from './scenario.js';
 import type { SimulatedDisk } from './simulated-disk.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, type Trace } from './trace.js';
-import { drawRequest, type GuestRequest } from './workload.js';
+import { drawRequest, type GuestRequest, type Verb } from './workload.js';
 
 /** What all lives of a seed share. */
 export interface World {
@@ -33,6 +33,16 @@ interface Sent {
   cancelled: boolean;
 }
 
+const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
+  read: { kind: RequestKind.Read, flags: 0 },
+  write: { kind: RequestKind.Write, flags: 0 },
+  'durable write': { kind: RequestKind.Write, flags: RequestFlag.Durable },
+  'write zeroes': { kind: RequestKind.WriteZeroes, flags: 0 },
+  unmap: { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap },
+  discard: { kind: RequestKind.Discard, flags: 0 },
+  flush: { kind: RequestKind.Flush, flags: 0 },
+};
+const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
 const UNREAD = 0xc3;
 /** Events of the disk between two looks at the guest. */
@@ -175,11 +185,10 @@ export class Life {
     this.issued++;
     const { verb, firstCell, endCell } = request;
     const { cells } = model;
-    const writes = verb === 'write' || verb === 'durable write';
     const offset = verb === 'flush' ? 0 : cells.offsetOf(firstCell);
     const length = verb === 'flush' ? 0 : cells.offsetOf(endCell) - offset;
     const submittedAt = model.clock++;
-    const write = writes ? model.submitWrite(firstCell, endCell) : undefined;
+    const write = this.enterModel(request);
     this.sent.set(slot, {
       request,
       write,
@@ -189,12 +198,26 @@ export class Life {
       cancelled: false,
     });
     const { memory, start } = this.engine.buffer(slot, offset, length);
-    if (write === undefined) memory.bytes.fill(UNREAD, start, start + length);
+    if (write === undefined || write.value === 0) memory.bytes.fill(UNREAD, start, start + length);
     else fillPattern(memory, start, offset, length, write.id);
     trace.note(() => `slot ${slot}: ${verb} ${write?.id ?? ''} at ${offset}, ${length} bytes`);
-    const kind = verb === 'read' ? RequestKind.Read : verb === 'flush' ? RequestKind.Flush : RequestKind.Write;
-    this.engine.submit(slot, kind, verb === 'durable write' ? RequestFlag.Durable : 0, offset, length);
+    const { kind, flags } = CALLS[verb];
+    this.engine.submit(slot, kind, flags, offset, length);
     this.settleAnswers();
+  }
+
+  /** What the request will change, if it is one that changes anything. */
+  private enterModel({ verb, firstCell, endCell }: GuestRequest): GuestWrite | undefined {
+    if (verb === 'read' || verb === 'flush') return undefined;
+    if (verb !== 'discard') return this.world.model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
+    // Whole clusters only, but for the end of the disk.
+    const { scenario, model } = this.world;
+    const { perSector } = model.cells;
+    const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
+    const diskEnd = (scenario.virtualSize / SECTOR) * perSector;
+    const first = Math.ceil(firstCell / cluster) * cluster;
+    const end = endCell === diskEnd ? diskEnd : Math.floor(endCell / cluster) * cluster;
+    return first < end ? model.submitWrite(first, end, true) : undefined;
   }
 
   private cancel(): void {

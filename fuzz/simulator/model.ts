@@ -9,6 +9,8 @@ import { SimulationFailure } from './trace.js';
 /** A guest write, from its submission on. */
 export interface GuestWrite {
   readonly id: number;
+  /** What its cells hold afterwards: its number, or 0 when it makes zeros. */
+  readonly value: number;
   readonly firstCell: number;
   readonly endCell: number;
   readonly submittedAt: number;
@@ -35,9 +37,11 @@ export class Model {
     yield* [...this.recent.keys()];
   }
 
-  submitWrite(firstCell: number, endCell: number): GuestWrite {
+  submitWrite(firstCell: number, endCell: number, zeros: boolean): GuestWrite {
+    const id = this.nextId++;
     const write: GuestWrite = {
-      id: this.nextId++,
+      id,
+      value: zeros ? 0 : id,
       firstCell,
       endCell,
       submittedAt: this.clock++,
@@ -82,7 +86,7 @@ export class Model {
         throw new SimulationFailure(`a read of ${this.describe(cell)} overtook write ${write.id}, submitted earlier`);
       }
       if (write.succeeded) allowed.length = 0;
-      allowed.push(write.id);
+      allowed.push(write.value);
     }
     if (!allowed.includes(found)) throw this.mismatch('read', cell, found, allowed);
   }
@@ -92,8 +96,8 @@ export class Model {
     const base = this.base.get(cell) ?? 0;
     if (found === base) return;
     const writes = this.recent.get(cell) ?? [];
-    if (writes.some(({ id }) => id === found)) return;
-    throw this.mismatch('after the power cut', cell, found, [base, ...writes.map(({ id }) => id)]);
+    if (writes.some(({ value }) => value === found)) return;
+    throw this.mismatch('after the power cut', cell, found, [base, ...writes.map(({ value }) => value)]);
   }
 
   /** From here on the cell holds this: a power cut has decided, or the image was changed from outside. */
@@ -110,7 +114,8 @@ export class Model {
     for (let index = writes.length - 1; index >= 0; index--) {
       const write = writes[index] as GuestWrite;
       if (!isOnDisk(write)) continue;
-      this.base.set(cell, write.id);
+      if (write.value === 0) this.base.delete(cell);
+      else this.base.set(cell, write.value);
       if (index === writes.length - 1) this.recent.delete(cell);
       else writes.splice(0, index + 1);
       return;

@@ -53,6 +53,9 @@ export interface Habits {
   readonly reads: number;
   readonly writes: number;
   readonly durableWrites: number;
+  /** Of each of write zeroes with and without unmap. */
+  readonly zeroes: number;
+  readonly discards: number;
   readonly flushes: number;
   /** Probability that a request is near a hot spot. */
   readonly locality: number;
@@ -169,6 +172,8 @@ function drawHabits(random: Random, scenario: Scenario): Habits {
     reads: random.pick([1, 3, 6]),
     writes: random.pick([2, 6, 6]),
     durableWrites: random.pick([0, 0, 1]),
+    zeroes: random.pick([0, 0, 0.5, 2]),
+    discards: random.pick([0, 0, 1, 4]),
     flushes: random.pick([0, 0.3, 1, 3]),
     locality: random.pick(scenario.focus === 'wide' ? [0, 0, 0.3] : [0, 0.5, 0.95, 1]),
     hotSpots,

@@ -226,6 +226,10 @@ export class SimulatedDisk {
       this.current.read(operation.offset + from, target.subarray(0, inside));
       target.fill(0, inside);
       if (fault !== Status.Ok) target.fill(0x5a);
+    } else if (operation.kind === OperationKind.Discard) {
+      // What is discarded may stay as it was.
+      const end = Math.min(to, this.length - operation.offset);
+      if (end > from && this.random.chance(0.7)) this.apply(this.loggedPiece(pending, from, end));
     } else if (isWrite(operation.kind)) {
       // A write that fails may have got somewhere.
       if (fault !== Status.Ok && (fault === Status.NoSpace || this.random.chance(0.5))) return;

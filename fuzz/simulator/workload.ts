@@ -4,9 +4,11 @@ import { SECTOR } from './pattern.js';
 import type { Random } from './random.js';
 import type { Habits, Scenario } from './scenario.js';
 
+export type Verb = 'read' | 'write' | 'durable write' | 'write zeroes' | 'unmap' | 'discard' | 'flush';
+
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {
-  readonly verb: 'read' | 'write' | 'durable write' | 'flush';
+  readonly verb: Verb;
   readonly firstCell: number;
   readonly endCell: number;
 }
@@ -37,13 +39,21 @@ export function drawRequest(random: Random, scenario: Scenario, habits: Habits):
   return { verb, firstCell, endCell };
 }
 
-function drawVerb(random: Random, { reads, writes, durableWrites, flushes }: Habits): GuestRequest['verb'] {
-  let at = random.below((reads + writes + durableWrites + flushes) * 10) / 10;
-  if (at < reads) return 'read';
-  at -= reads;
-  if (at < writes) return 'write';
-  at -= writes;
-  return at < durableWrites ? 'durable write' : 'flush';
+function drawVerb(random: Random, habits: Habits): Verb {
+  const weights: readonly [Verb, number][] = [
+    ['read', habits.reads],
+    ['write', habits.writes],
+    ['durable write', habits.durableWrites],
+    ['write zeroes', habits.zeroes],
+    ['unmap', habits.zeroes],
+    ['discard', habits.discards],
+  ];
+  let at = random.below((weights.reduce((sum, [, weight]) => sum + weight, 0) + habits.flushes) * 10) / 10;
+  for (const [verb, weight] of weights) {
+    if (at < weight) return verb;
+    at -= weight;
+  }
+  return 'flush';
 }
 
 /** Short ones are more frequent than long ones. */

@@ -15,6 +15,10 @@ export interface NbdExport {
    * export. `durable`: it survives a power cut once the promise ends.
    */
   write(offset: number, source: Uint8Array, options: { durable: boolean }): Promise<void>;
+  /** Makes a range read as zeros. `unmap`: its space may be given back. */
+  writeZeroes(offset: number, length: number, options: { durable: boolean; unmap: boolean }): Promise<void>;
+  /** The range is not needed any more: it reads as before or as zeros. */
+  discard(offset: number, length: number): Promise<void>;
   /**
    * Everything whose `write` ended before this call, whichever client asked for it, survives a power cut once the
    * promise ends. (This is what lets the server tell clients that they may use several connections.)

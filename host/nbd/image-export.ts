@@ -15,6 +15,8 @@ export function exportImage(image: Image, options: { name: string }): NbdExport 
     preferredBlockSize: image.info.clusterSize,
     read: (offset, target) => image.read(offset, target),
     write: (offset, source, { durable }) => image.write(offset, source, { durable }),
+    writeZeroes: (offset, length, options) => image.writeZeroes(offset, length, options),
+    discard: (offset, length) => image.discard(offset, length),
     flush: () => image.flush(),
   };
 }

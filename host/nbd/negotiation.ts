@@ -194,7 +194,9 @@ class Negotiation {
     // `flush` and durable writes promise holds across connections.
     let flags =
       TransmissionFlag.HasFlags | TransmissionFlag.SendFlush | TransmissionFlag.SendFua | TransmissionFlag.CanMultiConn;
-    flags |= this.#exported.readOnly ? TransmissionFlag.ReadOnly : TransmissionFlag.SendWriteZeroes;
+    flags |= this.#exported.readOnly
+      ? TransmissionFlag.ReadOnly
+      : TransmissionFlag.SendWriteZeroes | TransmissionFlag.SendTrim;
     if (this.#structuredReplies) {
       flags |= TransmissionFlag.SendDf;
     }

@@ -46,6 +46,7 @@ export enum TransmissionFlag {
   ReadOnly = 1 << 1,
   SendFlush = 1 << 2,
   SendFua = 1 << 3,
+  SendTrim = 1 << 5,
   SendWriteZeroes = 1 << 6,
   SendDf = 1 << 7,
   CanMultiConn = 1 << 8,

@@ -22,14 +22,12 @@ import type { ReplyWriter } from './reply-writer.js';
 import type { SocketReader } from './socket-reader.js';
 import { Window, type WindowLimits } from './window.js';
 
-/** Zeroes are written in pieces of this many bytes: the client sends none, so its request may be of any length. */
-const ZEROES_LENGTH = 1024 * 1024;
-
 /** The flags that each command may have. "Do not fragment" is added where structured replies were agreed on. */
 const ALLOWED_FLAGS: ReadonlyMap<number, number> = new Map([
   [Command.Read, CommandFlag.Fua],
   [Command.Write, CommandFlag.Fua],
   [Command.WriteZeroes, CommandFlag.Fua | CommandFlag.NoHole],
+  [Command.Trim, CommandFlag.Fua],
   [Command.Flush, CommandFlag.Fua],
 ]);
 
@@ -139,8 +137,8 @@ export class Transmission {
   #refusalOf(request: RequestHeader): RequestError | undefined {
     const { command, flags, offset, length } = request;
     const { size, readOnly } = this.#exported;
-    const isWrite = command === Command.Write || command === Command.WriteZeroes;
-    if (readOnly && (isWrite || command === Command.Trim)) {
+    const isWrite = command === Command.Write || command === Command.WriteZeroes || command === Command.Trim;
+    if (readOnly && isWrite) {
       return new RequestError(ErrorValue.Perm, 'the export is read-only');
     }
     const allowedFlags = ALLOWED_FLAGS.get(command);
@@ -154,7 +152,7 @@ export class Transmission {
     if (command === Command.Flush && (offset !== 0 || length !== 0)) {
       return new RequestError(ErrorValue.Inval, 'a flush has neither offset nor length');
     }
-    if (length > MAXIMUM_PAYLOAD && command !== Command.WriteZeroes) {
+    if (length > MAXIMUM_PAYLOAD && command !== Command.WriteZeroes && command !== Command.Trim) {
       const value = command === Command.Read && this.#structured ? ErrorValue.Overflow : ErrorValue.Inval;
       return new RequestError(value, `${length} bytes are more than the ${MAXIMUM_PAYLOAD} that one request may have`);
     }
@@ -183,6 +181,8 @@ export class Transmission {
         return this.#read(request);
       case Command.WriteZeroes:
         return this.#writeZeroes(request);
+      case Command.Trim:
+        return this.#trim(request);
       default:
         return this.#flush(request);
     }
@@ -216,20 +216,19 @@ export class Transmission {
     return this.#successReply(request);
   }
 
-  /** Writes plain zeros, so there is never a hole; what it saves is the way through the socket. */
   async #writeZeroes(request: RequestHeader): Promise<Uint8Array> {
     const { flags, offset, length } = request;
-    const zeroes = new Uint8Array(bufferLengthOf(request));
-    for (let written = 0; written < length; written += zeroes.length) {
-      if (this.#stopped) {
-        throw new RequestError(ErrorValue.Shutdown, 'the server is being shut down');
-      }
-      const piece = zeroes.subarray(0, Math.min(zeroes.length, length - written));
-      await this.#exported.write(offset + written, piece, { durable: false });
+    if (length > 0) {
+      const durable = (flags & CommandFlag.Fua) !== 0;
+      await this.#exported.writeZeroes(offset, length, { durable, unmap: (flags & CommandFlag.NoHole) === 0 });
     }
-    if ((flags & CommandFlag.Fua) !== 0) {
-      await this.#exported.flush();
-    }
+    return this.#successReply(request);
+  }
+
+  async #trim(request: RequestHeader): Promise<Uint8Array> {
+    const { flags, offset, length } = request;
+    if (length > 0) await this.#exported.discard(offset, length);
+    if ((flags & CommandFlag.Fua) !== 0) await this.#exported.flush();
     return this.#successReply(request);
   }
 
@@ -268,8 +267,6 @@ function bufferLengthOf(request: RequestHeader): number {
     case Command.Read:
     case Command.Write:
       return request.length;
-    case Command.WriteZeroes:
-      return Math.min(request.length, ZEROES_LENGTH);
     default:
       return 0;
   }

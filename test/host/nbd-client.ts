@@ -15,6 +15,8 @@ export class MemoryExport implements NbdExport {
   readonly bytes: Uint8Array;
   flushCount = 0;
   readonly durableWrites: boolean[] = [];
+  readonly unmappedZeroes: boolean[] = [];
+  readonly discards: [number, number][] = [];
 
   constructor(size: number, options: { readOnly?: boolean } = {}) {
     this.bytes = new Uint8Array(size);
@@ -32,6 +34,16 @@ export class MemoryExport implements NbdExport {
   async write(offset: number, source: Uint8Array, options: { durable: boolean }): Promise<void> {
     this.bytes.set(source, offset);
     this.durableWrites.push(options.durable);
+  }
+
+  async writeZeroes(offset: number, length: number, options: { durable: boolean; unmap: boolean }): Promise<void> {
+    this.bytes.fill(0, offset, offset + length);
+    this.durableWrites.push(options.durable);
+    this.unmappedZeroes.push(options.unmap);
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    this.discards.push([offset, length]);
   }
 
   async flush(): Promise<void> {

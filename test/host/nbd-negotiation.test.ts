@@ -18,8 +18,8 @@ const OPT_GO = 7;
 const OPT_STRUCTURED_REPLY = 8;
 const OPT_SET_META_CONTEXT = 10;
 
-/** Has flags, flush, FUA, zeroes, several connections. */
-const WRITABLE_FLAGS = 0x14d;
+/** Has flags, flush, FUA, trim, zeroes, several connections. */
+const WRITABLE_FLAGS = 0x16d;
 /** Has flags, read-only, flush, FUA, several connections. */
 const READ_ONLY_FLAGS = 0x10f;
 
@@ -128,7 +128,7 @@ describe('GO and INFO', () => {
 
     const exportInfo = await client.takeOptionReply();
     expect(exportInfo).toMatchObject({ option: OPT_GO, type: INFO });
-    expect(exportInfo.data.toString('hex')).toBe('0000' + '0000000000001000' + '014d');
+    expect(exportInfo.data.toString('hex')).toBe('0000' + '0000000000001000' + '016d');
     const blockSizes = await client.takeOptionReply();
     expect(blockSizes).toMatchObject({ option: OPT_GO, type: INFO });
     expect(blockSizes.data.toString('hex')).toBe('0003' + '00000001' + '00010000' + '02000000');

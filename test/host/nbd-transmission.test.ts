@@ -154,21 +154,36 @@ describe.each([{ structured: false }, { structured: true }])('requests with stru
     expect(exported.flushCount).toBe(1);
   });
 
-  test('write zeroes writes zeros, longer ones in pieces, durably when asked', async () => {
+  test('write zeroes makes zeros, durably when asked, and frees their space unless told not to', async () => {
     const exported = new MemoryExport(70 * MIB);
     exported.bytes.fill(1);
     const { client } = await enter(exported, options);
 
     const short = await client.ask({ command: WRITE_ZEROES, offset: 1, length: 511, flags: NO_HOLE });
-    const flushesBefore = exported.flushCount;
     const long = await client.ask({ command: WRITE_ZEROES, offset: MIB + 1, length: 65 * MIB, flags: FUA });
 
     expect([short.error, long.error]).toEqual([0, 0]);
-    expect([flushesBefore, exported.flushCount]).toEqual([0, 1]);
+    expect(exported.durableWrites).toEqual([false, true]);
+    expect(exported.unmappedZeroes).toEqual([false, true]);
     const expected = Buffer.alloc(70 * MIB, 1)
       .fill(0, 1, 512)
       .fill(0, MIB + 1, 66 * MIB + 1);
     expect(expected.equals(exported.bytes)).toBe(true);
+  });
+
+  test('trim discards, durably when asked, also more than a write may have', async () => {
+    const exported = new MemoryExport(70 * MIB);
+    const { client } = await enter(exported, options);
+
+    const short = await client.ask({ command: TRIM, offset: 4096, length: 8192 });
+    const long = await client.ask({ command: TRIM, offset: MIB, length: 65 * MIB, flags: FUA });
+
+    expect([short.error, long.error]).toEqual([0, 0]);
+    expect(exported.discards).toEqual([
+      [4096, 8192],
+      [MIB, 65 * MIB],
+    ]);
+    expect(exported.flushCount).toBe(1);
   });
 
   test('write zeroes beyond the end changes nothing', async () => {
@@ -189,7 +204,7 @@ describe.each([{ structured: false }, { structured: true }])('requests with stru
   });
 
   test.each([
-    ['trim', { command: TRIM, length: 512 }],
+    ['trim without holes', { command: TRIM, length: 512, flags: NO_HOLE }],
     ['write zeroes in haste', { command: WRITE_ZEROES, length: 512, flags: 16 }],
     ['a read without holes', { command: READ, length: 512, flags: NO_HOLE }],
     ['cache', { command: 5, length: 512 }],

@@ -146,7 +146,7 @@ describe('libnbd', () => {
       can_fua: true,
       can_flush: true,
       can_multi_conn: true,
-      can_trim: false,
+      can_trim: true,
       can_zero: true,
       block_size_minimum: 1,
       block_size_preferred: 65536,
