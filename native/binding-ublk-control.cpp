@@ -133,9 +133,12 @@ Napi::Value setParameters(const Napi::CallbackInfo& info) {
   if (options.flagOr("rotational", false)) parameters.attributes |= ublk::ATTRIBUTE_ROTATIONAL;
   if (options.flagOr("volatileCache", true)) parameters.attributes |= ublk::ATTRIBUTE_VOLATILE_CACHE;
   if (options.flagOr("fua", true)) parameters.attributes |= ublk::ATTRIBUTE_FUA;
+  const auto granularity = static_cast<uint32_t>(options.numberOr("discardGranularity", 1u << 30, 0));
   if (options.refused()) return info.Env().Undefined();
   return Command<Done>::start(
-      info.Env(), [id, parameters] { return doneUnless(ublkSetParameters(id, parameters)); }, toUndefined);
+      info.Env(),
+      [id, parameters, granularity] { return doneUnless(ublkSetParameters(id, parameters, granularity)); },
+      toUndefined);
 }
 
 Napi::Value startDevice(const Napi::CallbackInfo& info) {

@@ -75,14 +75,30 @@ static_assert(sizeof(BasicParameters) == 32);
 static_assert(offsetof(BasicParameters, maxSectors) == 8);
 static_assert(offsetof(BasicParameters, deviceSectors) == 16);
 
+/** What the device offers of DISCARD and WRITE_ZEROES. */
+struct DiscardParameters {
+  /** Bytes. */
+  uint32_t alignment;
+  uint32_t granularity;
+  uint32_t maxDiscardSectors;
+  uint32_t maxZeroesSectors;
+  /** The driver takes 1 only. */
+  uint16_t maxSegments;
+  uint16_t reserved;
+};
+static_assert(sizeof(DiscardParameters) == 20);
+static_assert(offsetof(DiscardParameters, maxSegments) == 16);
+
 /** Parameters of SET_PARAMS; the driver accepts any prefix whose `length` says so. */
 struct Parameters {
   uint32_t length;
   /** PARAMETER_ bits of what is filled in. */
   uint32_t types;
   BasicParameters basic;
+  DiscardParameters discard;
 };
-static_assert(sizeof(Parameters) == 40);
+static_assert(sizeof(Parameters) == 64);
+static_assert(offsetof(Parameters, discard) == 40);
 static_assert(offsetof(Parameters, basic) == 8);
 
 /** One request of the kernel, in memory that the driver writes and the server maps read-only. */
@@ -143,6 +159,10 @@ inline constexpr uint64_t FEATURE_IOCTL_ENCODE = 1u << 6;
 
 // Parameter types.
 inline constexpr uint32_t PARAMETER_BASIC = 1u << 0;
+inline constexpr uint32_t PARAMETER_DISCARD = 1u << 1;
+
+/** Bytes of the longest DISCARD or WRITE_ZEROES that a device offers: they move no data. */
+inline constexpr uint32_t MAX_ZEROES_BYTES = 1u << 30;
 
 // Attributes.
 inline constexpr uint32_t ATTRIBUTE_READ_ONLY = 1u << 0;
@@ -161,6 +181,7 @@ inline constexpr uint32_t OPERATION_WRITE_ZEROES = 5;
 
 // Flags of a request.
 inline constexpr uint32_t FLAG_FUA = 1u << 13;
+inline constexpr uint32_t FLAG_NO_UNMAP = 1u << 15;
 
 inline constexpr uint32_t SECTOR_BITS = 9;
 

@@ -88,8 +88,13 @@ Result<ublk::DeviceInfo> ublkAdd(const UblkDeviceRequest& request) {
   return info;
 }
 
-SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters) {
-  ublk::Parameters buffer{sizeof(ublk::Parameters), ublk::PARAMETER_BASIC, parameters};
+SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters, uint32_t discardGranularity) {
+  ublk::Parameters buffer{sizeof(ublk::Parameters), ublk::PARAMETER_BASIC, parameters, {}};
+  if (discardGranularity != 0) {
+    constexpr uint32_t maxSectors = ublk::MAX_ZEROES_BYTES >> ublk::SECTOR_BITS;
+    buffer.types |= ublk::PARAMETER_DISCARD;
+    buffer.discard = {discardGranularity, discardGranularity, maxSectors, maxSectors, 1, 0};
+  }
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
   return run("UBLK_U_CMD_SET_PARAMS", ublk::SET_PARAMETERS, command, &buffer, sizeof buffer);

@@ -28,7 +28,8 @@ Result<uint64_t> ublkFeatures();
 
 /** Makes the char device. The answer says what was granted. */
 Result<ublk::DeviceInfo> ublkAdd(const UblkDeviceRequest& request);
-SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters);
+/** @param discardGranularity bytes; 0 offers neither DISCARD nor WRITE_ZEROES */
+SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters, uint32_t discardGranularity);
 Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId);
 
 /** Makes the block device; needs every queue to be fetching, by other threads. Gives up after a minute. */

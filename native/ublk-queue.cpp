@@ -118,20 +118,27 @@ int32_t UblkQueue::translate(uint32_t tag) {
       kind = RequestKind::Flush;
       break;
     case ublk::OPERATION_DISCARD:
-    case ublk::OPERATION_WRITE_SAME:
+      kind = RequestKind::Discard;
+      break;
     case ublk::OPERATION_WRITE_ZEROES:
+      kind = RequestKind::WriteZeroes;
+      break;
+    case ublk::OPERATION_WRITE_SAME:
       return -EOPNOTSUPP;  // never advertised, but a kernel may ask
     default:
       ++malformed_;
       return -EIO;
   }
 
+  const bool moves = kind == RequestKind::Read || kind == RequestKind::Write;
+  const uint32_t flags = descriptor.operationAndFlags;
   abi::Request record{};
   record.kind = static_cast<uint32_t>(kind);
   if (kind != RequestKind::Flush) {
     const uint64_t deviceSectors = options_.deviceSize >> ublk::SECTOR_BITS;
     const uint64_t length = static_cast<uint64_t>(descriptor.sectorCount) << ublk::SECTOR_BITS;
-    const bool sane = length > 0 && length <= options_.maxIoBytes && descriptor.startSector <= deviceSectors &&
+    const uint64_t longest = moves ? options_.maxIoBytes : ublk::MAX_ZEROES_BYTES;
+    const bool sane = length > 0 && length <= longest && descriptor.startSector <= deviceSectors &&
                       descriptor.sectorCount <= deviceSectors - descriptor.startSector;
     if (!sane) {
       ++malformed_;
@@ -139,12 +146,14 @@ int32_t UblkQueue::translate(uint32_t tag) {
     }
     record.guestOffset = descriptor.startSector << ublk::SECTOR_BITS;
     record.length = length;
-    if (kind == RequestKind::Write && (descriptor.operationAndFlags & ublk::FLAG_FUA) != 0) {
-      record.flags = static_cast<uint32_t>(RequestFlag::Durable);
+    const bool changes = kind == RequestKind::Write || kind == RequestKind::WriteZeroes;
+    if (changes && (flags & ublk::FLAG_FUA) != 0) record.flags |= static_cast<uint32_t>(RequestFlag::Durable);
+    if (kind == RequestKind::WriteZeroes && (flags & ublk::FLAG_NO_UNMAP) == 0) {
+      record.flags |= static_cast<uint32_t>(RequestFlag::Unmap);
     }
   }
   std::memcpy(memory_.base + memory_.requests + tag * sizeof record, &record, sizeof record);
-  tags_[tag].length = static_cast<uint32_t>(record.length);
+  tags_[tag].length = moves ? static_cast<uint32_t>(record.length) : 0;
   guest_.announce(tag, tags_[tag].length);
   return TRANSLATED;
 }

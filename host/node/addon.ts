@@ -151,6 +151,8 @@ export interface UblkParameters {
   fua?: boolean;
   /** @default false */
   rotational?: boolean;
+  /** Bytes; 0 offers neither discards nor write zeroes. @default 0 */
+  discardGranularity?: number;
 }
 
 /** Control commands of the ublk driver. Promises are rejected with a `SystemError`. */

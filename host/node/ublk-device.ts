@@ -113,6 +113,8 @@ export async function createUblkDevice(path: string, options: UblkDeviceOptions 
       physicalBlockSize: PHYSICAL_BLOCK_SIZE,
       ioMin: PHYSICAL_BLOCK_SIZE,
       ioOpt: Math.max(facts.clusterSize, PHYSICAL_BLOCK_SIZE),
+      // Only whole clusters are ever freed.
+      discardGranularity: options.readOnly ? 0 : Math.max(facts.clusterSize, LOGICAL_BLOCK_SIZE),
     });
     thread.order({
       type: 'attach',

@@ -18,7 +18,10 @@ const ENODEV = -19;
 const READ = 0;
 const WRITE = 1;
 const FLUSH = 2;
+const DISCARD = 3;
+const WRITE_ZEROES = 5;
 const FUA = 1 << 13;
+const NO_UNMAP = 1 << 15;
 
 interface Descriptor {
   operation: number;
@@ -88,6 +91,19 @@ describe('a request of the kernel becomes a Request record', () => {
       { operation: FLUSH, sectors: 0, start: 0 },
       { kind: RequestKind.Flush, flags: 0, guestOffset: 0, length: 0 },
     ],
+    // Zeroes and discards move no data, so they may be longer than a buffer.
+    [
+      { operation: DISCARD, sectors: 1024, start: 128 },
+      { kind: RequestKind.Discard, flags: 0, guestOffset: 65_536, length: 524_288 },
+    ],
+    [
+      { operation: WRITE_ZEROES, sectors: 1024, start: 128 },
+      { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap, guestOffset: 65_536, length: 524_288 },
+    ],
+    [
+      { operation: WRITE_ZEROES | NO_UNMAP | FUA, sectors: 1, start: 0 },
+      { kind: RequestKind.WriteZeroes, flags: RequestFlag.Durable, guestOffset: 0, length: 512 },
+    ],
     // Flags that say nothing to us: fail fast, metadata, swap.
     [
       { operation: READ | (1 << 8) | (1 << 11) | (1 << 16), sectors: 1, start: 1 },
@@ -130,8 +146,16 @@ describe('a request that makes no sense is answered with an error, counted, and 
     expect(fixture.ring.statistics().malformed).toBe(1);
   });
 
-  test.each([3, 4, 5])('operation %i, which is not offered, is only refused', (operation) => {
-    const events = arrive(0, { operation, sectors: 8, start: 0 });
+  test.each([DISCARD, WRITE_ZEROES])('operation %i over more than is offered', (operation) => {
+    const events = arrive(2, { operation, sectors: 2 ** 21 + 1, start: 0 });
+
+    expect(events).toEqual([]);
+    expect(answers[2]).toBe(EIO);
+    expect(fixture.ring.statistics().malformed).toBe(1);
+  });
+
+  test('write same, which is not offered, is only refused', () => {
+    const events = arrive(0, { operation: 4, sectors: 8, start: 0 });
 
     expect(events).toEqual([]);
     expect(answers[0]).toBe(EOPNOTSUPP);
