@@ -75,6 +75,15 @@ describe.each(KERNEL_SERIES)('on Linux %s', { timeout: 300_000 }, (series) => {
     expect(outcome.output).toContain(`${fixture.fileCount} files have their checksums`);
   });
 
+  test('what the guest trims and zeroes goes back to the host', async () => {
+    const after = join(shared, `trimmed-${series}.qcow2`);
+
+    const outcome = await scenario('trim', fixture.archive, after);
+
+    expect(outcome.output).toContain('read as zeros');
+    await run('qemu-img', ['check', '-q', after]);
+  });
+
   test.each(['TERM', 'INT'])('SIG%s with writes in flight loses nothing that was durable', async (signal) => {
     const outcome = await scenario('stop-under-load', signal);
 
