@@ -123,12 +123,21 @@ export class Engine {
     this.freeSlots.push(slot);
     if (pending.onAbort !== undefined) pending.request.signal?.removeEventListener('abort', pending.onAbort);
     if (status === Status.Ok) {
-      pending.resolve(pending.request.collect?.(this.core, this.core.request(slot)));
+      this.collect(slot, pending);
     } else {
       const operation = this.core.failure.operation;
       pending.reject(this.core.failureError(status, this.causes[operation]));
     }
     for (const resolve of this.idleWaiters.splice(0)) resolve();
+  }
+
+  /** Nothing may be thrown into the core. */
+  private collect(slot: number, { request, resolve, reject }: Pending): void {
+    try {
+      resolve(request.collect?.(this.core, this.core.request(slot)));
+    } catch (error) {
+      reject(new CorralError('ERR_INTERNAL', { cause: error, reason: (error as Error).message }));
+    }
   }
 
   /** Starts everything that the core has handed out, and every request that there is a slot for. */
@@ -164,7 +173,8 @@ export class Engine {
     this.pump();
   }
 
-  private carryOut(index: number): Promise<void> {
+  /** Numbers that this host cannot represent are the image's: they end like any other error. */
+  private async carryOut(index: number): Promise<void> {
     const operation = this.core.operation(index);
     const { kind, hostOffset, length } = operation;
     switch (kind) {
@@ -189,7 +199,7 @@ export class Engine {
       case OperationKind.Truncate:
         return this.file.truncate(hostOffset);
       default:
-        return Promise.reject(new CorralError('ERR_INTERNAL', { reason: `The core asked for operation kind ${kind}` }));
+        throw new CorralError('ERR_INTERNAL', { reason: `The core asked for operation kind ${kind}` });
     }
   }
 

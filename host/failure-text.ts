@@ -50,6 +50,7 @@ const FIELDS: Readonly<Record<number, string>> = {
   [Field.CorruptBit]: 'corrupt bit',
   [Field.ReservedBits]: 'reserved bits',
   [Field.Refcount]: 'shared clusters',
+  [Field.Copied]: 'COPIED flag',
 };
 
 const FIELD_NAMES = new Map<number, string>(Object.entries(Field).map(([name, value]) => [value, name]));
@@ -131,7 +132,7 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return 'Image is corrupt; cannot be opened read/write';
     case Field.InternalSnapshots:
     case Field.Bitmaps:
-      return `Writing to an image with ${field} is not supported yet`;
+      return `${failure.structure === Structure.Request ? 'Checking' : 'Writing to'} an image with ${field} is not supported yet`;
     case Field.Refcount:
       return `Writing to ${field} is not supported yet${guest}`;
     default:

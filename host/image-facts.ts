@@ -14,6 +14,7 @@ const ENCRYPTION = ['none', 'aes', 'luks'] as const;
 /** Facts of a header. Sizes and offsets are bytes; names are the image's own strings and must be escaped before a terminal sees them. */
 export interface ImageFacts {
   readonly version: 2 | 3;
+  /** Beyond 2^53 - 1 only near it; such an image can be looked at, but not opened. */
   readonly virtualSize: number;
   readonly clusterSize: number;
   /** Bytes of the image file when it was opened. */
@@ -50,7 +51,7 @@ export function readFacts(core: CoreInstance): ImageFacts {
   const compatible = info.compatibleFeaturesBig;
   return {
     version: info.version as 2 | 3,
-    virtualSize: info.virtualSize,
+    virtualSize: Number(info.virtualSizeBig),
     clusterSize: 2 ** info.clusterBits,
     fileLength: info.fileLength,
     refcountBits: 2 ** info.refcountOrder,

@@ -148,6 +148,11 @@ export class Image {
       (options.inspect ? RequestFlag.Inspect : 0) |
       (options.tablesOnly ? RequestFlag.TablesOnly : 0);
     const info = await engine.run({ kind: RequestKind.Open, flags, signal: options.signal, collect: readFacts });
+    if (!options.inspect && !Number.isSafeInteger(info.virtualSize)) {
+      throw new CorralError('ERR_TOO_LARGE', {
+        reason: `A disk of ${info.virtualSize} bytes is too large for this host`,
+      });
+    }
     return new Image(engine, file, info, write);
   }
 

@@ -51,7 +51,7 @@ export function stepCheck(image: Image, task: Task): Status {
 function begin(image: Image, task: Task): Status {
   const failure = image.failure;
   if (image.info.hasBitmaps !== 0) {
-    return refuse(failure, Status.Unsupported, Structure.Header, Field.Bitmaps, 0, 0, 0);
+    return refuse(failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
   }
   if (image.checkLength < MINIMUM_CHECK_LENGTH) {
     return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);

@@ -110,8 +110,9 @@ function checkEntry(image: Image, entry: u64, index: u32, guestOffset: u64): Sta
   if ((host & (u64(image.geometry.clusterSize) - 1)) !== 0) {
     return refuseAt(image, Structure.L2Table, Field.Alignment, entryOffset, entry, guestOffset);
   }
-  // QEMU reads a cluster beyond the end of the file as zeros. That is data lost in silence: refuse.
-  if (!isZero(entry) && host >= image.fileLength) {
+  // QEMU reads a cluster beyond the end of the file as zeros. That is data lost in silence: refuse. A reserved cluster
+  // there would be written to, wherever that is.
+  if (host >= image.fileLength) {
     return refuseAt(image, Structure.L2Table, Field.Offset, entryOffset, entry, guestOffset);
   }
   return Status.Ok;
