@@ -18,11 +18,12 @@ import { abandonOwnership } from './image/abandon';
 import { taskAt } from './image/configure';
 import { Image, ImageState } from './image/image';
 import { skipReclaim, stepReclaim } from './image/reclaim';
-import { Task } from './image/task';
+import { resetTask, Task } from './image/task';
 import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
 import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
 import { stepRead } from './request/read';
+import { startSimpleRead } from './request/simple-read';
 import { abandonWrite, stepWrite } from './request/write';
 import { stepWriteZeroes } from './request/write-zeroes';
 
@@ -31,6 +32,7 @@ export function submitRequest(image: Image, slot: u32): Status {
   if (slot >= image.requestCapacity) return Status.Invalid;
   const task = taskAt(image, slot);
   if (task.active) return Status.Invalid;
+  if (task.request.kind === RequestKind.Read && startSimpleRead(image, task)) return Status.Ok;
   start(image, task);
   drain(image);
   return Status.Ok;
@@ -40,31 +42,27 @@ export function submitRequest(image: Image, slot: u32): Status {
 export function completeOperation(image: Image, index: u32, status: Status): Status {
   if (index >= image.operations.capacity) return Status.Invalid;
   const operation = operationAt(image.operations, index);
+  if (operation.kind === 0) return Status.Invalid;
   const owner = operation.owner;
   const record: usize = operation.ownerRecord;
-  const kind = operation.kind;
-  const hostOffset = operation.hostOffset;
-  if (status === Status.Ok) noteWritten(image, operation);
-  if (!release(image.operations, index)) return Status.Invalid;
-  if (owner === Owner.Load) {
-    completeLoad(image.cache, changetype<TableSlice>(record), status, index);
-  } else if (owner === Owner.WriteOut) {
-    completeWriteOut(image.order, changetype<TableSlice | null>(record), status, index);
-  } else {
+  if (status === Status.Ok && operation.kind !== OperationKind.Read) noteWritten(image, operation);
+  if (status !== Status.Ok && owner === Owner.Task)
+    noteFailed(image, changetype<Task>(record), operation, index, status);
+  release(image.operations, index);
+  if (owner === Owner.Task) {
     const task = changetype<Task>(record);
     task.outstanding--;
-    if (status !== Status.Ok && kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
-    if (status !== Status.Ok && task.failed === Status.Ok) {
-      const field = kind === OperationKind.Decompress ? Field.Compression : Field.None;
-      refuse(image.failure, status, structureOfOperation(kind), field, hostOffset, 0, 0);
-      image.failure.operation = index;
-      keepFailure(image, task, status);
-    }
-    if (task.outstanding === 0 && task.cursor === task.guestEnd && task.kind === RequestKind.Read && isFine(task)) {
+    if (isRead(task)) {
       finishTask(image, task);
+      // Nothing has changed, so there is nothing to do unless somebody waited for this request.
+      if (isEmpty(image.ready)) return Status.Ok;
     } else if (!task.queued) {
       runTask(image, task);
     }
+  } else if (owner === Owner.Load) {
+    completeLoad(image.cache, changetype<TableSlice>(record), status, index);
+  } else {
+    completeWriteOut(image.order, changetype<TableSlice | null>(record), status, index);
   }
   drain(image);
   return Status.Ok;
@@ -96,8 +94,25 @@ function structureOfOperation(kind: u32): Structure {
 }
 
 /** A read whose last operation ended needs no further step; most requests take this way. */
-function isFine(task: Task): bool {
-  return task.failed === Status.Ok && !task.queued;
+function isRead(task: Task): bool {
+  return (
+    task.outstanding === 0 &&
+    task.kind === RequestKind.Read &&
+    task.cursor === task.guestEnd &&
+    task.failed === Status.Ok &&
+    !task.queued
+  );
+}
+
+/** An operation of a task failed: the task ends with it once nothing is in flight any more. */
+function noteFailed(image: Image, task: Task, operation: Operation, index: u32, status: Status): void {
+  const kind = operation.kind;
+  if (kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
+  if (task.failed !== Status.Ok) return;
+  const field = kind === OperationKind.Decompress ? Field.Compression : Field.None;
+  refuse(image.failure, status, structureOfOperation(kind), field, operation.hostOffset, 0, 0);
+  image.failure.operation = index;
+  keepFailure(image, task, status);
 }
 
 /** The file is at least as long as the furthest byte written, and holds something that no flush has covered yet. */
@@ -110,20 +125,7 @@ function noteWritten(image: Image, operation: Operation): void {
 }
 
 function start(image: Image, task: Task): void {
-  const request = task.request;
-  task.active = true;
-  task.kind = request.kind;
-  task.flags = request.flags;
-  task.stage = 0;
-  task.guestOffset = request.guestOffset;
-  task.guestEnd = request.guestOffset + request.length;
-  task.cursor = request.guestOffset;
-  task.cancelled = false;
-  task.waiting = false;
-  task.inFlight = false;
-  task.leak = false;
-  task.failed = Status.Ok;
-  task.outcome = Status.Ok;
+  resetTask(task);
   const status = admit(image, task);
   if (status === Status.Miss) return;
   if (status !== Status.Ok) keepFailure(image, task, status);

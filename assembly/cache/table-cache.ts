@@ -153,6 +153,15 @@ export function viewSlice(cache: TableCache, kind: TableKind, hostOffset: u64, w
   return needSlice(cache, found === null ? kind : i32(found.kind), hostOffset, waiter);
 }
 
+/** The slice that holds byte `hostOffset`, when it is resident and of that kind; nobody is parked for it. */
+export function peekSlice(cache: TableCache, kind: TableKind, hostOffset: u64): TableSlice | null {
+  const slice = findSlice(cache, (hostOffset >> cache.sliceBits) << cache.sliceBits);
+  if (slice === null || slice.kind !== u8(kind) || slice.state !== u8(SliceState.Valid)) return null;
+  slice.recent = true;
+  cache.hits++;
+  return slice;
+}
+
 /** A load ended: everyone who waits for it starts over, or fails with it. */
 export function completeLoad(cache: TableCache, slice: TableSlice, status: Status, operation: u32): void {
   if (status === Status.Ok) {

@@ -29,6 +29,11 @@ export function isZero(entry: u64): bool {
   return (entry & ZERO) !== 0;
 }
 
+/** Data and nothing else: not compressed, no zeros, no reserved bits. */
+export function isPlainData(entry: u64): bool {
+  return (entry & (COMPRESSED | RESERVED | ZERO)) === 0 && (entry & OFFSET) !== 0;
+}
+
 /** Offset of the host cluster of a standard entry; 0 when nothing is allocated. */
 export function clusterOffset(entry: u64): u64 {
   return entry & OFFSET;

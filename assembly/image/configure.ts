@@ -12,6 +12,7 @@ import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
 import { Image, ImageState, Run } from './image';
+import { MEMO_LENGTH } from './l1-memo';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
 
 /** Largest slice, and so the largest that the cache has to be ready for. */
@@ -50,6 +51,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.growthWaiters = takeWaitList(arena);
   image.settleWaiters = takeWaitList(arena);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
+  image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
   image.page = take(arena, PAGE_LENGTH);
 

@@ -78,6 +78,9 @@ export class Image {
   refcountTableClusters: u32 = 0;
   refcountTableOffset: u64 = 0;
 
+  /** See l1-memo.ts. */
+  l1Memo: usize = 0;
+
   /** From here on every byte of the file that the core has not written reads as zero; all ones when nothing does. */
   virginOffset: u64 = 0;
   /** Next cluster that was never looked at, at the end of the file. */

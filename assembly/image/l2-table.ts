@@ -10,6 +10,7 @@ import { l1Index } from '../format/geometry';
 import { makeL1Entry } from '../format/l1-entry';
 import { allocateClusters, releaseClusters } from './allocate';
 import { Image } from './image';
+import { rememberL1Entry } from './l1-memo';
 import { parkOnOperation, Task } from './task';
 
 /**
@@ -40,7 +41,9 @@ export function makeL2Table(image: Image, task: Task, guestOffset: u64): Status 
   const slice = needSlice(image.cache, TableKind.L1, entryOffset, task);
   if (slice === null) return task.outcome;
 
-  storeU64(slice.data + usize(entryOffset - slice.hostOffset), makeL1Entry(task.tableOffset));
+  const entry = makeL1Entry(task.tableOffset);
+  storeU64(slice.data + usize(entryOffset - slice.hostOffset), entry);
+  rememberL1Entry(image, l1Index(image.geometry, guestOffset), entry);
   markDirty(image.order, slice);
   task.tableOffset = 0;
   releaseOwnership(image);

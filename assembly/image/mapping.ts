@@ -11,6 +11,7 @@ import { l1Index, l2Coverage, l2Index } from '../format/geometry';
 import { checkL1Entry, isL1Copied, l2TableOffset } from '../format/l1-entry';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero, L2_ENTRY_BITS } from '../format/l2-entry';
 import { Image } from './image';
+import { rememberL1Entry } from './l1-memo';
 import { Task } from './task';
 
 /**
@@ -38,6 +39,7 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
     return Status.Ok;
   }
 
+  rememberL1Entry(image, l1Index(geometry, guestOffset), l1Entry);
   const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << L2_ENTRY_BITS);
   const slice = needSlice(image.cache, TableKind.L2, entryOffset, task);
   if (slice === null) return task.outcome;

@@ -80,3 +80,21 @@ export function parkOnOperation(task: Task): Status {
   task.outcome = Status.Miss;
   return Status.Miss;
 }
+
+/** Gets a task ready for the request in its slot. */
+export function resetTask(task: Task): void {
+  const request = task.request;
+  task.active = true;
+  task.kind = request.kind;
+  task.flags = request.flags;
+  task.stage = 0;
+  task.guestOffset = request.guestOffset;
+  task.guestEnd = request.guestOffset + request.length;
+  task.cursor = request.guestOffset;
+  task.cancelled = false;
+  task.waiting = false;
+  task.inFlight = false;
+  task.leak = false;
+  task.failed = Status.Ok;
+  task.outcome = Status.Ok;
+}
