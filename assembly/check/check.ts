@@ -16,6 +16,7 @@ import { unitsFor } from '../base/align';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
 import { Image } from '../image/image';
+import { settle } from '../image/settle';
 import { Task } from '../image/task';
 import { compareStored, loadStored } from './compare';
 import { countReferences, openTableWindow, openWindow } from './references';
@@ -33,7 +34,10 @@ const MAXIMUM_CLUSTERS: u64 = 0x7fffffff;
 /** Goes on with the check; Ok when the page holds the result. */
 export function stepCheck(image: Image, task: Task): Status {
   if (task.stage === Phase.Begin) {
-    const status = begin(image, task);
+    // A cluster on its way to being free would look like a leak.
+    let status = settle(image, task);
+    if (status !== Status.Ok) return status;
+    status = begin(image, task);
     if (status !== Status.Ok) return status;
   }
   const state = checkState(image);
