@@ -13,9 +13,13 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 const SOURCES = ['/usr/share', '/usr/lib'];
-const FILE_COUNT = 4000;
-const BYTE_COUNT = 350 * 2 ** 20;
 const LARGEST_FILE = 24 * 2 ** 20;
+
+/** How much a fixture has: so many files of any size, and large ones up to so many bytes. */
+export interface FixtureSize {
+  readonly fileCount: number;
+  readonly byteCount: number;
+}
 
 /** Files in the folder that the host and the guest share. */
 export interface Fixture {
@@ -29,10 +33,10 @@ export interface Fixture {
   readonly byteCount: number;
 }
 
-/** Makes the fixture in a folder. */
-export async function makeFixture(folder: string): Promise<Fixture> {
+/** Makes the fixture in a folder, which must be empty. */
+export async function makeFixture(folder: string, size: FixtureSize): Promise<Fixture> {
   const tree = join(folder, 'tree');
-  const { paths, byteCount } = await chooseFiles();
+  const { paths, byteCount } = await chooseFiles(size);
   const list = join(folder, 'files');
   await writeFile(list, paths.map((path) => `${path.slice(1)}\n`).join(''));
 
@@ -59,7 +63,7 @@ export async function checksumTree(tree: string): Promise<string> {
 }
 
 /** A mixture that is the same on every run: files by the hash of their names, then large ones up to the size. */
-async function chooseFiles(): Promise<{ paths: string[]; byteCount: number }> {
+async function chooseFiles(size: FixtureSize): Promise<{ paths: string[]; byteCount: number }> {
   const files = (await Promise.all(SOURCES.map(listFiles))).flat();
   const mixed = files
     .map((file) => ({ ...file, key: createHash('md5').update(file.path).digest('hex') }))
@@ -67,11 +71,11 @@ async function chooseFiles(): Promise<{ paths: string[]; byteCount: number }> {
   const chosen = new Map<string, number>();
   let byteCount = 0;
   const take = (file: { path: string; size: number }): void => {
-    if (chosen.has(file.path) || byteCount + file.size > BYTE_COUNT) return;
+    if (chosen.has(file.path) || byteCount + file.size > size.byteCount) return;
     chosen.set(file.path, file.size);
     byteCount += file.size;
   };
-  mixed.slice(0, FILE_COUNT).forEach(take);
+  mixed.slice(0, size.fileCount).forEach(take);
   mixed.filter((file) => file.size > 2 ** 20).forEach(take);
   return { paths: [...chosen.keys()].sort(), byteCount };
 }

@@ -5,9 +5,9 @@ import { KERNEL_SERIES, type KernelSeries } from './kernel.js';
 import { Machine } from './machine.js';
 import { scenarioScript } from './scenario.js';
 
-const USAGE = `usage: node test/vm/run.mjs [options] (SCENARIO | -c SCRIPT | -f FILE)
+const USAGE = `usage: node test/vm/run.mjs [options] (SCENARIO [ARGUMENT...] | -c SCRIPT | -f FILE)
 
-Runs a scenario of test/vm/scenarios, a bash script, or a file of one, as root in a virtual machine.
+Runs a scenario of test/vm/scenarios with its arguments, a bash script, or a file of one, as root in a virtual machine.
 
   -k, --kernel SERIES    ${KERNEL_SERIES.join(' or ')} (default: the last)
   -w, --shared DIR       share DIR read-write, at the same path ($SHARED)
@@ -37,13 +37,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     },
   });
   const series = KERNEL_SERIES.find((each) => each === values.kernel);
-  const [name] = positionals;
+  const [name, ...args] = positionals;
   if (values.help || series === undefined || (name ?? values.command ?? values.file) === undefined) {
     process.stdout.write(USAGE);
     return values.help ? 0 : 2;
   }
   const script =
-    values.command ?? (values.file !== undefined ? await readFile(values.file, 'utf8') : scenarioScript(name ?? ''));
+    values.command ??
+    (values.file !== undefined ? await readFile(values.file, 'utf8') : scenarioScript(name ?? '', ...args));
   return await runOne(series, script, Number(values.seconds), {
     memoryMiB: Number(values.memory),
     modules: values.modules.split(',').filter((module) => module !== ''),

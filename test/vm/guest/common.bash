@@ -37,7 +37,7 @@ attach() {
 
 # Waits for the server's end; it must be a good one, in time, that leaves no device.
 server_ends_well() {
-  local seconds=${1:-15} status=0 started=$SECONDS
+  local seconds=${1:-60} status=0 started=$SECONDS
   # A shell cannot wait with a time limit; the end of the process itself is what wait then tells.
   timeout "$seconds" tail --pid="$server" -f /dev/null || fail "the server still runs after $seconds s"
   wait "$server" || status=$?
@@ -52,6 +52,46 @@ detach() {
   corral detach "$device"
   [ ! -e "$device" ] || fail "detach came back before $device was gone"
   server_ends_well
+}
+
+# Two neighbours write to the device: fio keeps many writes in flight, the other one has a ledger of what became durable.
+# Comes back when both are well under way.
+start_load() {
+  # What fio cannot open it would make: a file in the device's place once that is gone.
+  fio --name=load --filename="$device" --allow_file_create=0 --direct=1 --offset=128m --size=256m --rw=randwrite \
+    --bs=4k-64k --iodepth=32 --ioengine=io_uring --fsync=32 --verify=crc32c --do_verify=0 --time_based --runtime=300 \
+    > /run/fio.log 2>&1 &
+  load=$!
+  node "$CORRAL/test/vm/guest/ledger.mjs" write "$device" /run/ledger 8 > /run/ledger.log 2>&1 &
+  writer=$!
+  local tries writes=0 durable=0 in_flight=0
+  # Both have to be well under way, and then the moment is one with writes on the server's hands.
+  for ((tries = 0; tries < 3000; tries++)); do
+    kill -0 "$load" 2> /dev/null || fail "fio ended too early: $(cat /run/fio.log)"
+    kill -0 "$writer" 2> /dev/null || fail "the ledger's writer ended too early: $(cat /run/ledger.log)"
+    read -r _ _ _ _ writes _ < "/sys/block/${device##*/}/stat"
+    [ ! -e /run/ledger ] || durable=$(wc -l < /run/ledger)
+    [ "$durable" -ge 300 ] && [ $((writes - durable)) -ge 1000 ] && break
+    sleep 0.02
+  done
+  for ((; tries < 3000; tries++)); do
+    read -r _ in_flight < "/sys/block/${device##*/}/inflight"
+    [ "$in_flight" -ge 4 ] && break
+  done
+  [ "$tries" -lt 3000 ] || fail "the load never got going: $writes writes, $durable of them durable, $in_flight in flight"
+  say "$writes writes, $durable of them durable; $in_flight in flight"
+}
+
+# Waits for the load's end after the device's.
+load_ends() {
+  wait "$load" && fail "fio did not notice that its device is gone"
+  wait "$writer" || fail "the ledger's writer: $(cat /run/ledger.log)"
+  say "$(wc -l < /run/ledger) durable writes"
+}
+
+# Whatever the ledger has is on the device.
+verify_ledger() {
+  node "$CORRAL/test/vm/guest/ledger.mjs" verify "$device" /run/ledger 8
 }
 
 # refuses PATTERN COMMAND...: the command ends with status 1 and exactly one line, which matches.
@@ -95,7 +135,7 @@ look_around() {
   [ "$status" = 0 ] || exit "$status"
   local left=(/dev/ublkb* /dev/ublkc*)
   [ ${#left[@]} = 0 ] || fail "left behind: ${left[*]}"
-  ! grep -l 'cli/main[.]js' /proc/[0-9]*/cmdline || fail "a server is left behind"
+  ! grep -ls 'cli/main[.]js' /proc/[0-9]*/cmdline || fail "a server is left behind"
   ! dmesg | grep -E 'BUG:|WARNING:|I/O error|Oops|blocked for more than|EXT4-fs error|XFS.*(rror|orrupt)' | grep -vF -f /run/expected-messages ||
     fail "the kernel complains"
   say "done"
