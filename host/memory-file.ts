@@ -6,7 +6,7 @@ import { CorralError } from './errors.js';
 const FIRST_CAPACITY = 65536;
 
 export class MemoryFile implements BlockFile {
-  readonly zeroBeyondEnd = true;
+  readonly zeroBeyondEnd: boolean = true;
   private bytes: Uint8Array;
   private length: number;
 

@@ -22,7 +22,7 @@ import {
 } from '../format/features';
 import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from '../format/header';
 import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from '../format/header-extensions';
-import { Image, ImageState } from '../image/image';
+import { Image, ImageState, MAXIMUM_HOST_OFFSET } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
 
 enum Stage {
@@ -228,9 +228,14 @@ function becomeOpen(image: Image, task: Task): Status {
   const fileClusters = (info.fileLength + geometry.clusterSize - 1) >> geometry.clusterBits;
   const zeroBeyondEnd = (image.configuration.flags & ConfigurationFlag.ZeroBeyondEnd) !== 0;
   image.virginOffset = zeroBeyondEnd ? fileClusters << geometry.clusterBits : 0xffffffffffffffff;
-  image.frontier = fileClusters;
+  // A regular file grows behind its end, and what is free in front of it is found by and by. A device cannot grow: there
+  // the frontier itself walks over everything once.
+  image.frontier = zeroBeyondEnd ? fileClusters : 0;
+  image.frontierEnd = zeroBeyondEnd
+    ? MAXIMUM_HOST_OFFSET >> geometry.clusterBits
+    : info.fileLength >> geometry.clusterBits;
   image.scanCluster = 0;
-  image.scanEnd = fileClusters;
+  image.scanEnd = image.frontier;
   openTableCache(image.cache, image.cacheMemory, image.cacheLength, geometry.sliceBits);
   openStaging(image.order);
   image.writable = (task.flags & RequestFlag.Writable) !== 0;

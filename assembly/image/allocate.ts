@@ -19,9 +19,6 @@ import { checkOverlap, checkTableOverlap } from './overlap';
 import { needRefcounts, nextSlice, refcountIndex } from './refcounts';
 import { Task } from './task';
 
-/** Host offsets of QCOW2 entries have 56 bits. */
-const MAXIMUM_HOST_OFFSET: u64 = 0x00ffffffffffffff;
-
 /**
  * Allocates 1 to `wanted` contiguous clusters: `image.allocatedOffset` and `allocatedCount`, refcounts one. Miss: the
  * task is parked and nothing has changed that a second start would do again.
@@ -103,7 +100,7 @@ function takeScanned(image: Image, task: Task, wanted: u32): Status {
 function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
   while (true) {
     const cluster = image.frontier;
-    if (cluster + u64(wanted) > MAXIMUM_HOST_OFFSET >> image.geometry.clusterBits) {
+    if (cluster >= image.frontierEnd) {
       return refuse(image.failure, Status.NoSpace, Structure.File, Field.Length, 0, cluster, 0);
     }
     const slice = needRefcounts(image, task, cluster);
@@ -115,7 +112,7 @@ function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
       if (status !== Status.Ok) return status;
       continue;
     }
-    const sliceEnd = nextSlice(image, cluster);
+    const sliceEnd = min(image.frontierEnd, nextSlice(image, cluster));
     image.allocatedCount = 0;
     const found = takeRun(image, slice, cluster, sliceEnd, wanted);
     if (found < 0) return Status.Corrupt;

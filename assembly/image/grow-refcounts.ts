@@ -22,6 +22,7 @@ import { blockIndex, blockSliceOffset } from '../format/geometry';
 import { HeaderOffset } from '../format/header';
 import { storeRefcount } from '../format/refcount-entry';
 import { Image, refcountTableEntries } from './image';
+import { checkOverlap } from './overlap';
 import { needRefcounts, refcountIndex } from './refcounts';
 import { parkOnOperation, Task } from './task';
 
@@ -118,10 +119,12 @@ function decide(image: Image): Status {
 }
 
 function zeroBlock(image: Image, task: Task): Status {
+  const hostOffset = image.frontier << image.geometry.clusterBits;
+  const status = checkOverlap(image, hostOffset, image.geometry.clusterSize);
+  if (status !== Status.Ok) return status;
   image.growthCluster = image.frontier;
   image.frontier++;
   image.growthStage = Stage.LinkBlock;
-  const hostOffset = image.growthCluster << image.geometry.clusterBits;
   writeZeroes(image.operations, changetype<usize>(task), hostOffset, image.geometry.clusterSize);
   return parkOnOperation(task);
 }
@@ -154,8 +157,10 @@ function planTable(image: Image): Status {
   const geometry = image.geometry;
   const clusterBits = geometry.clusterBits;
   const entries = refcountTableEntries(image);
+  // A regular file may go on with anything behind what is counted; a device ends where it ends.
   const fileEnd = (image.fileLength + geometry.clusterSize - 1) >> clusterBits;
-  const base = max(max(entries << geometry.blockBits, fileEnd), image.frontier);
+  const counted = max(entries << geometry.blockBits, image.frontier);
+  const base = image.frontierEnd > fileEnd ? max(counted, fileEnd) : counted;
   const firstBlock = blockIndex(geometry, base);
   let blocks: u64 = 1;
   let tableClusters: u64 = 1;
@@ -167,6 +172,9 @@ function planTable(image: Image): Status {
     if (wantedClusters <= tableClusters && wantedBlocks <= blocks) break;
     tableClusters = max(tableClusters, wantedClusters);
     blocks = max(blocks, wantedBlocks);
+  }
+  if (base + blocks + tableClusters > image.frontierEnd) {
+    return refuse(image.failure, Status.NoSpace, Structure.File, Field.Length, 0, base, image.frontierEnd);
   }
   if (tableClusters << clusterBits > MAXIMUM_TABLE_LENGTH) {
     return refuse(

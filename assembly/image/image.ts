@@ -22,6 +22,9 @@ export enum ImageState {
   Closed = 4,
 }
 
+/** Host offsets of QCOW2 entries have 56 bits. */
+export const MAXIMUM_HOST_OFFSET: u64 = 0x00ffffffffffffff;
+
 /** What a stretch of the guest is, as `mapping.ts` finds it. */
 @unmanaged
 export class Run {
@@ -85,6 +88,8 @@ export class Image {
   virginOffset: u64 = 0;
   /** Next cluster that was never looked at, at the end of the file. */
   frontier: u64 = 0;
+  /** No cluster from here on can ever be allocated. */
+  frontierEnd: u64 = 0;
   /** Clusters below the frontier of the opening are searched for free ones once: from here to there. */
   scanCluster: u64 = 0;
   scanEnd: u64 = 0;

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -9,6 +11,7 @@ import {
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -211,15 +214,16 @@ describe('corral convert fails in one line and changes nothing', () => {
 
   test('when the source cannot be read to its end', async () => {
     const image = writtenImage();
-    mustQemuImg('convert', '-c', '-O', 'qcow2', image, `${image}.compressed`);
+    mustQemuImg('convert', '-c', '-O', 'qcow2', image, `${image}.damaged`);
     writeFileSync(`${image}.copy`, 'old');
+    damageCompressedClusters(`${image}.damaged`);
 
-    const { status, stderr } = await corralHere('convert', `${image}.compressed`, `${image}.copy`);
+    const { status, stderr } = await corralHere('convert', `${image}.damaged`, `${image}.copy`);
 
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^corral: Error while reading '.*': .*compressed clusters.*\n$/);
+    expect(stderr).toMatch(/^corral: Error while reading '.*': .*compressed cluster at file offset \d+ cannot be.*\n$/);
     expect(readFileSync(`${image}.copy`, 'utf8')).toBe('old');
-    expect(readdirSync(dirname(image)).sort()).toEqual(['image.qcow2', 'image.qcow2.compressed', 'image.qcow2.copy']);
+    expect(readdirSync(dirname(image)).sort()).toEqual(['image.qcow2', 'image.qcow2.copy', 'image.qcow2.damaged']);
   });
 
   test('when the target is an image that somebody uses', async () => {
@@ -282,3 +286,14 @@ describe('an interrupted corral convert', () => {
     expect(readFileSync(join(folder, 'target.qcow2'), 'utf8')).toBe('old');
   });
 });
+
+/** Overwrites everything behind the tables that qemu-img makes first: the L2 table follows the four clusters of those. */
+function damageCompressedClusters(path: string): void {
+  const map = JSON.parse(mustQemuImg('map', '--output=json', path)) as { compressed: boolean }[];
+  expect(map.some(({ compressed }) => compressed)).toBe(true);
+  const firstDataByte = 5 * 65536;
+  const length = statSync(path).size - firstDataByte;
+  const descriptor = openSync(path, 'r+');
+  writeSync(descriptor, Buffer.alloc(length, 0xff), 0, length, firstDataByte);
+  closeSync(descriptor);
+}
