@@ -1,30 +1,20 @@
 /** An open qcow2 image: the library's main class. */
 
-import {
-  CheckFindingView,
-  CheckResultView,
-  CreateOptionsView,
-  ExtentKind,
-  ExtentView,
-  RequestFlag,
-  RequestKind,
-} from './abi.js';
+import { CreateOptionsView, RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
+import { type CheckReport, readCheckReport, reportProgress } from './check-report.js';
 import type { Codec } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
-import type { CoreInstance } from './core-instance.js';
 import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
+import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
 import { SerialQueue } from './serial-queue.js';
 
 const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const DEFAULT_REQUESTS = 64;
 /** Largest piece that one request carries; longer calls are split. */
 const MAXIMUM_PIECE = 1 << 30;
-const EXTENT_SIZE = 32;
-const CHECK_RESULT_SIZE = 72;
-const CHECK_FINDING_SIZE = 40;
 
 export interface OpenOptions {
   /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
@@ -58,41 +48,6 @@ export interface CreateImageOptions {
   /** 1, 2, 4, 8, 16 (default), 32 or 64. */
   refcountBits?: number;
   signal?: AbortSignal;
-}
-
-/** A stretch of the virtual disk. Numbers are bytes. */
-export interface MapExtent {
-  readonly offset: number;
-  readonly length: number;
-  readonly kind: 'data' | 'zero' | 'unallocated' | 'compressed';
-  /** Host clusters are there: always for data, sometimes for zeros. */
-  readonly allocated: boolean;
-  /** Where its bytes begin in the image file, when it has any. */
-  readonly hostOffset: number | undefined;
-}
-
-/** Counts of a check, as `qemu-img check` counts. */
-export interface CheckReport {
-  readonly corruptions: number;
-  readonly leaks: number;
-  readonly checkErrors: number;
-  readonly allocatedClusters: number;
-  readonly totalClusters: number;
-  readonly fragmentedClusters: number;
-  readonly compressedClusters: number;
-  readonly imageEndOffset: number;
-  /** The first things found; there may be more than are listed. */
-  readonly findings: readonly CheckFinding[];
-}
-
-export interface CheckFinding {
-  /** `Structure` and `Field` of the ABI. */
-  readonly structure: number;
-  readonly field: number;
-  readonly hostOffset: number;
-  readonly found: bigint;
-  readonly expected: bigint;
-  readonly leak: boolean;
 }
 
 export interface ImageStatistics {
@@ -247,7 +202,7 @@ export class Image {
       const request = { kind: RequestKind.Map, guestOffset: position, length: end - position, signal: options.signal };
       const extents = await this.control.run(() => this.engine.run({ ...request, collect: readExtents }));
       for (const extent of extents) {
-        const joined: MapExtent | undefined = held === undefined ? undefined : join(held, extent);
+        const joined: MapExtent | undefined = held === undefined ? undefined : joinExtents(held, extent);
         if (held !== undefined && joined === undefined) yield held;
         held = joined ?? extent;
         position = extent.offset + extent.length;
@@ -268,9 +223,8 @@ export class Image {
           kind: RequestKind.Check,
           signal: options.signal,
           prepare: (core) => {
-            const record = core.layout.requests;
             const report = options.onProgress;
-            if (report !== undefined) timer = setInterval(() => reportProgress(core, record, report), 100);
+            if (report !== undefined) timer = setInterval(() => reportProgress(core, report), 100);
           },
           collect: readCheckReport,
         });
@@ -339,69 +293,4 @@ function powerOfTwo(value: number, what: string): number {
     throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `The ${what} must be a power of two, not ${value}` });
   }
   return bits;
-}
-
-function readExtents(core: CoreInstance, record: { result: number }): MapExtent[] {
-  const view = new ExtentView(core.memory);
-  return Array.from({ length: record.result }, (_, index) => {
-    const extent = view.at(core.layout.page + index * EXTENT_SIZE);
-    const kind = extent.kind;
-    const allocated = kind === ExtentKind.Data || kind === ExtentKind.Compressed || kind === ExtentKind.ZeroAllocated;
-    return {
-      offset: extent.guestOffset,
-      length: extent.length,
-      kind: KIND_NAMES[kind] ?? 'unallocated',
-      allocated,
-      hostOffset: allocated ? extent.hostOffset : undefined,
-    };
-  });
-}
-
-const KIND_NAMES: Readonly<Record<number, MapExtent['kind']>> = {
-  [ExtentKind.Unallocated]: 'unallocated',
-  [ExtentKind.ZeroPlain]: 'zero',
-  [ExtentKind.ZeroAllocated]: 'zero',
-  [ExtentKind.Data]: 'data',
-  [ExtentKind.Compressed]: 'compressed',
-};
-
-/** One extent for both when the second continues the first, in the guest and in the file. */
-function join(first: MapExtent, second: MapExtent): MapExtent | undefined {
-  const sameKind = first.kind === second.kind && first.allocated === second.allocated && first.kind !== 'compressed';
-  const follows = first.hostOffset === undefined || first.hostOffset + first.length === second.hostOffset;
-  return sameKind && follows ? { ...first, length: first.length + second.length } : undefined;
-}
-
-function reportProgress(core: CoreInstance, _record: number, report: (done: number, total: number) => void): void {
-  for (let slot = 0; slot < core.layout.requestCapacity; slot++) {
-    const record = core.request(slot);
-    if (record.kind === RequestKind.Check) report(record.progress, record.progressTotal);
-  }
-}
-
-function readCheckReport(core: CoreInstance): CheckReport {
-  const result = new CheckResultView(core.memory, core.layout.page);
-  const finding = new CheckFindingView(core.memory);
-  const findings = Array.from({ length: result.findingCount }, (_, index) => {
-    const view = finding.at(core.layout.page + CHECK_RESULT_SIZE + index * CHECK_FINDING_SIZE);
-    return {
-      structure: view.structure,
-      field: view.field,
-      hostOffset: view.hostOffset,
-      found: view.foundBig,
-      expected: view.expectedBig,
-      leak: view.leak !== 0,
-    };
-  });
-  return {
-    corruptions: result.corruptions,
-    leaks: result.leaks,
-    checkErrors: result.checkErrors,
-    allocatedClusters: result.allocatedClusters,
-    totalClusters: result.totalClusters,
-    fragmentedClusters: result.fragmentedClusters,
-    compressedClusters: result.compressedClusters,
-    imageEndOffset: result.imageEndOffset,
-    findings,
-  };
 }

@@ -2,7 +2,8 @@
 
 import { type Command, Option } from 'commander';
 import { Field, Structure } from '../../abi.js';
-import type { CheckFinding, CheckReport, Image } from '../../image.js';
+import type { CheckFinding, CheckReport } from '../../check-report.js';
+import type { Image } from '../../image.js';
 import { formatArgument, outputArgument } from '../arguments.js';
 import type { Context } from '../context.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';

@@ -1,7 +1,7 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
 import type { Command } from 'commander';
-import type { MapExtent } from '../../image.js';
+import type { MapExtent } from '../../map-extent.js';
 import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
 import type { Context } from '../context.js';
 import { openFile, openImageIn } from '../open.js';
