@@ -115,11 +115,14 @@ describe.each(KERNEL_SERIES)('on Linux %s', (series) => {
     expect(await checkImage(after)).toEqual([]);
   });
 
-  test.each(['TERM', 'INT'])('SIG%s with writes in flight loses nothing that was durable', async (signal) => {
-    const outcome = await scenario('stop-under-load', signal);
+  test.each(series === '6.12' ? ['TERM', 'INT'] : ['TERM'])(
+    'SIG%s with writes in flight loses nothing that was durable',
+    async (signal) => {
+      const outcome = await scenario('stop-under-load', signal);
 
-    expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
-  });
+      expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+    },
+  );
 
   test('SIGKILL with writes in flight ends the device and costs nothing that was durable', async () => {
     const outcome = await scenario('killed');
