@@ -39,6 +39,8 @@ export interface RingEngineOptions {
 export interface RingEngineHandlers {
   /** Somebody woke the ring. */
   onControl?(): void;
+  /** A request of the kernel is answered with an error; this is why. */
+  onFailure?(error: CorralError): void;
   /** The ublk queue is over; `errno` is 0 when it was stopped in order. */
   onQueueStopped?(errno: number): void;
 }
@@ -180,6 +182,7 @@ export class RingEngine {
   private finish(slot: number, status: Status): void {
     if (this.serving[slot] === 1) {
       this.serving[slot] = 0;
+      if (status !== Status.Ok) this.tell(status);
       this.push(OutgoingType.Finish, slot, errnoOf(status), 0);
     } else if (slot === this.controlSlot) {
       this.controlDone?.(status);
@@ -188,6 +191,16 @@ export class RingEngine {
       this.finished[position] = slot;
       this.finished[position + 1] = status;
     }
+  }
+
+  private tell(status: Status): void {
+    if (this.handlers.onFailure === undefined) return;
+    const { trap } = this;
+    this.handlers.onFailure(
+      trap === undefined
+        ? this.core.failureError(status, this.causeOfFailure())
+        : new CorralError('ERR_INTERNAL', { cause: trap, reason: `The engine failed: ${String(trap)}` }),
+    );
   }
 
   private push(type: OutgoingType, a: number, b: number, c: number): void {

@@ -2,6 +2,7 @@
  * The thread that serves one ublk device. It owns the image file, the core and the ring, and sits in the ring's turns
  * from its first moment to its last: the event loop never runs, so orders are fetched by hand when the ring is woken.
  */
+import { writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
@@ -13,6 +14,8 @@ import { RingEngine } from './ring-engine.js';
 import { toRecord, type UblkOrder, type UblkReport, type UblkWorkerData } from './ublk-messages.js';
 
 const data = workerData as UblkWorkerData;
+const MAXIMUM_FAILURES_TOLD = 10;
+let failuresTold = 0;
 const abandoned = new Int32Array(data.abandoned);
 
 try {
@@ -51,6 +54,7 @@ function serve(file: NodeFile, fileLength: number): void {
       onQueueStopped: (errno) => {
         stopped = { errno };
       },
+      onFailure: tell,
     },
   );
 
@@ -86,6 +90,12 @@ function serve(file: NodeFile, fileLength: number): void {
       cause: systemErrorOf(stopped.errno),
     });
   }
+}
+
+/** Says why the kernel gets an error, at once: this thread sends no messages before its end. The first few times. */
+function tell(error: CorralError): void {
+  if (failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
+  writeSync(process.stderr.fd, `corral: '${data.path}': ${error.message}\n`);
 }
 
 function attach({ ring }: RingEngine, order: UblkOrder & { type: 'attach' }): void {

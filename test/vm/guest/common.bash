@@ -132,7 +132,12 @@ forget_caches() {
 # At every scenario's end: no device, no server, and a kernel without complaints.
 look_around() {
   local status=$?
-  [ "$status" = 0 ] || exit "$status"
+  if [ "$status" != 0 ]; then
+    # What the server and the kernel say of it.
+    [ -z "${corral_output-}" ] || cat "$corral_output.err" >&2
+    dmesg | tail -n 10 >&2
+    exit "$status"
+  fi
   local left=(/dev/ublkb* /dev/ublkc*)
   [ ${#left[@]} = 0 ] || fail "left behind: ${left[*]}"
   ! grep -ls 'cli/main[.]js' /proc/[0-9]*/cmdline || fail "a server is left behind"
