@@ -19,7 +19,7 @@ import { flush, Owner, readModule, writeModule, writeZeroes } from '../block';
 import { dropSlices, needSlice, TableKind } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { blockIndex, blockSliceOffset } from '../format/geometry';
-import { HeaderOffset } from '../format/header';
+import { HeaderOffset, MAXIMUM_REFCOUNT_TABLE_LENGTH } from '../format/header';
 import { storeRefcount } from '../format/refcount-entry';
 import { Image, refcountTableEntries } from './image';
 import { checkOverlap } from './overlap';
@@ -42,8 +42,6 @@ enum Stage {
   FreeOld = 12,
 }
 
-/** QEMU refuses larger refcount tables (block/qcow2.h). */
-const MAXIMUM_TABLE_LENGTH: u64 = 8388608;
 const SECTOR: u32 = 512;
 
 /** Goes on with the growth that `task` owns; Ok when it is done and the frontier has a refcount block. */
@@ -176,7 +174,7 @@ function planTable(image: Image): Status {
   if (base + blocks + tableClusters > image.frontierEnd) {
     return refuse(image.failure, Status.NoSpace, Structure.File, Field.Length, 0, base, image.frontierEnd);
   }
-  if (tableClusters << clusterBits > MAXIMUM_TABLE_LENGTH) {
+  if (tableClusters << clusterBits > MAXIMUM_REFCOUNT_TABLE_LENGTH) {
     return refuse(
       image.failure,
       Status.NoSpace,
@@ -184,7 +182,7 @@ function planTable(image: Image): Status {
       Field.RefcountTableClusters,
       image.refcountTableOffset,
       tableClusters << clusterBits,
-      MAXIMUM_TABLE_LENGTH,
+      MAXIMUM_REFCOUNT_TABLE_LENGTH,
     );
   }
   image.growthCluster = base;
