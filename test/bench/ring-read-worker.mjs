@@ -6,11 +6,12 @@
  * The loop is that of the ublk worker, with requests made up here in the place of the kernel's.
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { RequestKind, Status } from '../../dist/host/abi.js';
+import { RequestKind } from '../../dist/host/abi.js';
 import { readFacts } from '../../dist/host/image-facts.js';
-import { requireAddon, TurnMode } from '../../dist/host/node/addon.js';
+import { requireAddon } from '../../dist/host/node/addon.js';
 import { loadCore } from '../../dist/host/node/core.js';
 import { RingEngine } from '../../dist/host/node/ring-engine.js';
+import { keepInFlight } from './keep-in-flight.mjs';
 import { scatteringStep } from './scatter.mjs';
 
 const BLOCK_BITS = 12;
@@ -36,7 +37,7 @@ const { buffer } = new WebAssembly.Memory({ initial: Math.ceil((depth * BLOCK) /
 const lengths = new Int32Array(buffer.byteLength / BLOCK).fill(BLOCK);
 engine.ring.setGuestBuffers({ buffer, stride: BLOCK, lengths });
 
-const { core, finished } = engine;
+const { core } = engine;
 const { requests } = core.layout;
 const words = new Uint32Array(core.memory);
 const blockCount = Math.floor(virtualSize / BLOCK);
@@ -51,37 +52,18 @@ for (let slot = 0; slot < depth; slot++) {
   record.length = BLOCK;
 }
 
-run(WARM_UP);
+keepInFlight(engine, depth, WARM_UP, sendFrom);
 const cpuBefore = process.cpuUsage();
 const before = performance.now();
-run(count);
+keepInFlight(engine, depth, count, sendFrom);
 const seconds = (performance.now() - before) / 1000;
 const { user, system } = process.cpuUsage(cpuBefore);
 console.log(JSON.stringify({ iops: Math.round(count / seconds), cpuMicroseconds: (user + system) / count, count }));
 engine.close();
 closeSync(descriptor);
 
-/** @param {number} total */
-function run(total) {
-  let started = 0;
-  for (let slot = 0; slot < depth && started < total; slot++, started++) start(slot);
-  for (let done = 0; done < total; ) {
-    engine.step(TurnMode.Wait);
-    const end = 2 * engine.finishedCount;
-    engine.finishedCount = 0;
-    for (let position = 0; position < end; position += 2) {
-      if (finished[position + 1] !== Status.Ok) throw new Error(`a read ended with status ${finished[position + 1]}`);
-      done++;
-      if (started < total) {
-        started++;
-        start(finished[position]);
-      }
-    }
-  }
-}
-
 /** @param {number} slot */
-function start(slot) {
+function sendFrom(slot) {
   const record = (requests + slot * 64) >>> 2;
   words[record + 2] = block << BLOCK_BITS;
   words[record + 3] = block >>> (32 - BLOCK_BITS);

@@ -7,11 +7,12 @@
  * down as the image fills. The clock stops behind a last flush, like that of qemu-img.
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { RequestFlag, RequestKind, Status } from '../../dist/host/abi.js';
+import { RequestFlag, RequestKind } from '../../dist/host/abi.js';
 import { readFacts } from '../../dist/host/image-facts.js';
-import { requireAddon, TurnMode } from '../../dist/host/node/addon.js';
+import { requireAddon } from '../../dist/host/node/addon.js';
 import { loadCore } from '../../dist/host/node/core.js';
 import { RingEngine } from '../../dist/host/node/ring-engine.js';
+import { keepInFlight } from './keep-in-flight.mjs';
 import { scatteringStep } from './scatter.mjs';
 
 const BLOCK = 4096;
@@ -34,7 +35,7 @@ const buffer = new ArrayBuffer(depth * BLOCK);
 new Uint8Array(buffer).fill(0x5a);
 engine.ring.setGuestBuffers({ buffer, stride: BLOCK, lengths });
 
-const { core, finished } = engine;
+const { core } = engine;
 const clusterCount = Math.floor(virtualSize / clusterSize);
 const step = scatteringStep(clusterCount);
 let cluster = 0;
@@ -43,7 +44,7 @@ const cpuBefore = process.cpuUsage();
 const before = performance.now();
 const quarters = [1, 2, 3, 4].map(() => {
   const start = performance.now();
-  run(Math.floor(count / 4));
+  keepInFlight(engine, depth, Math.floor(count / 4), sendFrom);
   return Math.round(((performance.now() - start) * 1e6) / (count / 4));
 });
 engine.control(RequestKind.Close, 0, () => undefined);
@@ -55,27 +56,8 @@ console.log(
 engine.close();
 closeSync(descriptor);
 
-/** @param {number} total */
-function run(total) {
-  let started = 0;
-  for (let slot = 0; slot < depth && started < total; slot++, started++) start(slot);
-  for (let done = 0; done < total; ) {
-    engine.step(TurnMode.Wait);
-    const end = 2 * engine.finishedCount;
-    engine.finishedCount = 0;
-    for (let position = 0; position < end; position += 2) {
-      if (finished[position + 1] !== Status.Ok) throw new Error(`a write ended with status ${finished[position + 1]}`);
-      done++;
-      if (started < total) {
-        started++;
-        start(finished[position]);
-      }
-    }
-  }
-}
-
 /** @param {number} slot */
-function start(slot) {
+function sendFrom(slot) {
   const record = core.request(slot);
   record.kind = RequestKind.Write;
   record.flags = 0;
