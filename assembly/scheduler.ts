@@ -16,6 +16,7 @@ import { stepMap } from './control/map';
 import { stepOpen } from './control/open';
 import { abandonOwnership } from './image/abandon';
 import { taskAt } from './image/configure';
+import { leaveGate, passGate } from './image/exclusive';
 import { Image, ImageState } from './image/image';
 import { skipReclaim, stepReclaim } from './image/reclaim';
 import { resetTask, Task } from './image/task';
@@ -137,7 +138,14 @@ function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
   if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
-  if (!isGuestRequest(kind) && kind !== RequestKind.Map) return Status.Ok;
+  const looks = kind === RequestKind.Map || kind === RequestKind.Check;
+  if (!isGuestRequest(kind) && !looks) return Status.Ok;
+  if (passGate(image, task) !== Status.Ok) return Status.Miss;
+  if (looks) {
+    task.looks = true;
+    image.lookers++;
+    if (kind === RequestKind.Check) return Status.Ok;
+  }
   const length = task.request.length;
   if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
     return refuseRequest(image, task, Status.OutOfRange);
@@ -221,8 +229,13 @@ function runTask(image: Image, task: Task): void {
     keepFailure(image, task, outcome);
   }
   // Nobody may stop half way between two refcount tables: then it would be unknown which one counts.
-  if (task.cancelled && task.failed === Status.Ok && image.growthOwner !== task) {
+  if (task.cancelled && task.failed === Status.Ok && image.growthOwner !== task && !task.committed) {
     keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
+  }
+  if (task.gated && task.failed === Status.Ok) {
+    const status = admit(image, task);
+    if (status === Status.Miss) return;
+    if (status !== Status.Ok) keepFailure(image, task, status);
   }
   if (task.failed === Status.Ok) {
     const status = step(image, task);
@@ -289,6 +302,8 @@ function keepFailure(image: Image, task: Task, status: Status): void {
 
 function finishTask(image: Image, task: Task): void {
   if (task.inFlight) leaveFlight(image, task);
+  if (task.looks) image.lookers--;
+  leaveGate(image, task);
   task.active = false;
   if (task.failed !== Status.Ok) {
     memory.copy(changetype<usize>(image.failure), changetype<usize>(task.failure), offsetof<Failure>());

@@ -11,6 +11,7 @@ import { RUN_LIST_LENGTH, RunList } from '../cache/dropped-clusters';
 import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
+import { EXCLUSIVE_LENGTH } from './exclusive';
 import { Image, ImageState, Run } from './image';
 import { MEMO_LENGTH } from './l1-memo';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
@@ -50,6 +51,9 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.tableWaiters = takeWaitList(arena);
   image.growthWaiters = takeWaitList(arena);
   image.settleWaiters = takeWaitList(arena);
+  image.gateWaiters = takeWaitList(arena);
+  image.idleWaiters = takeWaitList(arena);
+  image.exclusiveMemory = take(arena, EXCLUSIVE_LENGTH);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
   image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);

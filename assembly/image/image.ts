@@ -125,6 +125,13 @@ export class Image {
   flightCounts: usize = 0;
   flightWide: u32 = 0;
   flightWideWrites: u32 = 0;
+  /** See exclusive.ts: the control verb that is or will be alone, who waits at the gate, who waits for it to be alone. */
+  exclusiveOwner: Task | null = null;
+  gateWaiters: WaitList = changetype<WaitList>(0);
+  idleWaiters: WaitList = changetype<WaitList>(0);
+  exclusiveMemory: usize = 0;
+  /** Requests at work that look at tables and are no guest requests. */
+  lookers: u32 = 0;
   waits: u64 = 0;
 }
 

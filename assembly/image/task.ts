@@ -33,6 +33,12 @@ export class Task extends Waiter {
   cancelled: bool = false;
   /** Waits for an earlier request that it overlaps. */
   waiting: bool = false;
+  /** Waits at the gate: see exclusive.ts. */
+  gated: bool = false;
+  /** Counted in `image.lookers`. */
+  looks: bool = false;
+  /** What it did is durable and stays: cancelling comes too late. */
+  committed: bool = false;
   /** In the list of requests in flight. */
   inFlight: bool = false;
   /** Giving clusters back failed: they leak. */
@@ -93,6 +99,9 @@ export function resetTask(task: Task): void {
   task.cursor = request.guestOffset;
   task.cancelled = false;
   task.waiting = false;
+  task.gated = false;
+  task.looks = false;
+  task.committed = false;
   task.inFlight = false;
   task.leak = false;
   task.failed = Status.Ok;

@@ -22,7 +22,8 @@ export function startSimpleRead(image: Image, task: Task): bool {
   const length = request.length;
   const clusterSize = u64(geometry.clusterSize);
   const inCluster = guestOffset & (clusterSize - 1);
-  if (image.state !== ImageState.Open || length === 0 || length > clusterSize - inCluster) return false;
+  if (image.state !== ImageState.Open || image.exclusiveOwner !== null) return false;
+  if (length === 0 || length > clusterSize - inCluster) return false;
   if (length > image.virtualSize || guestOffset > image.virtualSize - length) return false;
 
   const tableOffset = recallL2Table(image, l1Index(geometry, guestOffset));
