@@ -108,7 +108,7 @@ describe('guest bytes', () => {
 describe('the command', () => {
   const main = join(dist, 'fuzz/simulator/main.js');
 
-  test('ends with what passed and what failed', async () => {
+  test('ends with the counts of its seeds', async () => {
     const { stdout } = await run(process.execPath, [main, '--seeds', '3', '--start', '7200']);
 
     expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^[0-9]+ passed, 0 failed$/);
