@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xc773d478;
+export const ABI_HASH = 0x422d84c3;
 
 // ---- assembly/abi/check-result.ts
 
@@ -853,6 +853,8 @@ export const ExtentKind = {
   Data: 3,
   /** A compressed cluster; `hostOffset` is where its data begins. */
   Compressed: 4,
+  /** As Unallocated, but host clusters are reserved for it at `hostOffset`: extended L2 entries only. */
+  Reserved: 5,
 } as const;
 /** What a stretch of the virtual disk is. */
 export type ExtentKind = (typeof ExtentKind)[keyof typeof ExtentKind];
@@ -1034,6 +1036,8 @@ export const Field = {
   RefcountBits: 41,
   /** The COPIED flag of an entry. */
   Copied: 42,
+  /** The bitmap of an extended L2 entry. */
+  Subclusters: 43,
 } as const;
 /** Which field or property of that structure is wrong. */
 export type Field = (typeof Field)[keyof typeof Field];

@@ -51,6 +51,7 @@ const FIELDS: Readonly<Record<number, string>> = {
   [Field.ReservedBits]: 'reserved bits',
   [Field.Refcount]: 'shared clusters',
   [Field.Copied]: 'COPIED flag',
+  [Field.Subclusters]: 'subcluster bitmap',
 };
 
 const FIELD_NAMES = new Map<number, string>(Object.entries(Field).map(([name, value]) => [value, name]));

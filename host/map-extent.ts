@@ -10,7 +10,7 @@ export interface MapExtent {
   readonly offset: number;
   readonly length: number;
   readonly kind: 'data' | 'zero' | 'unallocated' | 'compressed';
-  /** Host clusters are there: always for data, sometimes for zeros. */
+  /** Host clusters are there: always for data, sometimes for zeros, and in parts of clusters for what is unallocated. */
   readonly allocated: boolean;
   /** Where its bytes begin in the image file, when it has any. */
   readonly hostOffset: number | undefined;
@@ -22,7 +22,7 @@ export function readExtents(core: CoreInstance, record: { result: number }): Map
   return Array.from({ length: record.result }, (_, index) => {
     const extent = view.at(core.layout.page + index * EXTENT_SIZE);
     const kind = extent.kind;
-    const allocated = kind === ExtentKind.Data || kind === ExtentKind.Compressed || kind === ExtentKind.ZeroAllocated;
+    const allocated = kind !== ExtentKind.Unallocated && kind !== ExtentKind.ZeroPlain;
     return {
       offset: extent.guestOffset,
       length: extent.length,
@@ -39,6 +39,7 @@ const KIND_NAMES: Readonly<Record<number, MapExtent['kind']>> = {
   [ExtentKind.ZeroAllocated]: 'zero',
   [ExtentKind.Data]: 'data',
   [ExtentKind.Compressed]: 'compressed',
+  [ExtentKind.Reserved]: 'unallocated',
 };
 
 /** One extent for both when the second continues the first, in the guest and in the file. */

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xc773d478u;
+inline constexpr uint32_t ABI_HASH = 0x422d84c3u;
 
 // ---- assembly/abi/check-result.ts
 
@@ -195,6 +195,8 @@ enum class ExtentKind : uint32_t {
   Data = 3,
   /** A compressed cluster; `hostOffset` is where its data begins. */
   Compressed = 4,
+  /** As Unallocated, but host clusters are reserved for it at `hostOffset`: extended L2 entries only. */
+  Reserved = 5,
 };
 
 /** One answer of a Map request, 32 bytes. Neighbours never could have been one extent within one answer. */
@@ -280,6 +282,8 @@ enum class Field : uint32_t {
   RefcountBits = 41,
   /** The COPIED flag of an entry. */
   Copied = 42,
+  /** The bitmap of an extended L2 entry. */
+  Subclusters = 43,
 };
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

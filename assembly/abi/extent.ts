@@ -10,6 +10,8 @@ export enum ExtentKind {
   Data = 3,
   /** A compressed cluster; `hostOffset` is where its data begins. */
   Compressed = 4,
+  /** As Unallocated, but host clusters are reserved for it at `hostOffset`: extended L2 entries only. */
+  Reserved = 5,
 }
 
 /** One answer of a Map request, 32 bytes. Neighbours never could have been one extent within one answer. */

@@ -59,6 +59,8 @@ export enum Field {
   RefcountBits = 41,
   /** The COPIED flag of an entry. */
   Copied = 42,
+  /** The bitmap of an extended L2 entry. */
+  Subclusters = 43,
 }
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

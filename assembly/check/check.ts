@@ -57,6 +57,9 @@ function begin(image: Image, task: Task): Status {
   if (image.info.hasBitmaps !== 0) {
     return refuse(failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
   }
+  if (image.geometry.extended) {
+    return refuse(failure, Status.Unsupported, Structure.Request, Field.ExtendedL2, 0, 0, 0);
+  }
   if (image.checkLength < MINIMUM_CHECK_LENGTH) {
     return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);
   }

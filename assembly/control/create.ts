@@ -83,7 +83,7 @@ function plan(image: Image, task: Task): Status {
   const options = changetype<CreateOptions>(image.page);
   const status = checkOptions(image, options);
   if (status !== Status.Ok) return status;
-  setGeometry(image.geometry, options.clusterBits, options.refcountOrder);
+  setGeometry(image.geometry, options.clusterBits, options.refcountOrder, false);
   const geometry = image.geometry;
   const l1Size = l1EntriesFor(geometry, options.virtualSize);
   if (l1Size > MAXIMUM_L1_LENGTH >> 3) {

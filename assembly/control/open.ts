@@ -17,7 +17,6 @@ import {
   INCOMPATIBLE_CORRUPT,
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_DIRTY,
-  INCOMPATIBLE_EXTENDED_L2,
   INCOMPATIBLE_KNOWN,
 } from '../format/features';
 import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from '../format/header';
@@ -188,7 +187,6 @@ function nameFeature(image: Image, bit: u32): void {
 
 function refuseUnreadable(image: Image, task: Task): Status {
   const info = image.info;
-  if ((info.incompatibleFeatures & INCOMPATIBLE_EXTENDED_L2) !== 0) return refuseFeature(image, Field.ExtendedL2);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
   if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
   const backed = info.backingFileLength !== 0;
@@ -200,6 +198,7 @@ function refuseUnwritable(image: Image): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
+  if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
   if (info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
   if (info.hasBitmaps !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;

@@ -1,11 +1,20 @@
-/** Sizes and shifts that follow from cluster size and refcount width. */
+/** Sizes and shifts that follow from cluster size, refcount width and the kind of L2 entries. */
+
+import { L2_ENTRY_BITS } from './l2-entry';
+import { EXTENDED_L2_ENTRY_BITS, SUBCLUSTER_COUNT_BITS } from './l2-subclusters';
 
 @unmanaged
 export class Geometry {
   clusterBits: u32 = 0;
   clusterSize: u32 = 0;
+  /** L2 entries have 16 bytes and describe subclusters. */
+  extended: bool = false;
+  /** log2 of the bytes of an L2 entry. */
+  l2EntryBits: u32 = 0;
   /** log2 of the entries of an L2 table. */
   l2Bits: u32 = 0;
+  /** log2 of the bytes that are allocated together: of a subcluster, or of the whole cluster. */
+  subclusterBits: u32 = 0;
   /** log2 of the refcounts of a refcount block. */
   blockBits: u32 = 0;
   refcountOrder: u32 = 0;
@@ -13,10 +22,13 @@ export class Geometry {
   sliceBits: u32 = 0;
 }
 
-export function setGeometry(geometry: Geometry, clusterBits: u32, refcountOrder: u32): void {
+export function setGeometry(geometry: Geometry, clusterBits: u32, refcountOrder: u32, extended: bool): void {
   geometry.clusterBits = clusterBits;
   geometry.clusterSize = 1 << clusterBits;
-  geometry.l2Bits = clusterBits - 3;
+  geometry.extended = extended;
+  geometry.l2EntryBits = extended ? EXTENDED_L2_ENTRY_BITS : L2_ENTRY_BITS;
+  geometry.l2Bits = clusterBits - geometry.l2EntryBits;
+  geometry.subclusterBits = extended ? clusterBits - SUBCLUSTER_COUNT_BITS : clusterBits;
   geometry.blockBits = clusterBits + 3 - refcountOrder;
   geometry.refcountOrder = refcountOrder;
   geometry.sliceBits = min<u32>(clusterBits, 12);

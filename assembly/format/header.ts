@@ -9,7 +9,9 @@ import { ImageInfo } from '../abi/image-info';
 import { Status } from '../abi/status';
 import { loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
+import { INCOMPATIBLE_EXTENDED_L2 } from './features';
 import { Geometry, l1EntriesFor, setGeometry } from './geometry';
+import { MINIMUM_EXTENDED_CLUSTER_BITS } from './l2-subclusters';
 
 /** Bytes from the start of the file. */
 export enum HeaderOffset {
@@ -89,7 +91,18 @@ export function readHeader(
   info.clusterBits = clusterBits;
   const status = info.version === 2 ? setVersion2(info) : readVersion3(address, info, failure);
   if (status !== Status.Ok) return status;
-  setGeometry(geometry, clusterBits, info.refcountOrder);
+  const extended = (info.incompatibleFeatures & INCOMPATIBLE_EXTENDED_L2) !== 0;
+  if (extended && clusterBits < MINIMUM_EXTENDED_CLUSTER_BITS) {
+    return refuseField(
+      failure,
+      Status.Corrupt,
+      Field.ExtendedL2,
+      HeaderOffset.ClusterBits,
+      clusterBits,
+      MINIMUM_EXTENDED_CLUSTER_BITS,
+    );
+  }
+  setGeometry(geometry, clusterBits, info.refcountOrder, extended);
 
   readFields(address, info);
   return checkFields(address, info, geometry, failure);

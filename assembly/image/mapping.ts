@@ -9,9 +9,10 @@ import { needSlice, TableKind } from '../cache/table-cache';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { l1Index, l2Coverage, l2Index } from '../format/geometry';
 import { checkL1Entry, isL1Copied, l2TableOffset } from '../format/l1-entry';
-import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero, L2_ENTRY_BITS } from '../format/l2-entry';
+import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero } from '../format/l2-entry';
 import { Image } from './image';
 import { rememberL1Entry } from './l1-memo';
+import { extendSubclusters, isExtendedEntryValid } from './mapping-subclusters';
 import { Task } from './task';
 
 /**
@@ -40,50 +41,61 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
   }
 
   rememberL1Entry(image, l1Index(geometry, guestOffset), l1Entry);
-  const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << L2_ENTRY_BITS);
+  const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << geometry.l2EntryBits);
   const slice = needSlice(image.cache, TableKind.L2, entryOffset, task);
   if (slice === null) return task.outcome;
   run.hasTable = true;
   run.sliceOffset = slice.hostOffset;
-  run.sliceIndex = u32(entryOffset - slice.hostOffset) >> L2_ENTRY_BITS;
-  const status = extend(image, slice.data, guestOffset, length);
+  run.sliceIndex = u32(entryOffset - slice.hostOffset) >> geometry.l2EntryBits;
+  const status = begin(image, slice.data, guestOffset, length);
   if (status !== Status.Ok) return status;
   // A shared L2 table may not be changed, whatever its entries say of their own clusters.
   if (!isL1Copied(l1Entry)) run.copied = false;
   return Status.Ok;
 }
 
-/** Looks at entries of the slice at `data` from `run.sliceIndex` on while they continue the run. */
-function extend(image: Image, data: usize, guestOffset: u64, length: u64): Status {
+/** Looks at the entries of the slice at `data` from `run.sliceIndex` on. */
+function begin(image: Image, data: usize, guestOffset: u64, length: u64): Status {
+  const geometry = image.geometry;
   const run = image.run;
-  const clusterSize = u64(image.geometry.clusterSize);
-  const inCluster = guestOffset & (clusterSize - 1);
-  const entries = u32(1) << (image.geometry.sliceBits - L2_ENTRY_BITS);
-  let index = run.sliceIndex;
-
-  const first = loadU64(data + (usize(index) << L2_ENTRY_BITS));
-  const kind = kindOf(first);
-  run.kind = kind;
+  const inCluster = guestOffset & (u64(geometry.clusterSize) - 1);
+  const address = data + (usize(run.sliceIndex) << geometry.l2EntryBits);
+  const first = loadU64(address);
   run.copied = isCopied(first);
-  run.length = min(length, clusterSize - inCluster);
-  if (kind === ExtentKind.Compressed) {
+  if (isCompressed(first)) {
+    run.kind = ExtentKind.Compressed;
+    run.length = min(length, u64(geometry.clusterSize) - inCluster);
     return noteCompressed(image, first, guestOffset);
   }
-  const status = checkEntry(image, first, index, guestOffset);
+  const status = checkEntry(image, address, guestOffset);
   if (status !== Status.Ok) return status;
   const host = clusterOffset(first);
   run.hostOffset = host === 0 ? 0 : host + inCluster;
+  if (geometry.extended) extendSubclusters(image, data, inCluster, length);
+  else extend(image, data, inCluster, length);
+  return Status.Ok;
+}
 
+/** Goes on with entries while they continue the run. */
+function extend(image: Image, data: usize, inCluster: u64, length: u64): void {
+  const run = image.run;
+  const clusterSize = u64(image.geometry.clusterSize);
+  const entries = u32(1) << (image.geometry.sliceBits - image.geometry.l2EntryBits);
+  let index = run.sliceIndex;
+  const first = loadU64(data + (usize(index) << 3));
+  const kind = kindOf(first);
+  const host = clusterOffset(first);
+  run.kind = kind;
+  run.length = min(length, clusterSize - inCluster);
   let expected: u64 = host === 0 ? 0 : host + clusterSize;
   while (run.length < length && ++index < entries) {
-    const entry = loadU64(data + (usize(index) << L2_ENTRY_BITS));
+    const entry = loadU64(data + (usize(index) << 3));
     if (kindOf(entry) !== kind || clusterOffset(entry) !== expected || isCopied(entry) !== run.copied) break;
     // A wrong entry ends the run; it is refused when somebody asks for its own bytes.
     if (hasReservedBits(entry, image.version) || clusterOffset(entry) >= image.fileLength) break;
     run.length = min(length, run.length + clusterSize);
     if (expected !== 0) expected += clusterSize;
   }
-  return Status.Ok;
 }
 
 /** A compressed cluster must begin inside the file; its last sector may be cut short by the end. */
@@ -92,8 +104,7 @@ function noteCompressed(image: Image, entry: u64, guestOffset: u64): Status {
   run.hostOffset = compressedOffset(entry, image.geometry.clusterBits);
   run.compressedLength = u32(compressedLength(entry, image.geometry.clusterBits));
   if (run.hostOffset < image.fileLength) return Status.Ok;
-  const entryOffset = run.sliceOffset + (u64(run.sliceIndex) << L2_ENTRY_BITS);
-  return refuseAt(image, Structure.L2Table, Field.Offset, entryOffset, entry, guestOffset);
+  return refuseEntry(image, Field.Offset, entry, guestOffset);
 }
 
 function kindOf(entry: u64): ExtentKind {
@@ -102,22 +113,27 @@ function kindOf(entry: u64): ExtentKind {
   return isZero(entry) ? ExtentKind.ZeroAllocated : ExtentKind.Data;
 }
 
-/** A standard entry must be free of reserved bits, aligned, and data must lie inside the file. */
-function checkEntry(image: Image, entry: u64, index: u32, guestOffset: u64): Status {
-  const entryOffset = image.run.sliceOffset + (u64(index) << L2_ENTRY_BITS);
-  if (hasReservedBits(entry, image.version)) {
-    return refuseAt(image, Structure.L2Table, Field.ReservedBits, entryOffset, entry, guestOffset);
-  }
+/** The run's first entry must be free of reserved bits, aligned, and data must lie inside the file. */
+function checkEntry(image: Image, address: usize, guestOffset: u64): Status {
+  const entry = loadU64(address);
+  if (hasReservedBits(entry, image.version)) return refuseEntry(image, Field.ReservedBits, entry, guestOffset);
   const host = clusterOffset(entry);
   if ((host & (u64(image.geometry.clusterSize) - 1)) !== 0) {
-    return refuseAt(image, Structure.L2Table, Field.Alignment, entryOffset, entry, guestOffset);
+    return refuseEntry(image, Field.Alignment, entry, guestOffset);
   }
   // QEMU reads a cluster beyond the end of the file as zeros. That is data lost in silence: refuse. A reserved cluster
   // there would be written to, wherever that is.
-  if (host >= image.fileLength) {
-    return refuseAt(image, Structure.L2Table, Field.Offset, entryOffset, entry, guestOffset);
+  if (host >= image.fileLength) return refuseEntry(image, Field.Offset, entry, guestOffset);
+  if (image.geometry.extended && !isExtendedEntryValid(address)) {
+    return refuseEntry(image, Field.Subclusters, loadU64(address + 8), guestOffset);
   }
   return Status.Ok;
+}
+
+function refuseEntry(image: Image, field: Field, found: u64, guestOffset: u64): Status {
+  const run = image.run;
+  const entryOffset = run.sliceOffset + (u64(run.sliceIndex) << image.geometry.l2EntryBits);
+  return refuseAt(image, Structure.L2Table, field, entryOffset, found, guestOffset);
 }
 
 function refuseAt(

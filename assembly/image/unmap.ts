@@ -6,7 +6,7 @@ import { loadU64, storeU64 } from '../base/bytes';
 import { needSlice, TableKind } from '../cache/table-cache';
 import { dropClusters, markDirty, needRoom } from '../cache/write-order';
 import { compressedLength, compressedOffset } from '../format/compressed';
-import { L2_ENTRY_BITS, makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
+import { makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
 import { Image } from './image';
 import { checkOverlap, checkTableOverlap } from './overlap';
 import { Task } from './task';
@@ -43,11 +43,11 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
   if (slice === null) return task.outcome;
 
   const count = u32((run.length + geometry.clusterSize - 1) >> geometry.clusterBits);
-  const firstAddress = slice.data + (usize(run.sliceIndex) << L2_ENTRY_BITS);
+  const firstAddress = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
   if (drops) dropHosts(image, loadU64(firstAddress), count);
   let changed = false;
   for (let index: u32 = 0; index < count; index++) {
-    const address = firstAddress + (usize(index) << L2_ENTRY_BITS);
+    const address = firstAddress + (usize(index) << geometry.l2EntryBits);
     const entry = loadU64(address);
     const replaced = replace(entry, replacement);
     if (replaced === entry) continue;

@@ -8,7 +8,8 @@ import { loadU64 } from '../base/bytes';
 import { readGuest } from '../block';
 import { peekSlice, TableKind } from '../cache/table-cache';
 import { l1Index, l2Index } from '../format/geometry';
-import { clusterOffset, isPlainData, L2_ENTRY_BITS } from '../format/l2-entry';
+import { clusterOffset, isPlainData } from '../format/l2-entry';
+import { areAllocated } from '../format/l2-subclusters';
 import { Image, ImageState } from '../image/image';
 import { recallL2Table } from '../image/l1-memo';
 import { resetTask, Task } from '../image/task';
@@ -28,12 +29,18 @@ export function startSimpleRead(image: Image, task: Task): bool {
 
   const tableOffset = recallL2Table(image, l1Index(geometry, guestOffset));
   if (tableOffset === 0) return false;
-  const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << L2_ENTRY_BITS);
+  const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << geometry.l2EntryBits);
   const slice = peekSlice(image.cache, TableKind.L2, entryOffset);
   if (slice === null) return false;
-  const entry = loadU64(slice.data + usize(entryOffset - slice.hostOffset));
+  const address = slice.data + usize(entryOffset - slice.hostOffset);
+  const entry = loadU64(address);
   const hostOffset = clusterOffset(entry);
   if (!isPlainData(entry) || (hostOffset & (clusterSize - 1)) !== 0 || hostOffset >= image.fileLength) return false;
+  if (geometry.extended) {
+    const first = u32(inCluster >> geometry.subclusterBits);
+    const last = u32((inCluster + length - 1) >> geometry.subclusterBits);
+    if (!areAllocated(loadU64(address + 8), first, last)) return false;
+  }
 
   resetTask(task);
   if (image.writable) {

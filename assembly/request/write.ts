@@ -13,7 +13,7 @@ import { moveAll, push } from '../base/wait-list';
 import { writeGuest } from '../block';
 import { needSlice, pin, TableKind, TableSlice, undoPin, unpin } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
-import { L2_ENTRY_BITS, makeDataEntry } from '../format/l2-entry';
+import { makeDataEntry } from '../format/l2-entry';
 import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
 import { clusterStart, Image } from '../image/image';
@@ -183,7 +183,7 @@ function handOut(image: Image, task: Task, end: u64): void {
 function link(image: Image, task: Task): void {
   const slice = task.slice as TableSlice;
   for (let index: u32 = 0; index < task.clusterCount; index++) {
-    const address = slice.data + (usize(task.sliceIndex + index) << L2_ENTRY_BITS);
+    const address = slice.data + (usize(task.sliceIndex + index) << image.geometry.l2EntryBits);
     storeU64(address, makeDataEntry(task.hostOffset + (u64(index) << image.geometry.clusterBits)));
   }
   markDirty(image.order, slice);

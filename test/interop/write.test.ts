@@ -75,7 +75,7 @@ describe('what this engine does not support yet is refused by its name', () => {
     {
       name: 'extended L2 entries',
       make: [['create', '-o', 'extended_l2=on', 'IMAGE', '1M']],
-      read: /extended L2 entries/,
+      write: /extended L2 entries/,
     },
     {
       name: 'a backing file',
