@@ -228,8 +228,7 @@ function runTask(image: Image, task: Task): void {
     image.failure.operation = task.failedOperation;
     keepFailure(image, task, outcome);
   }
-  // Nobody may stop half way between two refcount tables: then it would be unknown which one counts.
-  if (task.cancelled && task.failed === Status.Ok && image.growthOwner !== task && !task.committed) {
+  if (task.cancelled && task.failed === Status.Ok && !isSwitching(image, task) && !task.committed) {
     keepFailure(image, task, refuseRequest(image, task, Status.Cancelled));
   }
   if (task.gated && task.failed === Status.Ok) {
@@ -246,6 +245,11 @@ function runTask(image: Image, task: Task): void {
   // Buffers stay in use until the last operation has ended.
   if (task.outstanding !== 0) return;
   if (abandon(image, task) !== Status.Miss) finishTask(image, task);
+}
+
+/** Nobody may stop half way between two headers or refcount tables: then it would be unknown which one counts. */
+function isSwitching(image: Image, task: Task): bool {
+  return image.growthOwner === task || image.headerOwner === task;
 }
 
 function step(image: Image, task: Task): Status {
@@ -286,10 +290,9 @@ function isHeldUp(image: Image, task: Task): bool {
 
 /** Gives back what a failed task holds. */
 function abandon(image: Image, task: Task): Status {
-  if (task.kind === RequestKind.WriteZeroes) return abandonOwnership(image, task);
   if (task.kind === RequestKind.Write) return abandonWrite(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
-  return Status.Ok;
+  return abandonOwnership(image, task);
 }
 
 function keepFailure(image: Image, task: Task, status: Status): void {

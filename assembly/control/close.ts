@@ -2,20 +2,33 @@
 
 import { Status } from '../abi/status';
 import { requestFlush } from '../cache/write-order';
+import { INCOMPATIBLE_DIRTY } from '../format/features';
 import { enterExclusive } from '../image/exclusive';
+import { changeFeatures } from '../image/header-bits';
 import { Image, ImageState } from '../image/image';
 import { settle } from '../image/settle';
 import { Task } from '../image/task';
 
+enum Stage {
+  Flush = 0,
+  /** Everything is durable: the image is clean. */
+  Clean = 1,
+}
+
 export function stepClose(image: Image, task: Task): Status {
-  if (image.writable && task.stage === 0) {
-    let status = enterExclusive(image, task);
+  if (image.writable) {
+    let status: Status = Status.Ok;
+    if (task.stage === Stage.Flush) {
+      status = enterExclusive(image, task);
+      if (status !== Status.Ok) return status;
+      status = settle(image, task);
+      if (status !== Status.Ok) return status;
+      task.stage = Stage.Clean;
+      requestFlush(image.order, task);
+      return Status.Miss;
+    }
+    status = changeFeatures(image, task, 0, INCOMPATIBLE_DIRTY);
     if (status !== Status.Ok) return status;
-    status = settle(image, task);
-    if (status !== Status.Ok) return status;
-    task.stage = 1;
-    requestFlush(image.order, task);
-    return Status.Miss;
   }
   image.state = ImageState.Closed;
   return Status.Ok;

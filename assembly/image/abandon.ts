@@ -2,12 +2,14 @@
 
 import { Status } from '../abi/status';
 import { abandonGrowth } from './grow-refcounts';
+import { abandonHeaderSector } from './header-sector';
 import { Image } from './image';
 import { abandonL2Table } from './l2-table';
 import { Task } from './task';
 
-/** Ends the ownership of growth and L2 table. Miss while a refcount is being loaded: call again. */
+/** Ends the ownership of header sector, growth and L2 table. Miss while a refcount is being loaded: call again. */
 export function abandonOwnership(image: Image, task: Task): Status {
+  abandonHeaderSector(image, task);
   if (image.growthOwner === task) abandonGrowth(image);
   return image.tableOwner === task ? abandonL2Table(image, task) : Status.Ok;
 }

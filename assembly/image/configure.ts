@@ -12,6 +12,7 @@ import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
 import { EXCLUSIVE_LENGTH } from './exclusive';
+import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
 import { MEMO_LENGTH } from './l1-memo';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
@@ -54,9 +55,11 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.gateWaiters = takeWaitList(arena);
   image.idleWaiters = takeWaitList(arena);
   image.exclusiveMemory = take(arena, EXCLUSIVE_LENGTH);
+  image.headerWaiters = takeWaitList(arena);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
   image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
+  image.headerSector = take(arena, HEADER_SECTOR_LENGTH);
   image.page = take(arena, PAGE_LENGTH);
 
   const least: u32 = (tasks * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);

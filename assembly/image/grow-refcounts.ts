@@ -15,12 +15,13 @@ import { Status } from '../abi/status';
 import { storeU32, storeU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { moveAll } from '../base/wait-list';
-import { flush, Owner, readModule, writeModule, writeZeroes } from '../block';
+import { flush, Owner, writeModule, writeZeroes } from '../block';
 import { dropSlices, needSlice, TableKind } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { blockIndex, blockSliceOffset } from '../format/geometry';
 import { HeaderOffset, MAXIMUM_REFCOUNT_TABLE_LENGTH } from '../format/header';
 import { storeRefcount } from '../format/refcount-entry';
+import { commitHeaderSector, needHeaderSector } from './header-sector';
 import { Image, refcountTableEntries } from './image';
 import { checkOverlap } from './overlap';
 import { needRefcounts, refcountIndex } from './refcounts';
@@ -37,12 +38,9 @@ enum Stage {
   FlushTable = 7,
   ReadHeader = 8,
   WriteHeader = 9,
-  FlushHeader = 10,
-  SwitchTable = 11,
-  FreeOld = 12,
+  SwitchTable = 10,
+  FreeOld = 11,
 }
-
-const SECTOR: u32 = 512;
 
 /** Goes on with the growth that `task` owns; Ok when it is done and the frontier has a refcount block. */
 export function growRefcounts(image: Image, task: Task): Status {
@@ -62,12 +60,8 @@ export function growRefcounts(image: Image, task: Task): Status {
   }
 }
 
-/** The owner failed: nothing on disk names what it wrote, so the others just go on. */
+/** The owner failed: nothing on disk names what it wrote, or the header's state is unknown and nothing is written. */
 export function abandonGrowth(image: Image): void {
-  // A stage is entered when the operation of the one before it was handed out: while the header is being replaced
-  // nobody can know which table counts.
-  const stage = image.growthStage;
-  if (stage === Stage.FlushHeader || stage === Stage.SwitchTable) image.order.broken = true;
   finishGrowth(image);
 }
 
@@ -93,14 +87,9 @@ function step(image: Image, task: Task): Status {
       image.growthStage = Stage.ReadHeader;
       return flushFile(image, task);
     case Stage.ReadHeader:
-      image.growthStage = Stage.WriteHeader;
-      readModule(image.operations, Owner.Task, changetype<usize>(task), 0, image.scratch, SECTOR);
-      return parkOnOperation(task);
+      return readHeader(image, task);
     case Stage.WriteHeader:
       return writeHeader(image, task);
-    case Stage.FlushHeader:
-      image.growthStage = Stage.SwitchTable;
-      return flushFile(image, task);
     case Stage.SwitchTable:
       switchTable(image);
       return Status.Ok;
@@ -245,13 +234,20 @@ function writeTable(image: Image, task: Task): Status {
   return writeScratch(image, task, tableStart + position);
 }
 
-function writeHeader(image: Image, task: Task): Status {
-  image.growthStage = Stage.FlushHeader;
+function readHeader(image: Image, task: Task): Status {
+  const status = needHeaderSector(image, task);
+  if (status !== Status.Ok) return status;
   const tableOffset = (image.growthCluster + image.growthBlockCount) << image.geometry.clusterBits;
-  storeU64(image.scratch + HeaderOffset.RefcountTableOffset, tableOffset);
-  storeU32(image.scratch + HeaderOffset.RefcountTableClusters, u32(image.growthTableClusters));
-  writeModule(image.operations, Owner.Task, changetype<usize>(task), 0, image.scratch, SECTOR);
-  return parkOnOperation(task);
+  storeU64(image.headerSector + HeaderOffset.RefcountTableOffset, tableOffset);
+  storeU32(image.headerSector + HeaderOffset.RefcountTableClusters, u32(image.growthTableClusters));
+  image.growthStage = Stage.WriteHeader;
+  return Status.Ok;
+}
+
+function writeHeader(image: Image, task: Task): Status {
+  const status = commitHeaderSector(image, task);
+  if (status === Status.Ok) image.growthStage = Stage.SwitchTable;
+  return status;
 }
 
 /** The header on disk names the new table, durably: only now may the clusters of the old one be free. */

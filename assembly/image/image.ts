@@ -116,6 +116,11 @@ export class Image {
   growthCursor: u64 = 0;
   growthTableClusters: u64 = 0;
   growthFirstBlock: u64 = 0;
+  /** The first sector of the file, the task that changes it, and those that want to: see header-sector.ts. */
+  headerSector: usize = 0;
+  headerOwner: Task | null = null;
+  headerWaiters: WaitList = changetype<WaitList>(0);
+  headerStage: u32 = 0;
   /** First of the tasks whose new clusters are not linked yet. */
   allocating: Task | null = null;
 

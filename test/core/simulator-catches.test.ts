@@ -113,9 +113,9 @@ describe('a core that breaks its own order is noticed:', () => {
     },
     'the old refcount table is free before the header is durable': {
       focus: 'growth',
-      file: 'image/grow-refcounts.ts',
-      find: '      image.growthStage = Stage.SwitchTable;\n      return flushFile(image, task);',
-      replace: '      image.growthStage = Stage.SwitchTable;\n      return Status.Ok;',
+      file: 'image/header-sector.ts',
+      find: '      image.headerStage = Stage.Flush;\n      flush(image.operations, Owner.Task, changetype<usize>(task));\n      return parkOnOperation(task);',
+      replace: '      releaseHeaderSector(image);\n      return Status.Ok;',
     },
     'requests that overlap do not wait for each other': {
       file: 'request/in-flight.ts',
