@@ -2,8 +2,8 @@
 /**
  * Every check and every test, or some layers of it.
  *
- *   npm test                     everything: packages, build, checks, all layers, the simulator
- *   npm test -- LAYER ...        only these: check, unit, interop, cli, vm, simulator
+ *   npm test                     everything: packages, build, checks, all layers, the fuzzers
+ *   npm test -- LAYER ...        only these: check, unit, interop, cli, vm, simulator, mutation
  *
  * Layers run one after another: the virtual machine and the measurements need the cores to themselves. The last line
  * is `N passed, N failed`, alone on its line; the exit status says the same.
@@ -16,10 +16,15 @@ import { ensureQemu, pathWithQemu } from './lib/qemu.mjs';
 import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
-const SIMULATOR_SEEDS = 2000;
+/** Fuzzers: what each gets to do here. More of it, and single cases again: `npm run simulate`, `npm run mutate`. */
+const FUZZERS = new Map([
+  ['simulator', ['--seeds', '2000']],
+  ['mutation', ['--minutes', '1']],
+]);
 /** A step or a seed that never ends must not hold up everything without a word. */
 const SUMMED_SECONDS = 1200;
-const NAMES = ['check', ...LAYERS.map(({ name }) => name), 'simulator'];
+const NAMES = ['check', ...LAYERS.map(({ name }) => name), ...FUZZERS.keys()];
+const NEEDS_QEMU = ['interop', 'cli', 'vm', 'mutation'];
 
 /** @typedef {{ passed: number, failed: number }} Tally */
 
@@ -63,7 +68,7 @@ async function main(names) {
  */
 async function prepare(names) {
   // The layers that need seconds must not wait for packages that they do not use.
-  if (names.some((name) => ['interop', 'cli', 'vm'].includes(name))) {
+  if (names.some((name) => NEEDS_QEMU.includes(name))) {
     if (!(await ensureDebianPackages())) return false;
     try {
       console.log(`qemu-img ${await ensureQemu()}`);
@@ -84,10 +89,8 @@ async function prepare(names) {
  */
 async function runLayer(name) {
   if (name === 'check') return runSummed([join(root, '.tools/check.mjs')]);
-  if (name === 'simulator') {
-    return runSummed([join(root, 'dist/fuzz/simulator/main.js'), '--seeds', String(SIMULATOR_SEEDS)]);
-  }
-  return runVitest(name);
+  const options = FUZZERS.get(name);
+  return options === undefined ? runVitest(name) : runSummed([join(root, `dist/fuzz/${name}/main.js`), ...options]);
 }
 
 /**

@@ -98,6 +98,18 @@ function walkEntry(image: Image, task: Task, state: CheckState, entry: u64): boo
 function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
   // An entry may lie in two slices: each field is read before the next one is asked for.
   const entry = alignUp(state.snapshotOffset, SNAPSHOT_ALIGNMENT);
+  if (entry + SNAPSHOT_HEADER_SIZE > state.fileLength) {
+    const structure = Structure.SnapshotTable;
+    return refuse(
+      image.failure,
+      Status.Corrupt,
+      structure,
+      Field.Truncated,
+      entry,
+      state.fileLength,
+      entry + SNAPSHOT_HEADER_SIZE,
+    );
+  }
   const offsetAt = needField(image, task, entry + SnapshotOffset.L1TableOffset);
   if (offsetAt === 0) return task.outcome;
   const l1Offset = loadU64(offsetAt);

@@ -142,6 +142,18 @@ describe('what an image may ask for', () => {
     expect(file.bytesRead).toBeLessThan(builder.bytes.length * 4);
   });
 
+  test('a snapshot table that goes on behind the end of the file is refused where it leaves the file', async () => {
+    const builder = new ImageBuilder({ clusters: 16 });
+    const snapshots = builder.take();
+    builder.setSnapshots(snapshots, 2, 0, 0);
+    builder.bytes.writeUInt16BE(65535, snapshots + 14);
+
+    await expect(check(builder.file())).rejects.toMatchObject({
+      code: 'ERR_IMAGE_CORRUPT',
+      details: { hostOffset: BigInt(snapshots + 65592) },
+    });
+  });
+
   test('a thousand snapshots that share one table cost one look at it', async () => {
     const builder = new ImageBuilder({ clusterBits: 16, clusters: 1100 });
     const table = builder.take();

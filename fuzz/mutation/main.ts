@@ -1,0 +1,97 @@
+/** `npm run mutate`: damages images, one mutant after another, and says which of them the engine could not cope with. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Random } from '../simulator/random.js';
+import { Progress as Watched, watch } from '../simulator/watchdog.js';
+import { type MutationArguments, parseArguments } from './arguments.js';
+import { mutate } from './mutate.js';
+import { makeOriginals, type Original } from './originals.js';
+import { Failure, Progress, tryMutant } from './trial.js';
+
+/** From dist/fuzz/mutation/: the core that is shipped, and the one with assertions. */
+const SHIPPED_CORE = new URL('../../corral.wasm', import.meta.url);
+const CHECKED_CORE = new URL('../../corral.debug.wasm', import.meta.url);
+
+const progress = new Progress();
+/** Ends the running trial from outside: for what no promise of it says. */
+let endTrial: (error: Error) => void = () => {};
+
+// A trap inside of an answer reaches nobody; a request that waits for nothing leaves the process without work.
+process.on('unhandledRejection', (error) => endTrial(new Failure(String((error as Error).stack ?? error))));
+process.on('uncaughtException', (error) => endTrial(new Failure(String(error.stack))));
+process.on('beforeExit', () => endTrial(new Failure('a request waits for ever')));
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  console.error(error);
+  process.exit(1);
+});
+
+async function main(args: readonly string[]): Promise<void> {
+  const parsed = parseArguments(args);
+  if ('problem' in parsed) {
+    console.error(`mutate: ${parsed.problem}`);
+    process.exit(1);
+  }
+  const cores = [CHECKED_CORE, SHIPPED_CORE].map((url) => new WebAssembly.Module(readFileSync(url)));
+  const originals = await makeOriginals(cores[1] as WebAssembly.Module);
+  const failed = await runMany(parsed, cores, originals);
+  process.exit(failed === 0 ? 0 : 1);
+}
+
+/** The number of failures. */
+async function runMany(
+  { start, count, minutes, only, save }: MutationArguments,
+  cores: readonly WebAssembly.Module[],
+  originals: readonly Original[],
+): Promise<number> {
+  const begin = performance.now();
+  const watched = new Watched();
+  watch(watched);
+  const isOver = () => minutes !== undefined && performance.now() - begin > minutes * 60000;
+  const first = only ?? start;
+  const end = only === undefined ? start + count : only + 1;
+  for (let seed = first; seed < end && !isOver(); seed++) {
+    watched.seed = seed;
+    // The core with assertions is slower: every fourth mutant.
+    const core = cores[seed % 4 === 0 ? 0 : 1] as WebAssembly.Module;
+    if (await runOne(seed, core, originals, only !== undefined, save)) watched.passed++;
+    else watched.failed++;
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  const { passed, failed } = watched;
+  console.log(
+    Object.entries(progress)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(', '),
+  );
+  console.log(`${((passed + failed) / seconds).toFixed(0)} mutants a second, ${seconds.toFixed(0)} s`);
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed;
+}
+
+/** Whether nothing was wrong. */
+async function runOne(
+  seed: number,
+  core: WebAssembly.Module,
+  originals: readonly Original[],
+  tell: boolean,
+  save: string | undefined,
+): Promise<boolean> {
+  const random = new Random(seed);
+  const original = random.pick(originals);
+  const { bytes, changes } = mutate(random, original.bytes, original.layout);
+  const text = () => `${original.name}\n    ${changes.join('\n    ')}`;
+  if (tell) console.log(`mutant ${seed}: ${text()}`);
+  if (save !== undefined) writeFileSync(save, bytes);
+  try {
+    const ended = new Promise<never>((_, reject) => {
+      endTrial = reject;
+    });
+    await Promise.race([tryMutant(core, random, bytes, progress), ended]);
+    return true;
+  } catch (error) {
+    console.log(`mutant ${seed} failed: ${(error as Error).message}\n  ${text()}`);
+    console.log(`  again: npm run mutate -- --seed ${seed} --save FILE`);
+    return false;
+  }
+}

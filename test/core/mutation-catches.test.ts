@@ -1,0 +1,55 @@
+/** The mutation fuzzer is there to notice mistakes: each of these, put into the core on purpose, it does notice. */
+
+import { describe, expect, test } from 'vitest';
+import { mutate } from '../../fuzz/mutation/mutate.js';
+import { makeOwnOriginals } from '../../fuzz/mutation/originals.js';
+import { Failure, Progress, tryMutant } from '../../fuzz/mutation/trial.js';
+import { Random } from '../../fuzz/simulator/random.js';
+import { loadCore } from '../../host/node/index.js';
+import { compileMutated, type Mutation } from './mutated-core.js';
+
+const MUTANTS = 3000;
+
+const mistakes: (Mutation & { mistake: string; says: RegExp })[] = [
+  {
+    mistake: 'a table may lie behind the end of the file',
+    file: 'format/header.ts',
+    find: 'if (wrong || offset > info.fileLength || length > info.fileLength - offset) {',
+    replace: 'if (wrong) {',
+    says: /^read of \d+ bytes at \d+|beyond 2\^53-1/,
+  },
+  {
+    mistake: 'new entries have no COPIED flag',
+    file: 'format/l2-entry.ts',
+    find: 'return hostOffset | COPIED;',
+    replace: 'return hostOffset;',
+    says: /is not after it was written/,
+  },
+  {
+    mistake: 'new clusters have no refcount',
+    file: 'format/refcount-entry.ts',
+    find: 'u16(value)',
+    replace: 'u16(0)',
+    says: /is not after it was written/,
+  },
+];
+
+describe('the mutation fuzzer notices', () => {
+  test.each(mistakes)('that $mistake', { timeout: 120_000 }, async ({ says, ...mutation }) => {
+    const core = await compileMutated(mutation);
+    const originals = await makeOwnOriginals(loadCore());
+
+    const failures: string[] = [];
+    for (let seed = 1; seed <= MUTANTS && failures.length === 0; seed++) {
+      const random = new Random(seed);
+      const original = random.pick(originals);
+      const { bytes } = mutate(random, original.bytes, original.layout);
+      await tryMutant(core, random, bytes, new Progress()).catch((error: unknown) => {
+        if (!(error instanceof Failure)) throw error;
+        failures.push(error.message);
+      });
+    }
+
+    expect(failures[0]).toMatch(says);
+  });
+});
