@@ -46,6 +46,14 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
   if (operation.kind === 0) return Status.Invalid;
   const owner = operation.owner;
   const record: usize = operation.ownerRecord;
+  if (status === Status.Ok && owner === Owner.Task && endsRead(changetype<Task>(record))) {
+    release(image.operations, index);
+    changetype<Task>(record).outstanding = 0;
+    finishTask(image, changetype<Task>(record));
+    // Nothing has changed, so there is nothing to do unless somebody waited for this request.
+    if (!isEmpty(image.ready)) drain(image);
+    return Status.Ok;
+  }
   if (status === Status.Ok && operation.kind !== OperationKind.Read) noteWritten(image, operation);
   if (status !== Status.Ok && owner === Owner.Task)
     noteFailed(image, changetype<Task>(record), operation, index, status);
@@ -53,13 +61,7 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
   if (owner === Owner.Task) {
     const task = changetype<Task>(record);
     task.outstanding--;
-    if (isRead(task)) {
-      finishTask(image, task);
-      // Nothing has changed, so there is nothing to do unless somebody waited for this request.
-      if (isEmpty(image.ready)) return Status.Ok;
-    } else if (!task.queued) {
-      runTask(image, task);
-    }
+    if (!task.queued) runTask(image, task);
   } else if (owner === Owner.Load) {
     completeLoad(image.cache, changetype<TableSlice>(record), status, index);
   } else {
@@ -94,10 +96,10 @@ function structureOfOperation(kind: u32): Structure {
   return onData ? Structure.DataCluster : Structure.File;
 }
 
-/** A read whose last operation ended needs no further step; most requests take this way. */
-function isRead(task: Task): bool {
+/** A read whose last operation has ended needs no further step; most requests take this way. */
+function endsRead(task: Task): bool {
   return (
-    task.outstanding === 0 &&
+    task.outstanding === 1 &&
     task.kind === RequestKind.Read &&
     task.cursor === task.guestEnd &&
     task.failed === Status.Ok &&

@@ -25,6 +25,12 @@ constexpr uint32_t FILE_COUNT = 3;
 /** Completions besides one for each operation and one for each tag. */
 constexpr uint32_t EXTRA_COMPLETIONS = 4;
 
+/** Entries of a turn up to which a read is tried at once: a batch is cheaper through the ring. */
+constexpr uint32_t FEW_ENTRIES = 2;
+
+/** Turns that may end without entering the kernel: what it wants to report must not wait for ever. */
+constexpr uint32_t MAX_TURNS_OUTSIDE = 64;
+
 /** More than one turn ever prepares for a deep queue; beyond it the ring hands over early. */
 constexpr uint32_t MAX_SUBMISSIONS = 4096;
 
@@ -95,7 +101,8 @@ SystemError BlockRing::turn() {
   const auto mode = static_cast<TurnMode>(options_.outgoing[1]);
   if (mode != TurnMode::Apply) events_.begin();
   const uint32_t count = std::min(static_cast<uint32_t>(options_.outgoing[0]), options_.outgoingQuads - 1);
-  for (uint32_t index = 1; index <= count; ++index) apply(options_.outgoing + index * QUAD);
+  const bool alone = count <= FEW_ENTRIES && files_.inFlight() == 0;
+  for (uint32_t index = 1; index <= count; ++index) apply(options_.outgoing + index * QUAD, alone);
   if (mode == TurnMode::Apply) return NO_ERROR;
 
   if (!pretended_.empty()) {
@@ -105,7 +112,8 @@ SystemError BlockRing::turn() {
   }
   while (true) {
     const bool nothing = events_.count() == 0 && ring_.ready() == 0;
-    if (ring_.pending() > 0 || nothing || ring_.overflowed()) {
+    if (ring_.pending() > 0 || nothing || ring_.overflowed() || ++turnsOutside_ > MAX_TURNS_OUTSIDE) {
+      turnsOutside_ = 0;
       const SystemError error = ring_.enter(nothing && mode == TurnMode::Wait ? 1 : 0);
       // A kernel short of memory recovers when completions are taken; anything else is the end of this ring.
       if (error && error.number != EAGAIN && error.number != EBUSY) return error;
@@ -118,11 +126,11 @@ SystemError BlockRing::turn() {
   }
 }
 
-void BlockRing::apply(const int32_t* quad) {
+void BlockRing::apply(const int32_t* quad, bool alone) {
   const auto a = static_cast<uint32_t>(quad[1]);
   switch (static_cast<OutgoingType>(quad[0])) {
     case OutgoingType::Operation:
-      files_.start(a);
+      files_.start(a, alone);
       return;
     case OutgoingType::Fill: {
       const auto offset = static_cast<uint32_t>(quad[2]);

@@ -81,7 +81,7 @@ class BlockRing {
  private:
   explicit BlockRing(const BlockRingOptions& options, Uring&& ring);
   SystemError prepare();
-  void apply(const int32_t* quad);
+  void apply(const int32_t* quad, bool alone);
   void watchWake();
   void reap();
   void dispatch(uint64_t userData, int32_t result);
@@ -100,6 +100,8 @@ class BlockRing {
   UblkQueue queue_;
   FileDescriptor wakeFile_;
   bool closing_ = false;
+  /** Turns since the kernel was entered. */
+  uint32_t turnsOutside_ = 0;
   std::vector<PretendedFetch> pretended_;
   uint64_t violations_ = 0;
 };

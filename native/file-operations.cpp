@@ -16,19 +16,19 @@ namespace {
 /** Largest file offset that the kernel has. */
 constexpr uint64_t MAX_OFFSET = INT64_MAX;
 
-/** Zeros that can be written at once. The memory behind them is the kernel's single page of zeros, mapped often. */
-constexpr uint32_t ZEROS_LENGTH = 2u << 20;
-
-/** The kernel moves at most 2 GiB less a page in one call; more is continued. */
-constexpr uint64_t MAX_TRANSFER = 1u << 30;
-
-/** How often a submission that the kernel wants repeated is repeated. */
-constexpr uint8_t MAX_RETRIES = 200;
+/** How often a submission that the kernel did not carry out is repeated before a plain call does it. */
+constexpr uint8_t MAX_RETRIES = 8;
 
 /** IORING_OP_FTRUNCATE, Linux 6.9. */
 constexpr uint8_t OPCODE_TRUNCATE = 55;
 
-bool isTransient(int errorNumber) { return errorNumber == EINTR || errorNumber == EAGAIN; }
+/**
+ * The ring did not get as far as the file: it was interrupted, short of memory, or could not start one of its helper
+ * threads, which cancels what waits for one. None of this says anything about the file.
+ */
+bool isTransient(int errorNumber) {
+  return errorNumber == EINTR || errorNumber == EAGAIN || errorNumber == ENOMEM || errorNumber == ECANCELED;
+}
 
 bool isUnsupported(int errorNumber) {
   return errorNumber == EOPNOTSUPP || errorNumber == ENOSYS || errorNumber == ENOTTY || errorNumber == ENODEV;
@@ -58,7 +58,8 @@ FileOperations::FileOperations(Uring& ring, Events& events, GuestBuffers& guest,
       tag_(tag),
       registeredFile_(registeredFile),
       truncateInRing_(ring.supports(OPCODE_TRUNCATE)),
-      running_(memory.operationCapacity) {}
+      running_(memory.operationCapacity),
+      pieces_(memory.operationCapacity) {}
 
 SystemError FileOperations::prepare() {
   auto zeros = Mapping::ofMemory(ZEROS_LENGTH, PROT_READ);
@@ -73,11 +74,16 @@ SystemError FileOperations::setFile(int number, bool writable) {
   if (inFlight_ != 0) return {"set file", EBUSY};
   auto copy = FileDescriptor::duplicate(number);
   if (!copy) return copy.error();
-  // A non-blocking file would make some kernels fail what is not in the page cache, instead of waiting for it.
   const int flags = ::fcntl(copy->number(), F_GETFL);
-  if (flags >= 0 && (flags & O_NONBLOCK) != 0) ::fcntl(copy->number(), F_SETFL, flags & ~O_NONBLOCK);
+  if (flags >= 0) {
+    // A non-blocking file would make some kernels fail what is not in the page cache, instead of waiting for it.
+    if ((flags & O_NONBLOCK) != 0) ::fcntl(copy->number(), F_SETFL, flags & ~O_NONBLOCK);
+    // A guest's reads are nobody's access to the image file. Only the file's owner may say so; others go without.
+    ::fcntl(copy->number(), F_SETFL, (flags & ~O_NONBLOCK) | O_NOATIME);
+  }
   if (const SystemError error = ring_.registerFile(registeredFile_, copy->number())) return error;
   file_ = std::move(*copy);
+  direct_.setFile(file_.number(), zeros_.bytes());
   writable_ = writable;
   zeroRangeRefused_ = false;
   return NO_ERROR;
@@ -89,16 +95,21 @@ void FileOperations::dropFile() {
   file_.reset();
 }
 
-void FileOperations::start(uint32_t index) {
+void FileOperations::start(uint32_t index, bool alone) {
   if (index < running_.size() && !running_[index].active) {
-    Running& running = running_[index];
+    RunningOperation& running = running_[index];
     abi::Operation record;
     std::memcpy(&record, memory_.base + memory_.operations + index * sizeof record, sizeof record);
     if (admit(record, running)) {
       running.active = true;
       ++inFlight_;
       if (running.guest) guest_.acquire(running.slot);
-      submit(index, running);
+      int32_t result = 0;
+      if (direct_.attempt(running, alone, &result)) {
+        completed(index, result);
+      } else {
+        submit(index, running);
+      }
       return;
     }
   }
@@ -107,7 +118,7 @@ void FileOperations::start(uint32_t index) {
 }
 
 /** Checks a record against what this host allows, and turns it into what is run. */
-bool FileOperations::admit(const abi::Operation& record, Running& running) const {
+bool FileOperations::admit(const abi::Operation& record, RunningOperation& running) const {
   const auto kind = static_cast<OperationKind>(record.kind);
   if (record.kind < static_cast<uint32_t>(OperationKind::Read) ||
       record.kind > static_cast<uint32_t>(OperationKind::Truncate) || !file_) {
@@ -144,7 +155,7 @@ bool FileOperations::admit(const abi::Operation& record, Running& running) const
 }
 
 /** Prepares the next submission of an operation, or ends it when there is nothing to submit; result as `completed`. */
-int64_t FileOperations::submit(uint32_t index, Running& running) {
+int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
   if (running.total == 0 && running.kind != OperationKind::Flush && running.kind != OperationKind::Truncate) {
     return finish(index, running, 0);
   }
@@ -162,10 +173,10 @@ int64_t FileOperations::submit(uint32_t index, Running& running) {
       fillTransfer(entry, running, IORING_OP_READ, IORING_OP_READ_FIXED);
       break;
     case OperationKind::Write:
-      if (running.total == running.length) {
-        fillTransfer(entry, running, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
+      if (running.gathers()) {
+        fillGather(entry, index);
       } else {
-        fillGather(entry, running);
+        fillTransfer(entry, running, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
       }
       break;
     case OperationKind::WriteZeroes:
@@ -202,7 +213,8 @@ int64_t FileOperations::submit(uint32_t index, Running& running) {
 }
 
 /** The rest of a plain read or write. */
-void FileOperations::fillTransfer(io_uring_sqe& entry, Running& running, uint8_t opcode, uint8_t fixedOpcode) const {
+void FileOperations::fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode,
+                                  uint8_t fixedOpcode) const {
   entry.opcode = running.guest && guestRegistered_ ? fixedOpcode : opcode;
   entry.addr = reinterpret_cast<uint64_t>(running.buffer + running.done);
   entry.len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, MAX_TRANSFER));
@@ -210,35 +222,23 @@ void FileOperations::fillTransfer(io_uring_sqe& entry, Running& running, uint8_t
 }
 
 /** The rest of a write of zeros, buffer and zeros, as one vectored write. */
-void FileOperations::fillGather(io_uring_sqe& entry, Running& running) const {
-  const uint64_t bufferEnd = static_cast<uint64_t>(running.zeroBefore) + running.length;
-  uint32_t count = 0;
-  uint64_t position = running.done;
-  while (position < running.total && count < std::size(running.vectors)) {
-    iovec& vector = running.vectors[count++];
-    if (position >= running.zeroBefore && position < bufferEnd) {
-      vector.iov_base = running.buffer + (position - running.zeroBefore);
-      vector.iov_len = std::min(bufferEnd - position, MAX_TRANSFER);
-    } else {
-      const uint64_t end = position < running.zeroBefore ? running.zeroBefore : running.total;
-      vector.iov_base = zeros_.bytes();
-      vector.iov_len = std::min<uint64_t>(end - position, ZEROS_LENGTH);
-    }
-    position += vector.iov_len;
-  }
+void FileOperations::fillGather(io_uring_sqe& entry, uint32_t index) {
+  const RunningOperation& running = running_[index];
+  auto& vectors = pieces_[index].vectors;
   entry.opcode = IORING_OP_WRITEV;
-  entry.addr = reinterpret_cast<uint64_t>(running.vectors);
-  entry.len = count;
+  entry.len = running.pieces(vectors, zeros_.bytes());
+  entry.addr = reinterpret_cast<uint64_t>(vectors);
   entry.off = running.hostOffset + running.done;
 }
 
 int64_t FileOperations::completed(uint32_t index, int32_t result) {
   if (index >= running_.size() || !running_[index].active) return -1;
-  Running& running = running_[index];
+  RunningOperation& running = running_[index];
   if (result < 0) {
     const int errorNumber = -result;
-    if (isTransient(errorNumber) && ++running.retries < MAX_RETRIES) {
-      return submit(index, running);
+    if (isTransient(errorNumber)) {
+      if (++running.retries < MAX_RETRIES) return submit(index, running);
+      if (running.retries == MAX_RETRIES) return completed(index, direct_.carryOut(running));
     }
     if (running.kind == OperationKind::WriteZeroes && isUnsupported(errorNumber) && !running.plainZeros) {
       zeroRangeRefused_ = true;
@@ -250,9 +250,7 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
     return finish(index, running, ignored ? 0 : errorNumber);
   }
 
-  const bool moves = running.kind == OperationKind::Read || running.kind == OperationKind::Write ||
-                     (running.kind == OperationKind::WriteZeroes && running.plainZeros);
-  if (!moves) return finish(index, running, 0);
+  if (!running.moves()) return finish(index, running, 0);
   running.done += static_cast<uint32_t>(result);
   running.retries = 0;
   if (running.done >= running.total) return finish(index, running, 0);
@@ -264,7 +262,7 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
   return submit(index, running);
 }
 
-int64_t FileOperations::finish(uint32_t index, Running& running, int errorNumber) {
+int64_t FileOperations::finish(uint32_t index, RunningOperation& running, int errorNumber) {
   running.active = false;
   --inFlight_;
   events_.operationDone(index, errorNumber);

@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "abi.hpp"
+#include "direct-file.hpp"
 #include "events.hpp"
 #include "guest-buffers.hpp"
 #include "owned.hpp"
+#include "running-operation.hpp"
 #include "uring.hpp"
 
 namespace corral {
@@ -31,7 +33,10 @@ struct CoreMemory {
   bool consistent() const;
 };
 
-/** Runs operations through a ring: one submission at a time for each, continued until all bytes have moved. */
+/**
+ * Runs operations: at once where that is cheaper, else through a ring, one submission at a time for each, continued until
+ * all bytes have moved.
+ */
 class FileOperations {
  public:
   /**
@@ -51,8 +56,12 @@ class FileOperations {
   /** Fixed buffer 0 of the ring covers the guest buffers. */
   void setGuestRegistered(bool registered) { guestRegistered_ = registered; }
 
-  /** Starts operation record `index`; its end is an event. */
-  void start(uint32_t index);
+  /**
+   * Starts operation record `index`; its end is an event.
+   *
+   * @param alone no other operation starts with it
+   */
+  void start(uint32_t index, bool alone);
 
   /** A submission of operation `index` ended. Returns the slot whose buffer it used and no longer does, or -1. */
   int64_t completed(uint32_t index, int32_t result);
@@ -63,30 +72,11 @@ class FileOperations {
   uint64_t violations() const { return violations_; }
 
  private:
-  /** One operation on its way; the checked copy of its record. */
-  struct Running {
-    uint64_t hostOffset = 0;
-    /** Bytes of the file that it covers, zeros included. */
-    uint64_t total = 0;
-    uint64_t done = 0;
-    uint8_t* buffer = nullptr;
-    uint32_t zeroBefore = 0;
-    uint32_t length = 0;
-    uint32_t slot = 0;
-    abi::OperationKind kind{};
-    uint8_t retries = 0;
-    bool active = false;
-    bool guest = false;
-    /** WriteZeroes: plain zeros are being written because the file system cannot do better. */
-    bool plainZeros = false;
-    iovec vectors[3] = {};
-  };
-
-  bool admit(const abi::Operation& record, Running& running) const;
-  int64_t submit(uint32_t index, Running& running);
-  void fillTransfer(io_uring_sqe& entry, Running& running, uint8_t opcode, uint8_t fixedOpcode) const;
-  void fillGather(io_uring_sqe& entry, Running& running) const;
-  int64_t finish(uint32_t index, Running& running, int errorNumber);
+  bool admit(const abi::Operation& record, RunningOperation& running) const;
+  int64_t submit(uint32_t index, RunningOperation& running);
+  void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
+  void fillGather(io_uring_sqe& entry, uint32_t index);
+  int64_t finish(uint32_t index, RunningOperation& running, int errorNumber);
 
   Uring& ring_;
   Events& events_;
@@ -101,7 +91,13 @@ class FileOperations {
   bool zeroRangeRefused_ = false;
   bool truncateInRing_ = false;
   Mapping zeros_;
-  std::vector<Running> running_;
+  DirectFile direct_;
+  std::vector<RunningOperation> running_;
+  /** Where the kernel finds the pieces of a gathered write until its completion; one of these an operation. */
+  struct Pieces {
+    iovec vectors[MAX_PIECES];
+  };
+  std::vector<Pieces> pieces_;
   uint32_t inFlight_ = 0;
   uint64_t violations_ = 0;
 };

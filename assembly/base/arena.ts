@@ -15,16 +15,16 @@ export class Arena {
 
 /** Starts an arena behind the static data. The record itself is the first thing in it. */
 export function openArena(): Arena {
-  const start: usize = (__heap_base + 15) & ~usize(15);
+  const start: usize = (__heap_base + 63) & ~usize(63);
   const arena = changetype<Arena>(start);
-  arena.next = start + 16;
+  arena.next = start + 64;
   arena.end = usize(memory.size()) << PAGE_BITS;
   return arena;
 }
 
-/** Takes `length` zeroed bytes at a multiple of 16; 0 when the memory cannot grow that far. */
+/** Takes `length` zeroed bytes at a multiple of 64, a cache line; 0 when the memory cannot grow that far. */
 export function take(arena: Arena, length: u64): usize {
-  const wanted: u64 = u64(arena.next) + ((length + 15) & ~u64(15));
+  const wanted: u64 = u64(arena.next) + ((length + 63) & ~u64(63));
   if (wanted > u64(arena.end)) {
     const pages: u64 = (wanted - u64(arena.end) + 0xffff) >> PAGE_BITS;
     if (pages > 65536 || memory.grow(i32(pages)) < 0) return 0;

@@ -54,6 +54,8 @@ export class TableSlice {
   pins: u32 = 0;
   waitHead: usize = 0;
   waitTail: usize = 0;
+  /** What image/linear.ts has found out about the entries as they are now; 0 when nothing. */
+  linear: u64 = 0;
 }
 
 @unmanaged
@@ -265,6 +267,7 @@ function insert(cache: TableCache, slice: TableSlice, kind: TableKind, offset: u
   slice.writing = false;
   slice.recent = true;
   slice.pins = 0;
+  slice.linear = 0;
   slice.hashNext = load<TableSlice | null>(bucket);
   store<TableSlice>(bucket, slice);
 }

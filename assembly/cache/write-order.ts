@@ -101,6 +101,7 @@ export function openStaging(order: WriteOrder): void {
 
 /** A slice was changed. Callers change it only after everything that may miss is resident. */
 export function markDirty(order: WriteOrder, slice: TableSlice): void {
+  slice.linear = 0;
   if (slice.dirty) return;
   slice.dirty = true;
   order.cache.dirtyCount++;

@@ -78,7 +78,7 @@ export class Task extends Waiter {
 export const TASK_FAILURE_OFFSET: usize = (offsetof<Task>() + 7) & ~7;
 export const TASK_FOLLOWERS_OFFSET: usize = TASK_FAILURE_OFFSET + offsetof<Failure>();
 /** Bytes between two tasks. */
-export const TASK_SIZE: usize = (TASK_FOLLOWERS_OFFSET + offsetof<WaitList>() + 15) & ~15;
+export const TASK_SIZE: usize = (TASK_FOLLOWERS_OFFSET + offsetof<WaitList>() + 63) & ~63;
 
 /** The task handed out an operation and goes on when it ends. */
 export function parkOnOperation(task: Task): Status {

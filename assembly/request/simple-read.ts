@@ -12,6 +12,7 @@ import { clusterOffset, isPlainData } from '../format/l2-entry';
 import { areAllocated } from '../format/l2-subclusters';
 import { Image, ImageState } from '../image/image';
 import { recallL2Table } from '../image/l1-memo';
+import { linearStart } from '../image/linear';
 import { resetTask, Task } from '../image/task';
 import { enterFlight } from './in-flight';
 
@@ -32,14 +33,18 @@ export function startSimpleRead(image: Image, task: Task): bool {
   const entryOffset = tableOffset + (u64(l2Index(geometry, guestOffset)) << geometry.l2EntryBits);
   const slice = peekSlice(image.cache, TableKind.L2, entryOffset);
   if (slice === null) return false;
-  const address = slice.data + usize(entryOffset - slice.hostOffset);
-  const entry = loadU64(address);
-  const hostOffset = clusterOffset(entry);
-  if (!isPlainData(entry) || (hostOffset & (clusterSize - 1)) !== 0 || hostOffset >= image.fileLength) return false;
-  if (geometry.extended) {
-    const first = u32(inCluster >> geometry.subclusterBits);
-    const last = u32((inCluster + length - 1) >> geometry.subclusterBits);
-    if (!areAllocated(loadU64(address + 8), first, last)) return false;
+  const inSlice = usize(entryOffset - slice.hostOffset);
+  const linear = linearStart(image, slice);
+  let hostOffset = linear + ((u64(inSlice) >> geometry.l2EntryBits) << geometry.clusterBits);
+  if (linear === 0) {
+    const entry = loadU64(slice.data + inSlice);
+    hostOffset = clusterOffset(entry);
+    if (!isPlainData(entry) || (hostOffset & (clusterSize - 1)) !== 0 || hostOffset >= image.fileLength) return false;
+    if (geometry.extended) {
+      const first = u32(inCluster >> geometry.subclusterBits);
+      const last = u32((inCluster + length - 1) >> geometry.subclusterBits);
+      if (!areAllocated(loadU64(slice.data + inSlice + 8), first, last)) return false;
+    }
   }
 
   resetTask(task);

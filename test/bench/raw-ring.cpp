@@ -1,9 +1,10 @@
 // The limit that an engine on io_uring can reach: scattered reads of a file through the addon's own ring class, with
 // nothing in between.
 //
-//   raw-ring FILE DEPTH COUNT      prints {"iops":…,"cpuMicroseconds":…,"count":…}
+//   raw-ring FILE BLOCKS DEPTH COUNT      prints {"iops":…,"cpuMicroseconds":…,"count":…}
 //
-// Reads 4 KiB blocks of the whole file in an order that visits each of them, and keeps DEPTH of them in flight.
+// Reads the file's first BLOCKS blocks of 4 KiB in an order that visits each of them, and keeps DEPTH of them in flight.
+// The order is that of the other programs on as many blocks: how far apart neighbours are decides what a copy costs.
 // Built by ring-read.mjs from this file and native/uring.cpp.
 
 #include <sys/resource.h>
@@ -43,15 +44,16 @@ uint64_t scatteringStep(uint64_t blockCount) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) return fail({"usage: raw-ring FILE DEPTH COUNT", EINVAL});
-  const auto depth = static_cast<uint32_t>(std::strtoul(argv[2], nullptr, 10));
-  const uint64_t count = std::strtoull(argv[3], nullptr, 10);
+  if (argc != 5) return fail({"usage: raw-ring FILE BLOCKS DEPTH COUNT", EINVAL});
+  const uint64_t blockCount = std::strtoull(argv[2], nullptr, 10);
+  const auto depth = static_cast<uint32_t>(std::strtoul(argv[3], nullptr, 10));
+  const uint64_t count = std::strtoull(argv[4], nullptr, 10);
   const corral::FileDescriptor file(::open(argv[1], O_RDONLY | O_CLOEXEC));
   if (!file) return fail(corral::SystemError::last("open"));
   struct stat status {};
   ::fstat(file.number(), &status);
-  const uint64_t blockCount = static_cast<uint64_t>(status.st_size) / BLOCK;
-  if (depth == 0 || depth > 4096 || blockCount == 0) return fail({"arguments", EINVAL});
+  const bool fits = blockCount != 0 && blockCount <= static_cast<uint64_t>(status.st_size) / BLOCK;
+  if (depth == 0 || depth > 4096 || !fits) return fail({"arguments", EINVAL});
   const uint64_t step = scatteringStep(blockCount);
 
   corral::UringOptions options;

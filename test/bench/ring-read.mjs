@@ -76,7 +76,9 @@ function print(name, results) {
  * @returns {Result}
  */
 function runRaw(depth) {
-  return JSON.parse(execFileSync(rawRing, [image, String(depth), String(READS)], { encoding: 'utf8' }));
+  return JSON.parse(
+    execFileSync(rawRing, [image, String(SIZE / BLOCK), String(depth), String(READS)], { encoding: 'utf8' }),
+  );
 }
 
 /**

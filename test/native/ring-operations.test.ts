@@ -80,6 +80,7 @@ describe.each(FOLDERS)('a file in $name', ({ folder }) => {
 
   test.each([
     { zeroBefore: 60_000, length: 4096, zeroAfter: 1440 },
+    { zeroBefore: 30_000, length: 4096, zeroAfter: 8000 },
     { zeroBefore: 512, length: 1024, zeroAfter: 0 },
     { zeroBefore: 0, length: 1024, zeroAfter: 64_512 },
     { zeroBefore: 3_000_000, length: 100, zeroAfter: 5_000_000 },
