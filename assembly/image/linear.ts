@@ -8,11 +8,12 @@
 import { loadU64 } from '../base/bytes';
 import { TableSlice } from '../cache/table-cache';
 import { clusterOffset, isPlainData } from '../format/l2-entry';
-import { areAllocated, SUBCLUSTERS } from '../format/l2-subclusters';
+import { areAllocated, SUBCLUSTER_COUNT_BITS } from '../format/l2-subclusters';
 import { Image } from './image';
 
 /** Values of `TableSlice.linear` below this one count reads since the last change. */
 const READS_BEFORE_SCAN: u64 = 64;
+const LAST_SUBCLUSTER: u32 = (1 << SUBCLUSTER_COUNT_BITS) - 1;
 const NOT_LINEAR: u64 = 0xffffffffffffffff;
 
 /** Host offset of the cluster of the slice's first entry when all its entries follow each other; 0 otherwise. */
@@ -37,7 +38,7 @@ function isLinear(image: Image, slice: TableSlice): bool {
   for (let index: u32 = 0; index < count; index++) {
     const address = slice.data + (usize(index) << geometry.l2EntryBits);
     const entry = loadU64(address);
-    if (geometry.extended && !areAllocated(loadU64(address + 8), 0, SUBCLUSTERS - 1)) return false;
+    if (geometry.extended && !areAllocated(loadU64(address + 8), 0, LAST_SUBCLUSTER)) return false;
     if (!isPlainData(entry) || clusterOffset(entry) !== expected || expected >= image.fileLength) return false;
     expected += clusterSize;
   }
