@@ -88,11 +88,47 @@ export function readGuest(
   send(operations, operation);
 }
 
-/** Decompresses a cluster and puts a part of it into the guest buffer of request `request`. */
-export function decompressGuest(
+/** Reads file bytes into scratch buffer `scratch`. */
+export function readScratch(
   operations: Operations,
   task: usize,
-  request: u32,
+  scratch: u32,
+  hostOffset: u64,
+  bufferOffset: u32,
+  length: u32,
+): void {
+  const operation = prepare(operations, OperationKind.Read, Owner.Task, task, hostOffset, length);
+  operation.space = BufferSpace.Scratch;
+  operation.request = scratch;
+  operation.bufferOffset = bufferOffset;
+  send(operations, operation);
+}
+
+/** Reads bytes of the backing disk, and zeros behind them, into buffer `buffer` of `space`. */
+export function readBacking(
+  operations: Operations,
+  task: usize,
+  space: BufferSpace,
+  buffer: u32,
+  guestOffset: u64,
+  bufferOffset: u32,
+  length: u32,
+  zeroAfter: u32,
+): void {
+  const operation = prepare(operations, OperationKind.ReadBacking, Owner.Task, task, guestOffset, length);
+  operation.space = space;
+  operation.request = buffer;
+  operation.bufferOffset = bufferOffset;
+  operation.zeroAfter = zeroAfter;
+  send(operations, operation);
+}
+
+/** Decompresses a cluster and puts a part of it into buffer `buffer` of `space`. */
+export function decompress(
+  operations: Operations,
+  task: usize,
+  space: BufferSpace,
+  buffer: u32,
   hostOffset: u64,
   sourceLength: u32,
   sourceOffset: u32,
@@ -100,15 +136,18 @@ export function decompressGuest(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Decompress, Owner.Task, task, hostOffset, length);
-  operation.space = BufferSpace.Guest;
-  operation.request = request;
+  operation.space = space;
+  operation.request = buffer;
   operation.bufferOffset = bufferOffset;
   operation.sourceOffset = sourceOffset;
   operation.sourceLength = sourceLength;
   send(operations, operation);
 }
 
-/** Writes bytes of the guest buffer of request `request`, with zeros around them, as one write. */
+/**
+ * Writes bytes of the guest buffer of request `request` as one write with what surrounds them: zeros when `edges` is 0;
+ * else bytes of scratch buffer `edges` - 1, from its byte `edgeOffset` on and from its end.
+ */
 export function writeGuest(
   operations: Operations,
   task: usize,
@@ -116,15 +155,35 @@ export function writeGuest(
   hostOffset: u64,
   bufferOffset: u32,
   length: u32,
-  zeroBefore: u32,
-  zeroAfter: u32,
+  before: u32,
+  after: u32,
+  edges: u32,
+  edgeOffset: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
   operation.space = BufferSpace.Guest;
   operation.request = request;
   operation.bufferOffset = bufferOffset;
-  operation.zeroBefore = zeroBefore;
-  operation.zeroAfter = zeroAfter;
+  operation.zeroBefore = before;
+  operation.zeroAfter = after;
+  operation.edges = edges;
+  operation.sourceOffset = edgeOffset;
+  send(operations, operation);
+}
+
+/** Writes bytes of scratch buffer `scratch`. */
+export function writeScratch(
+  operations: Operations,
+  task: usize,
+  scratch: u32,
+  hostOffset: u64,
+  bufferOffset: u32,
+  length: u32,
+): void {
+  const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
+  operation.space = BufferSpace.Scratch;
+  operation.request = scratch;
+  operation.bufferOffset = bufferOffset;
   send(operations, operation);
 }
 
@@ -202,6 +261,7 @@ function prepare(
   operation.bufferOffset = 0;
   operation.zeroBefore = 0;
   operation.zeroAfter = 0;
+  operation.edges = 0;
   operation.owner = owner;
   operation.ownerRecord = u32(record);
   return operation;

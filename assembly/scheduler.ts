@@ -18,14 +18,16 @@ import { abandonOwnership } from './image/abandon';
 import { taskAt } from './image/configure';
 import { leaveGate, passGate } from './image/exclusive';
 import { Image, ImageState } from './image/image';
+import { holdReads } from './image/read-barrier';
 import { skipReclaim, stepReclaim } from './image/reclaim';
 import { resetTask, Task } from './image/task';
 import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
 import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
+import { abandonNewClusters } from './request/new-clusters';
 import { stepRead } from './request/read';
 import { startSimpleRead } from './request/simple-read';
-import { abandonWrite, stepWrite } from './request/write';
+import { stepWrite } from './request/write';
 import { stepWriteZeroes } from './request/write-zeroes';
 
 /** Takes the request in slot `slot`. Invalid when there is no such slot or its last request is not done. */
@@ -92,6 +94,7 @@ export function refreshStatistics(image: Image): void {
 }
 
 function structureOfOperation(kind: u32): Structure {
+  if (kind === OperationKind.ReadBacking) return Structure.BackingFile;
   const onData = kind === OperationKind.Read || kind === OperationKind.Write || kind === OperationKind.Decompress;
   return onData ? Structure.DataCluster : Structure.File;
 }
@@ -208,6 +211,7 @@ function startReclaim(image: Image): void {
   task.active = true;
   task.stage = 0;
   task.outcome = Status.Ok;
+  holdReads(image);
   runReclaimer(image, task);
 }
 
@@ -292,7 +296,8 @@ function isHeldUp(image: Image, task: Task): bool {
 
 /** Gives back what a failed task holds. */
 function abandon(image: Image, task: Task): Status {
-  if (task.kind === RequestKind.Write) return abandonWrite(image, task);
+  const kind = task.kind;
+  if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes) return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
   return abandonOwnership(image, task);
 }

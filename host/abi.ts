@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x422d84c3;
+export const ABI_HASH = 0x17a3af65;
 
 // ---- assembly/abi/check-result.ts
 
@@ -350,12 +350,19 @@ export const ABI_VERSION = 1;
 /** Bytes of the page through which control requests pass names and lists. */
 export const PAGE_LENGTH = 65536;
 
+/** Scratch buffers of an instance; see `BufferSpace.Scratch`. */
+export const SCRATCH_COUNT = 8;
+
 /** Bits of `Configuration.flags`. */
 export const ConfigurationFlag = {
   /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
   ZeroBeyondEnd: 1,
   /** The host carries out Decompress operations. */
   Decompresses: 2,
+  /** The host has scratch buffers: parts of shared, compressed and backed clusters can be written. */
+  Scratch: 4,
+  /** The host carries out ReadBacking operations. */
+  Backing: 8,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
@@ -986,6 +993,8 @@ export const Structure = {
   DataCluster: 8,
   File: 9,
   Request: 10,
+  /** What lies behind the image; offsets are those of its virtual disk. */
+  BackingFile: 11,
 } as const;
 /** Which structure of the image a failure is about. */
 export type Structure = (typeof Structure)[keyof typeof Structure];
@@ -1559,7 +1568,10 @@ export class ImageInfoView {
 export const OperationKind = {
   /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
   Read: 1,
-  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  /**
+   * Write `zeroBefore` bytes, `length` bytes of the buffer and `zeroAfter` bytes at `hostOffset`, as one write. The bytes
+   * around the buffer's are zeros, or from a scratch buffer: see `edges`.
+   */
   Write: 2,
   /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
   WriteZeroes: 3,
@@ -1574,6 +1586,11 @@ export const OperationKind = {
    * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
    */
   Decompress: 7,
+  /**
+   * Read `length` bytes of what lies behind the image, its backing file's virtual disk, from guest byte `hostOffset` on,
+   * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
+   */
+  ReadBacking: 8,
 } as const;
 /** What the host is asked to do with the image file. */
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
@@ -1584,6 +1601,8 @@ export const BufferSpace = {
   Module: 0,
   /** The buffer that the host attached to request `request`. The core never sees these bytes. */
   Guest: 1,
+  /** Scratch buffer number `request` of the host's: two clusters long, there from its first use on. */
+  Scratch: 2,
 } as const;
 /** Which memory an operation's `bufferOffset` counts in. */
 export type BufferSpace = (typeof BufferSpace)[keyof typeof BufferSpace];
@@ -1606,7 +1625,8 @@ export const OperationLayout = {
     nextFree: 44,
     sourceOffset: 48,
     sourceLength: 52,
-    reserved: 56,
+    edges: 56,
+    reserved: 60,
   },
 } as const;
 
@@ -1657,7 +1677,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 1] = value;
   }
 
-  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  /** Slot of the request whose buffer is meant when `space` is Guest; number of the buffer when it is Scratch. */
   get request(): number {
     return this.words[(this.start >>> 2) + 2];
   }
@@ -1673,7 +1693,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 3] = value;
   }
 
-  /** Bytes from the start of the file. */
+  /** Bytes from the start of the file; of the virtual disk for ReadBacking. */
   get hostOffset(): number {
     return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'Operation.hostOffset');
   }
@@ -1699,7 +1719,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 6] = value;
   }
 
-  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  /** Write only: bytes that go to the file ahead of the buffer's, from `hostOffset` on; see `edges`. */
   get zeroBefore(): number {
     return this.words[(this.start >>> 2) + 7];
   }
@@ -1707,7 +1727,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 7] = value;
   }
 
-  /** Write only: zeros that go to the file behind the buffer. */
+  /** Write: bytes that go to the file behind the buffer's; see `edges`. ReadBacking: zeros behind what was read. */
   get zeroAfter(): number {
     return this.words[(this.start >>> 2) + 8];
   }
@@ -1739,7 +1759,10 @@ export class OperationView {
     this.words[(this.start >>> 2) + 11] = value;
   }
 
-  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  /**
+   * Decompress: first byte of the decompressed cluster that is wanted. Write with edges from a scratch buffer: where in
+   * it the `zeroBefore` bytes begin; the `zeroAfter` bytes are its last ones.
+   */
   get sourceOffset(): number {
     return this.words[(this.start >>> 2) + 12];
   }
@@ -1755,22 +1778,20 @@ export class OperationView {
     this.words[(this.start >>> 2) + 13] = value;
   }
 
-  /** Keeps the record at a power of two. */
-  get reserved(): number {
-    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'Operation.reserved');
+  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  get edges(): number {
+    return this.words[(this.start >>> 2) + 14];
   }
-  set reserved(value: number) {
-    this.words[(this.start >>> 2) + 15] = highWord(value, 'Operation.reserved');
+  set edges(value: number) {
     this.words[(this.start >>> 2) + 14] = value;
   }
 
-  /** `reserved` as a BigInt, without a limit. */
-  get reservedBig(): bigint {
-    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  /** Keeps the record at a power of two. */
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 15];
   }
-  set reservedBig(value: bigint) {
-    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
-    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 15] = value;
   }
 }
 

@@ -46,6 +46,10 @@ export interface CoreConfiguration {
   zeroBeyondEnd: boolean;
   /** The host carries out Decompress operations; else compressed clusters are refused by name. */
   decompresses?: boolean;
+  /** The host has scratch buffers; else parts of shared, compressed and backed clusters cannot be written. */
+  scratch?: boolean;
+  /** The host carries out ReadBacking operations; else images with a backing file are refused by name. */
+  backing?: boolean;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -157,7 +161,9 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
   view.checkSize = configuration.checkSize;
   view.flags =
     (configuration.zeroBeyondEnd ? ConfigurationFlag.ZeroBeyondEnd : 0) |
-    (configuration.decompresses ? ConfigurationFlag.Decompresses : 0);
+    (configuration.decompresses ? ConfigurationFlag.Decompresses : 0) |
+    (configuration.scratch ? ConfigurationFlag.Scratch : 0) |
+    (configuration.backing ? ConfigurationFlag.Backing : 0);
   view.fileLength = configuration.fileLength;
 }
 

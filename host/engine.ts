@@ -40,12 +40,23 @@ export interface EngineOptions {
   checkSize: number;
   /** Decompresses clusters; without it they are refused by name. */
   codec?: Codec;
+  /** What lies behind the image; without it images with a backing file are refused by name. */
+  backing?: Backing;
+}
+
+/** The disk behind an image: what the image has not allocated is read from there. */
+export interface Backing {
+  /** Fills the target with guest bytes from `offset` on; zeros behind the end of the disk. */
+  read(offset: number, target: Uint8Array): Promise<void>;
 }
 
 export class Engine {
   readonly core: CoreInstance;
   private readonly file: BlockFile;
   private readonly codec: Codec | undefined;
+  private readonly backing: Backing | undefined;
+  /** Scratch buffers by number; each is made when it is used first. */
+  private readonly scratches: Uint8Array[] = [];
   private readonly pending: (Pending | undefined)[];
   private readonly freeSlots: number[] = [];
   /** Calls that wait for a slot, in the order in which they were made. */
@@ -64,10 +75,12 @@ export class Engine {
   private constructor(file: BlockFile, options: EngineOptions, fileLength: number) {
     this.file = file;
     this.codec = options.codec;
+    this.backing = options.backing;
     const { requestCapacity, cacheSize, checkSize } = options;
     const { zeroBeyondEnd } = file;
     const decompresses = options.codec !== undefined;
-    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, decompresses };
+    const abilities = { decompresses, scratch: true, backing: options.backing !== undefined };
+    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {
       submit: (operation) => this.handedOut.push(operation),
       fill: (request, bufferOffset, length) => this.bufferOf(request).fill(0, bufferOffset, bufferOffset + length),
@@ -180,14 +193,10 @@ export class Engine {
     switch (kind) {
       case OperationKind.Read:
         return this.file.read(hostOffset, this.spaceOf(index));
-      case OperationKind.Write: {
-        const pieces: Uint8Array[] = [];
-        appendZeroes(pieces, operation.zeroBefore);
-        const zeroAfter = operation.zeroAfter;
-        pieces.push(this.spaceOf(index));
-        appendZeroes(pieces, zeroAfter);
-        return this.file.write(hostOffset, pieces);
-      }
+      case OperationKind.Write:
+        return this.file.write(hostOffset, this.piecesOf(index));
+      case OperationKind.ReadBacking:
+        return this.readBacking(index);
       case OperationKind.Decompress:
         return this.decompress(index);
       case OperationKind.WriteZeroes:
@@ -201,6 +210,29 @@ export class Engine {
       default:
         throw new CorralError('ERR_INTERNAL', { reason: `The core asked for operation kind ${kind}` });
     }
+  }
+
+  /** What a write consists of: the buffer's bytes, and zeros or bytes of a scratch buffer around them. */
+  private piecesOf(index: number): Uint8Array[] {
+    const { zeroBefore, zeroAfter, edges, sourceOffset } = this.core.operation(index);
+    const middle = this.spaceOf(index);
+    if (edges !== 0) {
+      const scratch = this.scratch(edges - 1);
+      const head = scratch.subarray(sourceOffset, sourceOffset + zeroBefore);
+      return [head, middle, scratch.subarray(scratch.length - zeroAfter)];
+    }
+    const pieces: Uint8Array[] = [];
+    appendZeroes(pieces, zeroBefore);
+    pieces.push(middle);
+    appendZeroes(pieces, zeroAfter);
+    return pieces;
+  }
+
+  private async readBacking(index: number): Promise<void> {
+    const { space, request, hostOffset, bufferOffset, length, zeroAfter } = this.core.operation(index);
+    const target = this.bytesOf(space, request, bufferOffset, length + zeroAfter);
+    target.fill(0, length);
+    if (length > 0) await (this.backing as Backing).read(hostOffset, target.subarray(0, length));
   }
 
   private async decompress(index: number): Promise<void> {
@@ -219,8 +251,18 @@ export class Engine {
   /** The bytes that an operation names. */
   private spaceOf(index: number): Uint8Array {
     const { space, bufferOffset, length, request } = this.core.operation(index);
+    return this.bytesOf(space, request, bufferOffset, length);
+  }
+
+  private bytesOf(space: number, number: number, bufferOffset: number, length: number): Uint8Array {
     if (space === BufferSpace.Module) return this.core.bytes(bufferOffset, length);
-    return this.bufferOf(request).subarray(bufferOffset, bufferOffset + length);
+    const buffer = space === BufferSpace.Scratch ? this.scratch(number) : this.bufferOf(number);
+    return buffer.subarray(bufferOffset, bufferOffset + length);
+  }
+
+  private scratch(number: number): Uint8Array {
+    this.scratches[number] ??= new Uint8Array(2 * 2 ** this.core.info.clusterBits);
+    return this.scratches[number];
   }
 
   private bufferOf(slot: number): Uint8Array {

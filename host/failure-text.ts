@@ -30,6 +30,7 @@ const STRUCTURES: Readonly<Record<number, string>> = {
   [Structure.DataCluster]: 'data cluster',
   [Structure.File]: 'file',
   [Structure.Request]: 'request',
+  [Structure.BackingFile]: 'backing file',
 };
 
 /** Fields whose name in a message is not simply their name in words. */

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x422d84c3u;
+inline constexpr uint32_t ABI_HASH = 0x17a3af65u;
 
 // ---- assembly/abi/check-result.ts
 
@@ -78,12 +78,19 @@ inline constexpr uint32_t ABI_VERSION = 1u;
 /** Bytes of the page through which control requests pass names and lists. */
 inline constexpr uint32_t PAGE_LENGTH = 65536u;
 
+/** Scratch buffers of an instance; see `BufferSpace.Scratch`. */
+inline constexpr uint32_t SCRATCH_COUNT = 8u;
+
 /** Bits of `Configuration.flags`. */
 enum class ConfigurationFlag : uint32_t {
   /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
   ZeroBeyondEnd = 1,
   /** The host carries out Decompress operations. */
   Decompresses = 2,
+  /** The host has scratch buffers: parts of shared, compressed and backed clusters can be written. */
+  Scratch = 4,
+  /** The host carries out ReadBacking operations. */
+  Backing = 8,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
@@ -234,6 +241,8 @@ enum class Structure : uint32_t {
   DataCluster = 8,
   File = 9,
   Request = 10,
+  /** What lies behind the image; offsets are those of its virtual disk. */
+  BackingFile = 11,
 };
 
 /** Which field or property of that structure is wrong. */
@@ -403,7 +412,10 @@ static_assert(offsetof(ImageInfo, featureNamesLength) == 132);
 enum class OperationKind : uint32_t {
   /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
   Read = 1,
-  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  /**
+   * Write `zeroBefore` bytes, `length` bytes of the buffer and `zeroAfter` bytes at `hostOffset`, as one write. The bytes
+   * around the buffer's are zeros, or from a scratch buffer: see `edges`.
+   */
   Write = 2,
   /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
   WriteZeroes = 3,
@@ -418,6 +430,11 @@ enum class OperationKind : uint32_t {
    * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
    */
   Decompress = 7,
+  /**
+   * Read `length` bytes of what lies behind the image, its backing file's virtual disk, from guest byte `hostOffset` on,
+   * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
+   */
+  ReadBacking = 8,
 };
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -426,6 +443,8 @@ enum class BufferSpace : uint32_t {
   Module = 0,
   /** The buffer that the host attached to request `request`. The core never sees these bytes. */
   Guest = 1,
+  /** Scratch buffer number `request` of the host's: two clusters long, there from its first use on. */
+  Scratch = 2,
 };
 
 /**
@@ -437,17 +456,17 @@ struct Operation {
   uint32_t kind;
   /** BufferSpace of `bufferOffset`. */
   uint32_t space;
-  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  /** Slot of the request whose buffer is meant when `space` is Guest; number of the buffer when it is Scratch. */
   uint32_t request;
   /** Bytes moved between buffer and file. */
   uint32_t length;
-  /** Bytes from the start of the file. */
+  /** Bytes from the start of the file; of the virtual disk for ReadBacking. */
   uint64_t hostOffset;
   /** Bytes from the start of the space. */
   uint32_t bufferOffset;
-  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  /** Write only: bytes that go to the file ahead of the buffer's, from `hostOffset` on; see `edges`. */
   uint32_t zeroBefore;
-  /** Write only: zeros that go to the file behind the buffer. */
+  /** Write: bytes that go to the file behind the buffer's; see `edges`. ReadBacking: zeros behind what was read. */
   uint32_t zeroAfter;
   /** The core's own: which part of the core gets the completion. */
   uint32_t owner;
@@ -455,12 +474,17 @@ struct Operation {
   uint32_t ownerRecord;
   /** The core's own: link of the list of free operations. */
   uint32_t nextFree;
-  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  /**
+   * Decompress: first byte of the decompressed cluster that is wanted. Write with edges from a scratch buffer: where in
+   * it the `zeroBefore` bytes begin; the `zeroAfter` bytes are its last ones.
+   */
   uint32_t sourceOffset;
   /** Decompress only: bytes of compressed data in the file. */
   uint32_t sourceLength;
+  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  uint32_t edges;
   /** Keeps the record at a power of two. */
-  uint64_t reserved;
+  uint32_t reserved;
 };
 static_assert(sizeof(Operation) == 64 && alignof(Operation) == 8);
 static_assert(offsetof(Operation, kind) == 0);
@@ -476,7 +500,8 @@ static_assert(offsetof(Operation, ownerRecord) == 40);
 static_assert(offsetof(Operation, nextFree) == 44);
 static_assert(offsetof(Operation, sourceOffset) == 48);
 static_assert(offsetof(Operation, sourceLength) == 52);
-static_assert(offsetof(Operation, reserved) == 56);
+static_assert(offsetof(Operation, edges) == 56);
+static_assert(offsetof(Operation, reserved) == 60);
 
 // ---- assembly/abi/request.ts
 

@@ -4,12 +4,19 @@ export const ABI_VERSION: u32 = 1;
 /** Bytes of the page through which control requests pass names and lists. */
 export const PAGE_LENGTH: u32 = 65536;
 
+/** Scratch buffers of an instance; see `BufferSpace.Scratch`. */
+export const SCRATCH_COUNT: u32 = 8;
+
 /** Bits of `Configuration.flags`. */
 export enum ConfigurationFlag {
   /** Bytes beyond the end of the file read as zeros once it grows: a regular file, not a device. */
   ZeroBeyondEnd = 1,
   /** The host carries out Decompress operations. */
   Decompresses = 2,
+  /** The host has scratch buffers: parts of shared, compressed and backed clusters can be written. */
+  Scratch = 4,
+  /** The host carries out ReadBacking operations. */
+  Backing = 8,
 }
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

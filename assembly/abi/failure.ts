@@ -11,6 +11,8 @@ export enum Structure {
   DataCluster = 8,
   File = 9,
   Request = 10,
+  /** What lies behind the image; offsets are those of its virtual disk. */
+  BackingFile = 11,
 }
 
 /** Which field or property of that structure is wrong. */

@@ -2,7 +2,10 @@
 export enum OperationKind {
   /** Read `length` bytes at `hostOffset` into the buffer. What lies beyond the end of the file reads as zeros. */
   Read = 1,
-  /** Write `zeroBefore` zeros, `length` bytes of the buffer and `zeroAfter` zeros at `hostOffset`, as one write. */
+  /**
+   * Write `zeroBefore` bytes, `length` bytes of the buffer and `zeroAfter` bytes at `hostOffset`, as one write. The bytes
+   * around the buffer's are zeros, or from a scratch buffer: see `edges`.
+   */
   Write = 2,
   /** Make `length` bytes at `hostOffset` read as zeros; the space stays allocated. Extends the file if needed. */
   WriteZeroes = 3,
@@ -17,6 +20,11 @@ export enum OperationKind {
    * padding), and put `length` bytes of it, from its byte `sourceOffset` on, into the buffer.
    */
   Decompress = 7,
+  /**
+   * Read `length` bytes of what lies behind the image, its backing file's virtual disk, from guest byte `hostOffset` on,
+   * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
+   */
+  ReadBacking = 8,
 }
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -25,6 +33,8 @@ export enum BufferSpace {
   Module = 0,
   /** The buffer that the host attached to request `request`. The core never sees these bytes. */
   Guest = 1,
+  /** Scratch buffer number `request` of the host's: two clusters long, there from its first use on. */
+  Scratch = 2,
 }
 
 /**
@@ -37,17 +47,17 @@ export class Operation {
   kind: u32 = 0;
   /** BufferSpace of `bufferOffset`. */
   space: u32 = 0;
-  /** Slot of the request whose buffer is meant when `space` is Guest. */
+  /** Slot of the request whose buffer is meant when `space` is Guest; number of the buffer when it is Scratch. */
   request: u32 = 0;
   /** Bytes moved between buffer and file. */
   length: u32 = 0;
-  /** Bytes from the start of the file. */
+  /** Bytes from the start of the file; of the virtual disk for ReadBacking. */
   hostOffset: u64 = 0;
   /** Bytes from the start of the space. */
   bufferOffset: u32 = 0;
-  /** Write only: zeros that go to the file ahead of the buffer, from `hostOffset` on. */
+  /** Write only: bytes that go to the file ahead of the buffer's, from `hostOffset` on; see `edges`. */
   zeroBefore: u32 = 0;
-  /** Write only: zeros that go to the file behind the buffer. */
+  /** Write: bytes that go to the file behind the buffer's; see `edges`. ReadBacking: zeros behind what was read. */
   zeroAfter: u32 = 0;
   /** The core's own: which part of the core gets the completion. */
   owner: u32 = 0;
@@ -55,10 +65,15 @@ export class Operation {
   ownerRecord: u32 = 0;
   /** The core's own: link of the list of free operations. */
   nextFree: u32 = 0;
-  /** Decompress only: first byte of the decompressed cluster that is wanted. */
+  /**
+   * Decompress: first byte of the decompressed cluster that is wanted. Write with edges from a scratch buffer: where in
+   * it the `zeroBefore` bytes begin; the `zeroAfter` bytes are its last ones.
+   */
   sourceOffset: u32 = 0;
   /** Decompress only: bytes of compressed data in the file. */
   sourceLength: u32 = 0;
+  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  edges: u32 = 0;
   /** Keeps the record at a power of two. */
-  reserved: u64 = 0;
+  reserved: u32 = 0;
 }

@@ -189,8 +189,9 @@ function refuseUnreadable(image: Image, task: Task): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
   if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
-  const backed = info.backingFileLength !== 0;
-  if (backed && (task.flags & RequestFlag.TablesOnly) === 0) return refuseFeature(image, Field.BackingFile);
+  const backed = info.backingFileLength !== 0 && (task.flags & RequestFlag.TablesOnly) === 0;
+  image.hasBacking = backed && (image.configuration.flags & ConfigurationFlag.Backing) !== 0;
+  if (backed && !image.hasBacking) return refuseFeature(image, Field.BackingFile);
   return Status.Ok;
 }
 
@@ -199,7 +200,9 @@ function refuseUnwritable(image: Image): Status {
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
   if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
-  if (info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
+  const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
+  if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);
+  if (image.hasBacking && !copies) return refuseFeature(image, Field.BackingFile);
   if (info.hasBitmaps !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;
 }

@@ -1,6 +1,6 @@
 /** Lays out the one arena: every record and buffer that an instance will ever use, sized by the host's configuration. */
 
-import { Configuration, Layout, PAGE_LENGTH, Statistics } from '../abi/configuration';
+import { Configuration, Layout, PAGE_LENGTH, SCRATCH_COUNT, Statistics } from '../abi/configuration';
 import { Failure } from '../abi/failure';
 import { ImageInfo } from '../abi/image-info';
 import { Request } from '../abi/request';
@@ -60,6 +60,10 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
   image.headerSector = take(arena, HEADER_SECTOR_LENGTH);
+  image.scratchWaiters = takeWaitList(arena);
+  image.readWaiters = takeWaitList(arena);
+  image.freeScratches = (u32(1) << SCRATCH_COUNT) - 1;
+  image.tableScratch = take(arena, MAXIMUM_SLICE);
   image.page = take(arena, PAGE_LENGTH);
 
   const least: u32 = (tasks * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);

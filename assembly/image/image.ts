@@ -42,12 +42,16 @@ export class Run {
   sliceOffset: u64 = 0;
   sliceIndex: u32 = 0;
   hasTable: bool = false;
+  /** The L2 table belongs to a snapshot too: it must be copied before it is changed. */
+  tableShared: bool = false;
 }
 
 @unmanaged
 export class Image {
   state: ImageState = ImageState.Fresh;
   writable: bool = false;
+  /** What is not allocated is read from a backing file. */
+  hasBacking: bool = false;
   version: u32 = 0;
   requestCapacity: u32 = 0;
   tasks: usize = 0;
@@ -104,8 +108,18 @@ export class Image {
   /** Requests that wait until nothing is on its way to being free. */
   settleWaiters: WaitList = changetype<WaitList>(0);
 
+  /** Bits of the scratch buffers that are free, and who waits for one. */
+  freeScratches: u32 = 0;
+  scratchWaiters: WaitList = changetype<WaitList>(0);
+  /** Reads that may still look at clusters which the reclaimer wants to free, and the reclaimer when it waits. */
+  heldReads: u32 = 0;
+  readWaiters: WaitList = changetype<WaitList>(0);
+
   /** The task that makes an L2 table; the others that need one wait. */
   tableOwner: Task | null = null;
+  /** Slices of a shared table that its owner has copied, and the buffer through which it does. */
+  tableCursor: u64 = 0;
+  tableScratch: usize = 0;
   tableWaiters: WaitList = changetype<WaitList>(0);
   /** The task that enlarges the refcount structures; the others that allocate wait. */
   growthOwner: Task | null = null;

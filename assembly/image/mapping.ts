@@ -35,6 +35,7 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
     run.kind = ExtentKind.Unallocated;
     run.copied = false;
     run.hasTable = false;
+    run.tableShared = false;
     run.hostOffset = 0;
     run.length = min(length, coverage - (guestOffset & (coverage - 1)));
     return Status.Ok;
@@ -50,7 +51,8 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
   const status = begin(image, slice.data, guestOffset, length);
   if (status !== Status.Ok) return status;
   // A shared L2 table may not be changed, whatever its entries say of their own clusters.
-  if (!isL1Copied(l1Entry)) run.copied = false;
+  run.tableShared = !isL1Copied(l1Entry);
+  if (run.tableShared) run.copied = false;
   return Status.Ok;
 }
 

@@ -8,10 +8,11 @@ import { Status } from '../abi/status';
 import { moveAll } from '../base/wait-list';
 import { discard } from '../block';
 import { addRun, ClusterRun, runAt } from '../cache/dropped-clusters';
-import { TableSlice } from '../cache/table-cache';
+import { dropSlices, TableSlice } from '../cache/table-cache';
 import { markDirty } from '../cache/write-order';
 import { loadRefcount, storeRefcount } from '../format/refcount-entry';
 import { Image } from './image';
+import { waitForReads } from './read-barrier';
 import { needRefcounts, nextSlice, refcountIndex } from './refcounts';
 import { parkOnOperation, Task } from './task';
 
@@ -26,6 +27,7 @@ const MAXIMUM_DISCARD: u64 = 0x40000000;
 /** Goes on until nothing is reclaimable any more. */
 export function stepReclaim(image: Image, task: Task): Status {
   const list = image.order.reclaimable;
+  if (waitForReads(image, task) !== Status.Ok) return Status.Miss;
   while (list.count > 0) {
     if (image.order.broken) {
       list.count = 0;
@@ -93,8 +95,9 @@ function lower(image: Image, slice: TableSlice, run: ClusterRun, count: u32): vo
   advance(image, run, count);
 }
 
-/** What does not fit the list is found again by the scan. */
+/** What does not fit the list is found again by the scan. An L2 table that nobody needs any more leaves the cache. */
 function makeSpare(image: Image, cluster: u64): void {
+  dropSlices(image.cache, cluster << image.geometry.clusterBits, image.geometry.clusterSize);
   if (addRun(image.spare, cluster, 1)) return;
   image.scanCluster = min(image.scanCluster, cluster);
   image.scanEnd = max(image.scanEnd, cluster + 1);

@@ -70,6 +70,14 @@ export class Task extends Waiter {
   fresh: bool = false;
   /** The fresh clusters read as zeros where nothing is written. */
   virgin: bool = false;
+  /** A read that began before some clusters lost their last reference: see read-barrier.ts. */
+  held: bool = false;
+  /** Scratch buffer for the edges of the new clusters: its number plus one, 0 when none; and where the head lies in it. */
+  scratch: u32 = 0;
+  edgeOffset: u32 = 0;
+  /** Host clusters that lose a reference when the new ones are linked. */
+  dropCount: u32 = 0;
+  dropCluster: u64 = 0;
   /** L2 table that is being made, 0 when none. */
   tableOffset: u64 = 0;
 }

@@ -1,16 +1,20 @@
 /**
  * Discard: whole clusters lose their host clusters and read as zeros. Parts of clusters stay as they are, but for the
- * end of the disk. As QEMU: what was allocated becomes a zero cluster in version 3, unallocated in version 2.
+ * end of the disk. As QEMU: what was allocated becomes a zero cluster in version 3, unallocated in version 2. Over a
+ * backing file all of it becomes zero clusters in version 3, and nothing happens in version 2, where what lies behind
+ * would come to light again.
  */
 
 import { ExtentKind } from '../abi/extent';
 import { Status } from '../abi/status';
 import { Image } from '../image/image';
+import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
 import { Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
 
 export function stepDiscard(image: Image, task: Task): Status {
+  if (image.hasBacking && image.version < 3) return Status.Ok;
   const mask = u64(image.geometry.clusterSize) - 1;
   const end = task.guestEnd === image.virtualSize ? task.guestEnd : task.guestEnd & ~mask;
   while (true) {
@@ -19,9 +23,15 @@ export function stepDiscard(image: Image, task: Task): Status {
     task.cursor = cursor;
     let status = mapRun(image, task, cursor, end - cursor);
     if (status !== Status.Ok) return status;
-    const kind = image.run.kind;
-    if (kind === ExtentKind.Unallocated || kind === ExtentKind.ZeroPlain) {
-      task.cursor += image.run.length;
+    const run = image.run;
+    const nothing = run.kind === ExtentKind.Unallocated && !image.hasBacking;
+    if (nothing || run.kind === ExtentKind.ZeroPlain) {
+      task.cursor += run.length;
+      continue;
+    }
+    if (!run.hasTable || run.tableShared) {
+      status = makeL2Table(image, task, cursor);
+      if (status !== Status.Ok) return status;
       continue;
     }
     status = replaceEntries(image, task, image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated);

@@ -9,6 +9,7 @@ import { RequestKind } from '../abi/request';
 import { Status } from '../abi/status';
 import { moveAll, push } from '../base/wait-list';
 import { Image } from '../image/image';
+import { releaseRead } from '../image/read-barrier';
 import { Task } from '../image/task';
 
 const STRETCH_BITS: u32 = 16;
@@ -53,6 +54,7 @@ export function leaveFlight(image: Image, task: Task): void {
   if (next === null) image.flightTail = previous;
   else next.flightPrevious = previous;
   count(image, task, -1);
+  releaseRead(image, task);
   moveAll(task.followers, image.ready);
 }
 

@@ -3,9 +3,10 @@
 import { ConfigurationFlag } from '../abi/configuration';
 import { ExtentKind } from '../abi/extent';
 import { Field, Structure } from '../abi/failure';
+import { BufferSpace } from '../abi/operation';
 import { Status } from '../abi/status';
 import { refuse } from '../base/refuse';
-import { decompressGuest, fillGuest, readGuest } from '../block';
+import { decompress, fillGuest, readBacking, readGuest } from '../block';
 import { Image } from '../image/image';
 import { mapRun } from '../image/mapping';
 import { TASK_OPERATIONS, Task } from '../image/task';
@@ -24,6 +25,11 @@ export function stepRead(image: Image, task: Task): Status {
     } else if (run.kind === ExtentKind.Compressed) {
       const status = readCompressed(image, task);
       if (status !== Status.Ok) return status;
+    } else if (image.hasBacking && (run.kind === ExtentKind.Unallocated || run.kind === ExtentKind.Reserved)) {
+      task.outstanding++;
+      const length = u32(run.length);
+      const owner = changetype<usize>(task);
+      readBacking(image.operations, owner, BufferSpace.Guest, task.slot, task.cursor, bufferOffset, length, 0);
     } else {
       fillGuest(task.slot, bufferOffset, u32(run.length));
     }
@@ -40,9 +46,10 @@ function readCompressed(image: Image, task: Task): Status {
     return Status.Unsupported;
   }
   task.outstanding++;
-  decompressGuest(
+  decompress(
     image.operations,
     changetype<usize>(task),
+    BufferSpace.Guest,
     task.slot,
     run.hostOffset,
     run.compressedLength,

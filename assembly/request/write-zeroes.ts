@@ -1,15 +1,13 @@
 /**
  * Write zeroes: whole clusters only change their L2 entries, and keep or lose their host clusters as the host wishes;
- * parts of clusters that hold data are overwritten with zeros. Version 2 has no zero clusters: there, data is
- * overwritten.
+ * parts of clusters that hold data are overwritten with zeros, in place or in new clusters as any write. Version 2 has no
+ * zero clusters: there, whatever does not read as zeros is overwritten.
  */
 
 import { ExtentKind } from '../abi/extent';
-import { Field, Structure } from '../abi/failure';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
-import { refuse } from '../base/refuse';
-import { writeZeroes } from '../block';
+import { writeScratch, writeZeroes } from '../block';
 import { requestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
@@ -17,24 +15,41 @@ import { mapRun } from '../image/mapping';
 import { checkOverlap } from '../image/overlap';
 import { TASK_OPERATIONS, Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
-
-enum Stage {
-  Plan = 0,
-  Durable = 1,
-}
+import {
+  checkCopy,
+  hasContents,
+  headLength,
+  linkNewClusters,
+  newEnd,
+  Stage,
+  tailLength,
+  takeNewClusters,
+  waitForAllocation,
+} from './new-clusters';
 
 export function stepWriteZeroes(image: Image, task: Task): Status {
-  if (task.stage === Stage.Durable) return Status.Ok;
-  while (task.cursor < task.guestEnd) {
+  while (true) {
+    if (task.stage === Stage.Durable) return Status.Ok;
+    if (task.stage === Stage.Edges) {
+      if (task.scratch !== 0 && task.outstanding !== 0) return Status.Miss;
+      handOut(image, task);
+    }
+    if (task.stage === Stage.Link) {
+      if (task.outstanding !== 0) return Status.Miss;
+      const status = linkNewClusters(image, task);
+      if (status !== Status.Ok) return status;
+    }
+    if (task.cursor === task.guestEnd) {
+      if (task.outstanding !== 0) return Status.Miss;
+      if ((task.flags & RequestFlag.Durable) === 0) return Status.Ok;
+      task.stage = Stage.Durable;
+      requestFlush(image.order, task);
+      return Status.Miss;
+    }
     if (task.outstanding === TASK_OPERATIONS) return Status.Miss;
     const status = plan(image, task);
     if (status !== Status.Ok) return status;
   }
-  if (task.outstanding !== 0) return Status.Miss;
-  if ((task.flags & RequestFlag.Durable) === 0) return Status.Ok;
-  task.stage = Stage.Durable;
-  requestFlush(image.order, task);
-  return Status.Miss;
 }
 
 /** Zeroes the next stretch: the part of a cluster up to its end, or as many whole clusters as are alike. */
@@ -51,27 +66,47 @@ function plan(image: Image, task: Task): Status {
   if (status !== Status.Ok) return status;
   const run = image.run;
   if (whole && image.version >= 3) {
-    if (!run.hasTable) return makeL2Table(image, task, task.cursor);
+    if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
     const unmap = (task.flags & RequestFlag.Unmap) !== 0 || run.kind === ExtentKind.Compressed;
     return replaceEntries(image, task, unmap ? Replacement.ZeroPlain : Replacement.ZeroKept);
   }
-  if (run.kind === ExtentKind.Data || run.kind === ExtentKind.Compressed) return overwrite(image, task);
-  task.cursor += run.length;
-  return Status.Ok;
+  if (run.kind === ExtentKind.Data && run.copied) return overwrite(image, task);
+  if (!hasContents(image)) {
+    task.cursor += run.length;
+    return Status.Ok;
+  }
+  const possible = checkCopy(image, task);
+  if (possible !== Status.Ok) return possible;
+  if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
+  if (waitForAllocation(image, task)) return Status.Miss;
+  return takeNewClusters(image, task);
 }
 
 function overwrite(image: Image, task: Task): Status {
   const run = image.run;
-  if (!run.copied || run.kind === ExtentKind.Compressed) {
-    const field = run.kind === ExtentKind.Compressed ? Field.Compression : Field.Refcount;
-    refuse(image.failure, Status.Unsupported, Structure.DataCluster, field, run.hostOffset, 0, 0);
-    image.failure.guestOffset = task.cursor;
-    return Status.Unsupported;
-  }
   const status = checkOverlap(image, run.hostOffset, run.length);
   if (status !== Status.Ok) return status;
   task.cursor += run.length;
   task.outstanding++;
   writeZeroes(image.operations, changetype<usize>(task), run.hostOffset, u32(run.length));
   return Status.Ok;
+}
+
+/** Fills the new clusters: head, zeros, tail. Nothing else of the task is in flight when there is a head or a tail. */
+function handOut(image: Image, task: Task): void {
+  const operations = image.operations;
+  const owner = changetype<usize>(task);
+  const head = headLength(task);
+  const tail = tailLength(task);
+  const end = newEnd(task);
+  const length = u32(end - task.cursor);
+  const scratch = task.scratch - 1;
+  task.cursor = end;
+  task.stage = Stage.Link;
+  task.outstanding += 1 + u32(head !== 0) + u32(tail !== 0);
+  if (head !== 0) writeScratch(operations, owner, scratch, task.hostOffset, task.edgeOffset, head);
+  writeZeroes(operations, owner, task.hostOffset + head, length);
+  if (tail === 0) return;
+  const tailOffset = image.geometry.clusterSize * 2 - tail;
+  writeScratch(operations, owner, scratch, task.hostOffset + head + length, tailOffset, tail);
 }

@@ -9,8 +9,11 @@ export * from '../index.js';
 export { loadCore } from './core.js';
 export { NodeFile, type NodeFileOptions } from './node-file.js';
 
-/** As `Image.open`, for a path. `lock: false` leaves QEMU's image locks alone. */
-export async function openImage(path: string, options: Partial<OpenOptions> & { lock?: boolean } = {}): Promise<Image> {
+/** `lock: false` leaves QEMU's image locks alone. */
+export type NodeOpenOptions = Partial<OpenOptions> & { lock?: boolean };
+
+/** As `Image.open`, for a path. */
+export async function openImage(path: string, options: NodeOpenOptions = {}): Promise<Image> {
   const file = await NodeFile.open(path, { write: options.write, lock: options.lock });
   try {
     return await Image.open(file, { core: loadCore(), codec: nodeCodec, ...options });

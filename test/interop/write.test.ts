@@ -98,14 +98,6 @@ describe('what this engine does not support yet is refused by its name', () => {
       read: /encryption/,
     },
     {
-      name: 'internal snapshots',
-      make: [
-        ['create', 'IMAGE', '1M'],
-        ['snapshot', '-c', 's', 'IMAGE'],
-      ],
-      write: /internal snapshots/,
-    },
-    {
       name: 'persistent bitmaps',
       make: [
         ['create', 'IMAGE', '1M'],
@@ -139,21 +131,6 @@ describe('what this engine does not support yet is refused by its name', () => {
     const inspected = await openImage(path, { inspect: true });
     expect(inspected.size).toBe(MIB);
     await inspected.close();
-  });
-
-  test('compressed clusters, when they are written', async () => {
-    const folder = temporaryFolder();
-    const path = join(folder, 'image.qcow2');
-    const raw = join(folder, 'raw');
-    execFileSync('qemu-img', ['create', '-q', '-f', 'raw', raw, '1M']);
-    execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -P 3 0 1M', raw]);
-    execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, path]);
-    await using image = await openImage(path, { write: true });
-
-    await expect(image.write(0, new Uint8Array(512))).rejects.toMatchObject({
-      code: 'ERR_UNSUPPORTED',
-      message: expect.stringMatching(/compressed clusters/),
-    });
   });
 
   test('an unknown incompatible feature, by the name that the image gives it', async () => {
