@@ -156,6 +156,7 @@ function admit(image: Image, task: Task): Status {
     return refuseRequest(image, task, Status.OutOfRange);
   }
   if (kind === RequestKind.Map) return Status.Ok;
+  if (image.tablesOnly) return refuseRequest(image, task, Status.Invalid);
   const buffered = kind === RequestKind.Read || kind === RequestKind.Write;
   if (buffered && length > 0xffffffff) return refuseRequest(image, task, Status.TooLarge);
   if (kind !== RequestKind.Read) {

@@ -9,15 +9,17 @@
  * Every step is a bounded piece that changes nothing before its last table slice is there, so each entry counts once.
  */
 
+import { PAGE_LENGTH } from '../abi/configuration';
 import { Field, Structure } from '../abi/failure';
 import { RequestKind } from '../abi/request';
 import { Status } from '../abi/status';
 import { unitsFor } from '../base/align';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
+import { Owner, readModule } from '../block';
 import { Image } from '../image/image';
 import { settle } from '../image/settle';
-import { Task } from '../image/task';
+import { parkOnOperation, Task } from '../image/task';
 import { compareStored, loadStored } from './compare';
 import { countReferences, openTableWindow, openWindow } from './references';
 import { reportCorruption, writeReport } from './report';
@@ -28,6 +30,9 @@ import { isL2WalkDone, startL2Walk, stepL2Walk } from './walk-l2';
 
 /** Pieces, of a table slice each at most, before other requests have their turn. */
 const PIECES_PER_TURN: u32 = 16;
+/** Turns before the host has its turn too. */
+const TURNS_PER_BREATH: u32 = 16;
+const BREATH_LENGTH: u32 = 512;
 /** QEMU's limit too: a longer file would be walked for ever. */
 const MAXIMUM_CLUSTERS: u64 = 0x7fffffff;
 
@@ -47,6 +52,17 @@ export function stepCheck(image: Image, task: Task): Status {
     if (task.stage === Phase.Done) return finish(image, task, state);
   }
   updateProgress(task, state);
+  return pause(image, task, state);
+}
+
+/** Lets other requests have their turn; now and then also the host, which could not cancel the check otherwise. */
+function pause(image: Image, task: Task, state: CheckState): Status {
+  if (++state.turns % TURNS_PER_BREATH === 0) {
+    // Any operation would do: the host goes on when it answers. The page belongs to this request until it ends.
+    const page = image.page + PAGE_LENGTH - BREATH_LENGTH;
+    readModule(image.operations, Owner.Task, changetype<usize>(task), 0, page, BREATH_LENGTH);
+    return parkOnOperation(task);
+  }
   task.outcome = Status.Miss;
   push(image.ready, task);
   return Status.Miss;
@@ -56,9 +72,6 @@ function begin(image: Image, task: Task): Status {
   const failure = image.failure;
   if (image.info.hasBitmaps !== 0) {
     return refuse(failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
-  }
-  if (image.geometry.extended) {
-    return refuse(failure, Status.Unsupported, Structure.Request, Field.ExtendedL2, 0, 0, 0);
   }
   if (image.checkLength < MINIMUM_CHECK_LENGTH) {
     return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);

@@ -13,6 +13,7 @@
 import { CheckFinding, CheckResult } from '../abi/check-result';
 import { PAGE_LENGTH } from '../abi/configuration';
 import { alignUp } from '../base/align';
+import { INCOMPATIBLE_DATA_FILE } from '../format/features';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 
@@ -39,6 +40,8 @@ export class CheckState {
 
   clusterBits: u32 = 0;
   clusterSize: u64 = 0;
+  /** Guest data is in another file: L2 entries refer to no cluster of this one. */
+  hasDataFile: bool = false;
   /** Bytes of the file in whole sectors, as QEMU counts. */
   fileLength: u64 = 0;
   /** Clusters of the file, and one more when something reaches less than a cluster beyond its end. */
@@ -84,6 +87,8 @@ export class CheckState {
   l2Done: u32 = 0;
   /** Where the current L2 table's next cluster would be, were it not fragmented; 0 at its start. */
   nextContiguous: u64 = 0;
+  /** Turns that the check has had. */
+  turns: u32 = 0;
 }
 
 const SECTOR: u64 = 512;
@@ -108,6 +113,7 @@ export function openState(image: Image, task: Task): CheckState {
   state.result = changetype<CheckResult>(image.checkMemory + offsetof<CheckState>());
   state.clusterBits = image.geometry.clusterBits;
   state.clusterSize = image.geometry.clusterSize;
+  state.hasDataFile = (image.info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0;
   state.fileLength = alignUp(image.fileLength, SECTOR);
   state.clusterCount = (state.fileLength + state.clusterSize - 1) >> state.clusterBits;
   state.clusterLimit = state.clusterCount + 1;

@@ -10,6 +10,7 @@ import { loadU64 } from '../base/bytes';
 import { TableKind, viewSlice } from '../cache/table-cache';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, L2_ENTRY_SIZE } from '../format/l2-entry';
+import { hasReservedExtendedBits, isBitmapValid } from '../format/l2-subclusters';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { needCopiedWrong } from './compare';
@@ -43,12 +44,15 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
   state.weight = tableWeight(state, cluster);
   state.activeWeight = activeWeight(state, cluster);
   const sliceSize = u32(1) << image.cache.sliceBits;
-  for (let at = state.l2Done & (sliceSize - 1); at < sliceSize; at += L2_ENTRY_SIZE) {
+  const entrySize = u32(1) << image.geometry.l2EntryBits;
+  const extended = image.geometry.extended;
+  for (let at = state.l2Done & (sliceSize - 1); at < sliceSize; at += entrySize) {
     const entry = loadU64(slice.data + at);
-    if (entry === 0) continue;
+    const bitmap: u64 = extended ? loadU64(slice.data + at + L2_ENTRY_SIZE) : 0;
+    if ((entry | bitmap) === 0) continue;
     if (isCompressed(entry)) {
-      walkCompressed(state, entry, slice.hostOffset + at);
-    } else if (!walkStandard(image, task, state, entry, slice.hostOffset + at)) {
+      walkCompressed(state, entry, bitmap, slice.hostOffset + at);
+    } else if (!walkStandard(image, task, state, entry, bitmap, slice.hostOffset + at)) {
       state.l2Done = (state.l2Done & ~(sliceSize - 1)) | at;
       return task.outcome;
     }
@@ -62,7 +66,7 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
   return Status.Ok;
 }
 
-function walkCompressed(state: CheckState, entry: u64, entryOffset: u64): void {
+function walkCompressed(state: CheckState, entry: u64, bitmap: u64, entryOffset: u64): void {
   const judge = isFirstWindow(state);
   const weight = state.weight;
   if (judge) {
@@ -70,6 +74,15 @@ function walkCompressed(state: CheckState, entry: u64, entryOffset: u64): void {
     if (isCopied(entry)) {
       reportCorruption(state, weight, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
     }
+    // It has no place in a data file, and no subclusters.
+    if (state.hasDataFile) {
+      reportCorruption(state, weight, Structure.L2Table, Field.Compression, entryOffset, entry, 0);
+    } else if (bitmap !== 0) {
+      reportCorruption(state, weight, Structure.L2Table, Field.Subclusters, entryOffset, bitmap, 0);
+    }
+  }
+  if (state.hasDataFile || bitmap !== 0) return;
+  if (judge) {
     // Compressed clusters are fragmented by nature, as QEMU counts.
     const result = state.result;
     result.allocatedClusters += state.activeWeight;
@@ -84,14 +97,19 @@ function walkCompressed(state: CheckState, entry: u64, entryOffset: u64): void {
 }
 
 /** False, and nothing has changed: the step must stop. */
-function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, entryOffset: u64): bool {
+function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, bitmap: u64, entryOffset: u64): bool {
   const judge = isFirstWindow(state);
   const weight = state.weight;
   const active = state.activeWeight;
   const offset = clusterOffset(entry);
-  if (offset !== 0 && active !== 0) {
-    const wrong = needCopiedWrong(image, task, state, offset >> state.clusterBits, isCopied(entry));
-    if (task.outcome !== Status.Ok) return false;
+  // In a data file offset 0 is a place as any other, and every cluster is the image's own.
+  const hasHost = offset !== 0 || (state.hasDataFile && isCopied(entry));
+  if (hasHost && active !== 0) {
+    let wrong = judge && !isCopied(entry);
+    if (!state.hasDataFile) {
+      wrong = needCopiedWrong(image, task, state, offset >> state.clusterBits, isCopied(entry));
+      if (task.outcome !== Status.Ok) return false;
+    }
     if (wrong) reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
     if (judge) {
       state.result.allocatedClusters += active;
@@ -99,13 +117,18 @@ function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, e
       state.nextContiguous = offset + state.clusterSize;
     }
   }
-  if (judge && hasReservedBits(entry, image.version)) {
+  const zeroFlagReserved = image.geometry.extended && hasReservedExtendedBits(entry);
+  if (judge && (zeroFlagReserved || hasReservedBits(entry, image.version))) {
     reportCorruption(state, weight, Structure.L2Table, Field.ReservedBits, entryOffset, entry, 0);
   }
-  if (offset === 0) return true;
+  if (judge && !isBitmapValid(bitmap, hasHost)) {
+    reportCorruption(state, weight, Structure.L2Table, Field.Subclusters, entryOffset, bitmap, 0);
+  }
+  if (!hasHost) return true;
   if (judge && !isAligned(offset, state.clusterSize)) {
     reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
   }
+  if (state.hasDataFile) return true;
   if (!countReferences(state, offset, state.clusterSize, weight) && judge) {
     reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
   }

@@ -187,9 +187,10 @@ function nameFeature(image: Image, bit: u32): void {
 
 function refuseUnreadable(image: Image, task: Task): Status {
   const info = image.info;
-  if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
+  const guest = (task.flags & RequestFlag.TablesOnly) === 0;
+  if (guest && (info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
   if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
-  const backed = info.backingFileLength !== 0 && (task.flags & RequestFlag.TablesOnly) === 0;
+  const backed = info.backingFileLength !== 0 && guest;
   image.hasBacking = backed && (image.configuration.flags & ConfigurationFlag.Backing) !== 0;
   if (backed && !image.hasBacking) return refuseFeature(image, Field.BackingFile);
   return Status.Ok;
@@ -241,6 +242,7 @@ function becomeOpen(image: Image, task: Task): Status {
   openTableCache(image.cache, image.cacheMemory, image.cacheLength, geometry.sliceBits);
   openStaging(image.order);
   image.writable = (task.flags & RequestFlag.Writable) !== 0;
+  image.tablesOnly = (task.flags & RequestFlag.TablesOnly) !== 0;
   image.state = ImageState.Open;
   return Status.Ok;
 }

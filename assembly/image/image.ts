@@ -52,6 +52,8 @@ export class Image {
   writable: bool = false;
   /** What is not allocated is read from a backing file. */
   hasBacking: bool = false;
+  /** Opened for its tables only: what would be guest data is not looked at. */
+  tablesOnly: bool = false;
   version: u32 = 0;
   requestCapacity: u32 = 0;
   tasks: usize = 0;

@@ -24,7 +24,7 @@ export function startSimpleRead(image: Image, task: Task): bool {
   const length = request.length;
   const clusterSize = u64(geometry.clusterSize);
   const inCluster = guestOffset & (clusterSize - 1);
-  if (image.state !== ImageState.Open || image.exclusiveOwner !== null) return false;
+  if (image.state !== ImageState.Open || image.exclusiveOwner !== null || image.tablesOnly) return false;
   if (length === 0 || length > clusterSize - inCluster) return false;
   if (length > image.virtualSize || guestOffset > image.virtualSize - length) return false;
 

@@ -254,6 +254,18 @@ describe('while it runs', () => {
     expect(await image.check()).toMatchObject({ ...NOTHING_WRONG, allocatedClusters: 512 });
   });
 
+  test('a check can be cancelled although every table is resident', async () => {
+    const { builder } = largeImage();
+    const image = await openForCheck(new SlowFile(builder.bytes), { checkSize: 2600 });
+    await image.check();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 0);
+
+    const cancelled = image.check({ signal: controller.signal });
+
+    await expect(cancelled).rejects.toMatchObject({ code: 'ERR_CANCELLED' });
+  });
+
   test('progress grows towards the length of the file', async () => {
     const { builder } = largeImage();
     const image = await openForCheck(new SlowFile(builder.bytes));

@@ -27,6 +27,8 @@ export interface ImageOptions {
   refcountBits?: number;
   size?: number;
   preallocation?: string;
+  /** More of what `qemu-img create -o` takes. */
+  more?: readonly string[];
 }
 
 /** Path of a new image that qemu-img made, with `commands` of qemu-io carried out. */
@@ -34,7 +36,7 @@ export function makeImage(options: ImageOptions, commands: string[] = []): strin
   const { clusterSize, compat = '1.1', refcountBits = 16, size = 1 << 20, preallocation = 'off' } = options;
   const path = join(temporaryFolder(), 'image.qcow2');
   const given = [`cluster_size=${clusterSize}`, `compat=${compat}`, `preallocation=${preallocation}`];
-  if (compat === '1.1') given.push(`refcount_bits=${refcountBits}`);
+  if (compat === '1.1') given.push(`refcount_bits=${refcountBits}`, ...(options.more ?? []));
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', given.join(','), path, String(size)]);
   io(path, commands);
   return path;
@@ -118,9 +120,10 @@ export class Damage {
 
   /** Where the entry of a guest cluster lies, by the active L1 table. */
   l2(cluster: number): number {
-    const entries = this.clusterSize / 8;
+    const entrySize = (this.number(72) & EXTENDED_L2) !== 0 ? 16 : 8;
+    const entries = this.clusterSize / entrySize;
     const table = Number(this.word(this.l1(Math.floor(cluster / entries))) & OFFSET);
-    return table + (cluster % entries) * 8;
+    return table + (cluster % entries) * entrySize;
   }
 
   /** The host cluster of a guest cluster. */
@@ -138,6 +141,9 @@ export class Damage {
     writeFileSync(this.path, this.bytes.subarray(0, length));
   }
 }
+
+/** Incompatible feature bit. */
+const EXTENDED_L2 = 16;
 
 export const OFFSET = 0x00fffffffffffe00n;
 export const COPIED = 1n << 63n;
