@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x17a3af65;
+export const ABI_HASH = 0x67b78bba;
 
 // ---- assembly/abi/check-result.ts
 
@@ -754,9 +754,26 @@ export class StatisticsView {
 
 // ---- assembly/abi/create-options.ts
 
+/** Where in the page the names begin: backing file, backing format and data file, one behind the other. */
+export const CREATE_NAMES_OFFSET = 64;
+
+/** Bits of `CreateOptions.flags`. */
+export const CreateFlag = {
+  /** The compatible feature bit of lazy refcounts. */
+  LazyRefcounts: 1,
+  /** L2 entries of 16 bytes that describe subclusters; clusters of at least 16 KiB. */
+  ExtendedL2: 2,
+  /** Guest data lies in a file of its own, which the host makes. */
+  DataFile: 4,
+  /** That file is a raw image at any time. */
+  DataFileRaw: 8,
+} as const;
+/** Bits of `CreateOptions.flags`. */
+export type CreateFlag = (typeof CreateFlag)[keyof typeof CreateFlag];
+
 /** Where the fields of CreateOptions lie, in bytes from the start of the record. */
 export const CreateOptionsLayout = {
-  size: 24,
+  size: 40,
   alignment: 8,
   offsets: {
     virtualSize: 0,
@@ -764,10 +781,14 @@ export const CreateOptionsLayout = {
     clusterBits: 12,
     refcountOrder: 16,
     flags: 20,
+    compressionType: 24,
+    backingFileLength: 28,
+    backingFormatLength: 32,
+    dataFileLength: 36,
   },
 } as const;
 
-/** Options of a Create request; the host writes them at the start of the page. */
+/** Options of a Create request; the host writes them at the start of the page, the names at CREATE_NAMES_OFFSET. */
 export class CreateOptionsView {
   private readonly words: Uint32Array;
   private start = 0;
@@ -829,7 +850,7 @@ export class CreateOptionsView {
     this.words[(this.start >>> 2) + 3] = value;
   }
 
-  /** log2 of the refcount width in bits; this engine creates 4 (16 bits). */
+  /** log2 of the refcount width in bits, 0 to 6; 4 in version 2. */
   get refcountOrder(): number {
     return this.words[(this.start >>> 2) + 4];
   }
@@ -837,12 +858,42 @@ export class CreateOptionsView {
     this.words[(this.start >>> 2) + 4] = value;
   }
 
-  /** Bit 0: lazy refcounts wanted (compatible feature bit only). */
+  /** CreateFlag bits. */
   get flags(): number {
     return this.words[(this.start >>> 2) + 5];
   }
   set flags(value: number) {
     this.words[(this.start >>> 2) + 5] = value;
+  }
+
+  /** 0 zlib, 1 zstd. */
+  get compressionType(): number {
+    return this.words[(this.start >>> 2) + 6];
+  }
+  set compressionType(value: number) {
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** Bytes of each name, at most 1023; 0 when there is none. */
+  get backingFileLength(): number {
+    return this.words[(this.start >>> 2) + 7];
+  }
+  set backingFileLength(value: number) {
+    this.words[(this.start >>> 2) + 7] = value;
+  }
+
+  get backingFormatLength(): number {
+    return this.words[(this.start >>> 2) + 8];
+  }
+  set backingFormatLength(value: number) {
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  get dataFileLength(): number {
+    return this.words[(this.start >>> 2) + 9];
+  }
+  set dataFileLength(value: number) {
+    this.words[(this.start >>> 2) + 9] = value;
   }
 }
 

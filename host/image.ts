@@ -1,10 +1,11 @@
 /** An open qcow2 image: the library's main class. */
 
-import { CreateOptionsView, RequestFlag, RequestKind } from './abi.js';
+import { RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
 import { type CheckReport, readCheckReport, reportProgress } from './check-report.js';
 import type { Codec } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
+import { type CreateImageOptions, createRequest } from './create-image.js';
 import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
@@ -33,20 +34,6 @@ export interface OpenOptions {
   codec?: Codec;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
-  signal?: AbortSignal;
-}
-
-export interface CreateImageOptions {
-  core: WebAssembly.Module;
-  /** Bytes, rounded up to 512. */
-  virtualSize: number | bigint;
-  /** Bytes, a power of two from 512 to 2 MiB; default 65536. */
-  clusterSize?: number;
-  /** '0.10' is version 2, '1.1' version 3, the default. */
-  compat?: '0.10' | '1.1';
-  lazyRefcounts?: boolean;
-  /** 1, 2, 4, 8, 16 (default), 32 or 64. */
-  refcountBits?: number;
   signal?: AbortSignal;
 }
 
@@ -118,22 +105,9 @@ export class Image {
   static async create(file: BlockFile, options: CreateImageOptions): Promise<void> {
     if ((await file.size()) !== 0)
       throw new CorralError('ERR_EXISTS', { reason: 'The file for a new image must be empty' });
-    const clusterBits = powerOfTwo(options.clusterSize ?? 65536, 'cluster size');
-    const refcountOrder = powerOfTwo(options.refcountBits ?? 16, 'refcount width');
-    const virtualSize = (BigInt(options.virtualSize) + 511n) & ~511n;
+    const request = createRequest(options);
     const engine = await Engine.start(file, { core: options.core, requestCapacity: 1, cacheSize: 0, checkSize: 0 });
-    await engine.run({
-      kind: RequestKind.Create,
-      signal: options.signal,
-      prepare(core) {
-        const view = new CreateOptionsView(core.memory, core.layout.page);
-        view.virtualSizeBig = virtualSize;
-        view.version = options.compat === '0.10' ? 2 : 3;
-        view.clusterBits = clusterBits;
-        view.refcountOrder = refcountOrder;
-        view.flags = options.lazyRefcounts ? 1 : 0;
-      },
-    });
+    await engine.run(request);
   }
 
   /** Bytes of the virtual disk. */
@@ -285,12 +259,4 @@ export class Image {
       await run(start + done, buffer.subarray(done, done + MAXIMUM_PIECE));
     }
   }
-}
-
-function powerOfTwo(value: number, what: string): number {
-  const bits = Math.log2(value);
-  if (!Number.isInteger(bits) || bits < 0) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `The ${what} must be a power of two, not ${value}` });
-  }
-  return bits;
 }

@@ -3,8 +3,9 @@
 export type { BlockFile } from './block-file.js';
 export type { CheckFinding, CheckReport } from './check-report.js';
 export type { Codec, CompressionType } from './codec/codec.js';
+export type { CreateImageOptions } from './create-image.js';
 export { CorralError, type CorralErrorCode, type CorralErrorDetails } from './errors.js';
-export { type CreateImageOptions, Image, type ImageStatistics, type OpenOptions } from './image.js';
+export { Image, type ImageStatistics, type OpenOptions } from './image.js';
 export type { ImageFacts } from './image-facts.js';
 export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x17a3af65u;
+inline constexpr uint32_t ABI_HASH = 0x67b78bbau;
 
 // ---- assembly/abi/check-result.ts
 
@@ -168,7 +168,22 @@ static_assert(offsetof(Statistics, waits) == 56);
 
 // ---- assembly/abi/create-options.ts
 
-/** Options of a Create request; the host writes them at the start of the page. */
+/** Where in the page the names begin: backing file, backing format and data file, one behind the other. */
+inline constexpr uint32_t CREATE_NAMES_OFFSET = 64u;
+
+/** Bits of `CreateOptions.flags`. */
+enum class CreateFlag : uint32_t {
+  /** The compatible feature bit of lazy refcounts. */
+  LazyRefcounts = 1,
+  /** L2 entries of 16 bytes that describe subclusters; clusters of at least 16 KiB. */
+  ExtendedL2 = 2,
+  /** Guest data lies in a file of its own, which the host makes. */
+  DataFile = 4,
+  /** That file is a raw image at any time. */
+  DataFileRaw = 8,
+};
+
+/** Options of a Create request; the host writes them at the start of the page, the names at CREATE_NAMES_OFFSET. */
 struct CreateOptions {
   /** Bytes of the virtual disk, a multiple of 512. */
   uint64_t virtualSize;
@@ -176,17 +191,27 @@ struct CreateOptions {
   uint32_t version;
   /** log2 of the cluster size in bytes, 9 to 21. */
   uint32_t clusterBits;
-  /** log2 of the refcount width in bits; this engine creates 4 (16 bits). */
+  /** log2 of the refcount width in bits, 0 to 6; 4 in version 2. */
   uint32_t refcountOrder;
-  /** Bit 0: lazy refcounts wanted (compatible feature bit only). */
+  /** CreateFlag bits. */
   uint32_t flags;
+  /** 0 zlib, 1 zstd. */
+  uint32_t compressionType;
+  /** Bytes of each name, at most 1023; 0 when there is none. */
+  uint32_t backingFileLength;
+  uint32_t backingFormatLength;
+  uint32_t dataFileLength;
 };
-static_assert(sizeof(CreateOptions) == 24 && alignof(CreateOptions) == 8);
+static_assert(sizeof(CreateOptions) == 40 && alignof(CreateOptions) == 8);
 static_assert(offsetof(CreateOptions, virtualSize) == 0);
 static_assert(offsetof(CreateOptions, version) == 8);
 static_assert(offsetof(CreateOptions, clusterBits) == 12);
 static_assert(offsetof(CreateOptions, refcountOrder) == 16);
 static_assert(offsetof(CreateOptions, flags) == 20);
+static_assert(offsetof(CreateOptions, compressionType) == 24);
+static_assert(offsetof(CreateOptions, backingFileLength) == 28);
+static_assert(offsetof(CreateOptions, backingFormatLength) == 32);
+static_assert(offsetof(CreateOptions, dataFileLength) == 36);
 
 // ---- assembly/abi/extent.ts
 

@@ -10,12 +10,13 @@ enum FeatureKind {
   Autoclear = 2,
 }
 
-const ENTRIES: u32 = 8;
+/** Bytes of the extension's data. */
+export const FEATURE_NAMES_LENGTH: u32 = 384;
 
 /** Writes the extension at `address`; returns its length in bytes. */
 export function writeFeatureNames(address: usize): u32 {
   storeU32(address, ExtensionType.FeatureNames);
-  storeU32(address + 4, ENTRIES * FEATURE_ENTRY_SIZE);
+  storeU32(address + 4, FEATURE_NAMES_LENGTH);
   let entry = address + EXTENSION_HEADER_SIZE;
   entry = writeEntry(entry, FeatureKind.Incompatible, 0, 'dirty bit');
   entry = writeEntry(entry, FeatureKind.Incompatible, 1, 'corrupt bit');

@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type CreateImageOptions, Image } from '../../host/image.js';
+import type { CreateImageOptions } from '../../host/create-image.js';
+import { Image } from '../../host/image.js';
 import { MemoryFile } from '../../host/memory-file.js';
 import { findLayout, type Layout } from './layout.js';
 

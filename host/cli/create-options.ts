@@ -5,6 +5,8 @@ import { CommandError } from './output.js';
 
 const MINIMUM_CLUSTER_SIZE = 512;
 const MAXIMUM_CLUSTER_SIZE = 2 * 1024 * 1024;
+/** Subclusters have at least 512 bytes. */
+const MINIMUM_EXTENDED_CLUSTER_SIZE = 16384;
 /** Bytes of the largest L1 table that is allowed. */
 const MAXIMUM_L1_LENGTH = 32n * 1024n * 1024n;
 const ENTRY_SIZE = 8n;
@@ -17,14 +19,16 @@ export interface NewImage {
   readonly compat: '0.10' | '1.1' | undefined;
   readonly lazyRefcounts: boolean;
   readonly refcountBits: number;
+  readonly extendedL2: boolean;
+  readonly compressionType: 'zlib' | 'zstd';
   readonly preallocation: 'off' | undefined;
   /** `size=`, when it was given there. */
   readonly size: bigint | undefined;
 }
 
 /** Options that QEMU knows and this program does not yet. */
-const LATER = /^(backing_(file|fmt)|compression_type|data_file(_raw)?|encrypt(ion|\..*)|extended_l2|keep_data_file)$/;
-const OF_QCOW2 = ['cluster_size', 'compat', 'lazy_refcounts', 'refcount_bits'];
+const LATER = /^(backing_(file|fmt)|data_file(_raw)?|encrypt(ion|\..*)|keep_data_file)$/;
+const OF_QCOW2 = ['cluster_size', 'compat', 'compression_type', 'extended_l2', 'lazy_refcounts', 'refcount_bits'];
 
 /** Reads `-o`. Throws `CommandError` with a line about `path`. */
 export function newImage(path: string, format: Format, lists: readonly string[]): NewImage {
@@ -49,6 +53,8 @@ export function newImage(path: string, format: Format, lists: readonly string[])
     compat: compatibility(options.get('compat'), refuse),
     lazyRefcounts: onOrOff('lazy_refcounts', options.get('lazy_refcounts') ?? 'off', refuse),
     refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse),
+    extendedL2: onOrOff('extended_l2', options.get('extended_l2') ?? 'off', refuse),
+    compressionType: compressionType(options.get('compression_type') ?? 'zlib', refuse),
     preallocation: preallocation === undefined ? undefined : 'off',
     size: size === undefined ? undefined : sizeArgument(size, 'image size'),
   };
@@ -60,7 +66,12 @@ export function newImage(path: string, format: Format, lists: readonly string[])
   if (image.compat === '0.10' && image.lazyRefcounts) {
     refuse('Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)');
   }
-  if (image.refcountBits !== 16) refuse(`refcount_bits=${image.refcountBits} is not supported yet`);
+  if (image.compat === '0.10' && image.compressionType !== 'zlib') {
+    refuse(
+      'Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)',
+    );
+  }
+  if (image.extendedL2) checkExtended(image, refuse);
   return image;
 }
 
@@ -71,7 +82,8 @@ export function checkSize(path: string, image: NewImage, size: bigint): void {
     return;
   }
   const cluster = BigInt(image.clusterSize);
-  if (size > (MAXIMUM_L1_LENGTH / ENTRY_SIZE) * (cluster / ENTRY_SIZE) * cluster) {
+  const entries = cluster / (image.extendedL2 ? ENTRY_SIZE * 2n : ENTRY_SIZE);
+  if (size > (MAXIMUM_L1_LENGTH / ENTRY_SIZE) * entries * cluster) {
     const hint = image.clusterSize < MAXIMUM_CLUSTER_SIZE ? ' (try using a larger cluster size)' : '';
     throw new CommandError(`${path}: The image size is too large for file format 'qcow2'${hint}`);
   }
@@ -85,7 +97,7 @@ export function formattingLine(path: string, image: NewImage, size: bigint): str
   const start = `Formatting '${path}', fmt=${format}`;
   if (format === 'raw') return `${start} size=${size}${optional('preallocation', preallocation)}\n`;
   return (
-    `${start} cluster_size=${cluster} extended_l2=off${optional('preallocation', preallocation)} compression_type=zlib ` +
+    `${start} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}${optional('preallocation', preallocation)} compression_type=${image.compressionType} ` +
     `size=${size}${optional('compat', compat)} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
     `refcount_bits=${image.refcountBits}\n`
   );
@@ -93,10 +105,25 @@ export function formattingLine(path: string, image: NewImage, size: bigint): str
 
 type Refuse = (reason: string) => never;
 
+function checkExtended(image: NewImage, refuse: Refuse): void {
+  if (image.compat === '0.10') {
+    refuse('Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  }
+  if (image.clusterSize < MINIMUM_EXTENDED_CLUSTER_SIZE) {
+    refuse(
+      `Extended L2 entries are only supported with cluster sizes of at least ${MINIMUM_EXTENDED_CLUSTER_SIZE} bytes`,
+    );
+  }
+}
+
+function compressionType(text: string, refuse: Refuse): NewImage['compressionType'] {
+  if (text === 'zlib' || text === 'zstd') return text;
+  return refuse(`Parameter 'compression-type' does not accept value '${text}'`);
+}
+
 /** A later option that asks for what is there anyway. */
 function isOff(name: string, value: string): boolean {
-  if (name === 'compression_type') return value === 'zlib';
-  return ['extended_l2', 'data_file_raw', 'encryption'].includes(name) && value === 'off';
+  return ['data_file_raw', 'encryption'].includes(name) && value === 'off';
 }
 
 function clusterSize(text: string, refuse: Refuse): number {

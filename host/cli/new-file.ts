@@ -13,7 +13,7 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
   try {
     if (image.format === 'raw') await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
     else {
-      const { clusterSize, compat, lazyRefcounts, refcountBits } = image;
+      const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
       await Image.create(file, {
         core: loadCore(),
         virtualSize: size,
@@ -21,6 +21,8 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
         compat,
         lazyRefcounts,
         refcountBits,
+        extendedL2,
+        compressionType,
       });
     }
   } finally {

@@ -1,6 +1,7 @@
 /** The library on Node: everything portable, and files by path. */
 
-import { type CreateImageOptions, Image, type OpenOptions } from '../image.js';
+import type { CreateImageOptions } from '../create-image.js';
+import { Image, type OpenOptions } from '../image.js';
 import { loadCore } from './core.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
