@@ -48,8 +48,10 @@ void DirectFile::setFile(int number, uint8_t* zeros) {
 }
 
 bool DirectFile::attempt(const RunningOperation& operation, bool alone, int32_t* result) {
+  const bool ranged = operation.kind != OperationKind::Flush && operation.kind != OperationKind::Truncate;
+  if (ranged && operation.total == 0) return false;
   if (inMemory_) {
-    if (operation.moves() && operation.total - operation.done > LONGEST_COPY) return false;
+    if (operation.moves() && operation.total > LONGEST_COPY) return false;
     *result = carryOut(operation);
     return true;
   }
