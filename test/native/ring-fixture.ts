@@ -29,6 +29,8 @@ export interface OperationFields {
   bufferOffset?: number;
   zeroBefore?: number;
   zeroAfter?: number;
+  edges?: number;
+  sourceOffset?: number;
 }
 
 export interface RingEvent {
@@ -106,6 +108,8 @@ export class RingFixture {
     view.bufferOffset = fields.bufferOffset ?? 0;
     view.zeroBefore = fields.zeroBefore ?? 0;
     view.zeroAfter = fields.zeroAfter ?? 0;
+    view.edges = fields.edges ?? 0;
+    view.sourceOffset = fields.sourceOffset ?? 0;
   }
 
   /** Carries out outgoing entries and returns the events of one turn. */
