@@ -5,7 +5,7 @@
  * `complete(operation, status)`; the operation's owner then gets it back.
  */
 
-import { BufferSpace, Operation, OperationFile, OperationKind } from './abi/operation';
+import { BufferSpace, Operation, OperationKind } from './abi/operation';
 import { Status } from './abi/status';
 import { Arena, take } from './base/arena';
 
@@ -37,8 +37,6 @@ export class Operations {
   firstFree: u32 = 0;
   /** Operations that the host has in hand. */
   inFlight: u32 = 0;
-  /** Where guest data lies. */
-  dataFile: OperationFile = OperationFile.Image;
   /** Flushes handed out, for the statistics. */
   flushes: u64 = 0;
 }
@@ -84,7 +82,6 @@ export function readGuest(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Read, Owner.Task, task, hostOffset, length);
-  operation.file = operations.dataFile;
   operation.space = BufferSpace.Guest;
   operation.request = request;
   operation.bufferOffset = bufferOffset;
@@ -101,7 +98,6 @@ export function readScratch(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Read, Owner.Task, task, hostOffset, length);
-  operation.file = operations.dataFile;
   operation.space = BufferSpace.Scratch;
   operation.request = scratch;
   operation.bufferOffset = bufferOffset;
@@ -165,7 +161,6 @@ export function writeGuest(
   edgeOffset: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
-  operation.file = operations.dataFile;
   operation.space = BufferSpace.Guest;
   operation.request = request;
   operation.bufferOffset = bufferOffset;
@@ -186,7 +181,6 @@ export function writeScratch(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
-  operation.file = operations.dataFile;
   operation.space = BufferSpace.Scratch;
   operation.request = scratch;
   operation.bufferOffset = bufferOffset;
@@ -260,7 +254,6 @@ function prepare(
   const operation = operationAt(operations, index);
   operations.firstFree = operation.nextFree;
   operation.kind = kind;
-  operation.file = OperationFile.Image;
   operation.space = BufferSpace.Module;
   operation.request = 0;
   operation.length = length;

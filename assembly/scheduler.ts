@@ -1,7 +1,7 @@
 /** Runs tasks: starts requests, hands completions to their owners, goes on with whatever was woken, ends requests. */
 
 import { Failure, Field, Structure } from './abi/failure';
-import { Operation, OperationFile, OperationKind } from './abi/operation';
+import { Operation, OperationKind } from './abi/operation';
 import { RequestKind } from './abi/request';
 import { Status } from './abi/status';
 import { NO_GUEST_OFFSET, refuse } from './base/refuse';
@@ -14,6 +14,11 @@ import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
 import { stepMap } from './control/map';
 import { stepOpen } from './control/open';
+import { stepSnapshotApply } from './control/snapshot-apply';
+import { stepSnapshotCreate } from './control/snapshot-create';
+import { stepSnapshotDelete } from './control/snapshot-delete';
+import { stepSnapshotList } from './control/snapshot-list';
+import { abandonSnapshot } from './control/snapshot-verb';
 import { abandonOwnership } from './image/abandon';
 import { taskAt } from './image/configure';
 import { leaveGate, passGate } from './image/exclusive';
@@ -126,9 +131,7 @@ function noteWritten(image: Image, operation: Operation): void {
   const kind = operation.kind;
   if (kind !== OperationKind.Write && kind !== OperationKind.WriteZeroes) return;
   const length = u64(operation.zeroBefore) + u64(operation.length) + u64(operation.zeroAfter);
-  const end = operation.hostOffset + length;
-  if (operation.file === OperationFile.Data) image.dataFileLength = max(image.dataFileLength, end);
-  else image.fileLength = max(image.fileLength, end);
+  image.fileLength = max(image.fileLength, operation.hostOffset + length);
   image.order.unflushed = true;
 }
 
@@ -145,13 +148,13 @@ function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
   if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
-  const looks = kind === RequestKind.Map || kind === RequestKind.Check;
+  const looks = kind === RequestKind.Map || kind === RequestKind.Check || kind === RequestKind.SnapshotList;
   if (!isGuestRequest(kind) && !looks) return Status.Ok;
   if (passGate(image, task) !== Status.Ok) return Status.Miss;
   if (looks) {
     task.looks = true;
     image.lookers++;
-    if (kind === RequestKind.Check) return Status.Ok;
+    if (kind !== RequestKind.Map) return Status.Ok;
   }
   const length = task.request.length;
   if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
@@ -281,6 +284,14 @@ function step(image: Image, task: Task): Status {
       return stepMap(image, task);
     case RequestKind.Check:
       return stepCheck(image, task);
+    case RequestKind.SnapshotCreate:
+      return stepSnapshotCreate(image, task);
+    case RequestKind.SnapshotDelete:
+      return stepSnapshotDelete(image, task);
+    case RequestKind.SnapshotApply:
+      return stepSnapshotApply(image, task);
+    case RequestKind.SnapshotList:
+      return stepSnapshotList(image, task);
     case RequestKind.Open:
       return stepOpen(image, task);
     case RequestKind.Create:
@@ -302,7 +313,12 @@ function abandon(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes) return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
+  if (isSnapshotVerb(task.kind)) return abandonSnapshot(image, task);
   return abandonOwnership(image, task);
+}
+
+function isSnapshotVerb(kind: u32): bool {
+  return kind >= u32(RequestKind.SnapshotCreate) && kind <= u32(RequestKind.SnapshotApply);
 }
 
 function keepFailure(image: Image, task: Task, status: Status): void {

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x10c7d01e;
+export const ABI_HASH = 0xfd377c6a;
 
 // ---- assembly/abi/check-result.ts
 
@@ -363,15 +363,13 @@ export const ConfigurationFlag = {
   Scratch: 4,
   /** The host carries out ReadBacking operations. */
   Backing: 8,
-  /** The host has opened the image's external data file. */
-  DataFile: 16,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
 
 /** Where the fields of Configuration lie, in bytes from the start of the record. */
 export const ConfigurationLayout = {
-  size: 32,
+  size: 24,
   alignment: 8,
   offsets: {
     requestCapacity: 0,
@@ -379,7 +377,6 @@ export const ConfigurationLayout = {
     checkSize: 8,
     flags: 12,
     fileLength: 16,
-    dataFileLength: 24,
   },
 } as const;
 
@@ -459,24 +456,6 @@ export class ConfigurationView {
   set fileLengthBig(value: bigint) {
     this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
-  }
-
-  /** Bytes of the external data file now, when there is one. */
-  get dataFileLength(): number {
-    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'Configuration.dataFileLength');
-  }
-  set dataFileLength(value: number) {
-    this.words[(this.start >>> 2) + 7] = highWord(value, 'Configuration.dataFileLength');
-    this.words[(this.start >>> 2) + 6] = value;
-  }
-
-  /** `dataFileLength` as a BigInt, without a limit. */
-  get dataFileLengthBig(): bigint {
-    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
-  }
-  set dataFileLengthBig(value: bigint) {
-    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
-    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
   }
 }
 
@@ -1649,7 +1628,7 @@ export const OperationKind = {
   WriteZeroes: 3,
   /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
   Discard: 4,
-  /** Everything written and completed before this was submitted becomes durable, in every file. */
+  /** Everything written and completed before this was submitted becomes durable. */
   Flush: 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate: 6,
@@ -1666,16 +1645,6 @@ export const OperationKind = {
 } as const;
 /** What the host is asked to do with the image file. */
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
-
-/** Which of the host's files an operation is about. */
-export const OperationFile = {
-  /** The image. */
-  Image: 0,
-  /** The image's external data file: guest data lies there, and nothing else. */
-  Data: 1,
-} as const;
-/** Which of the host's files an operation is about. */
-export type OperationFile = (typeof OperationFile)[keyof typeof OperationFile];
 
 /** Which memory an operation's `bufferOffset` counts in. */
 export const BufferSpace = {
@@ -1708,7 +1677,7 @@ export const OperationLayout = {
     sourceOffset: 48,
     sourceLength: 52,
     edges: 56,
-    file: 60,
+    reserved: 60,
   },
 } as const;
 
@@ -1868,11 +1837,11 @@ export class OperationView {
     this.words[(this.start >>> 2) + 14] = value;
   }
 
-  /** OperationFile. */
-  get file(): number {
+  /** Keeps the record at a power of two. */
+  get reserved(): number {
     return this.words[(this.start >>> 2) + 15];
   }
-  set file(value: number) {
+  set reserved(value: number) {
     this.words[(this.start >>> 2) + 15] = value;
   }
 }
@@ -1901,6 +1870,14 @@ export const RequestKind = {
   Map: 32,
   /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
   Check: 33,
+  /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
+  SnapshotCreate: 48,
+  /** Delete the snapshot that the `SnapshotOptions` in the page name. Alone with the image. */
+  SnapshotDelete: 49,
+  /** The disk becomes what that snapshot holds, its size too: `result` is the new one. Alone with the image. */
+  SnapshotApply: 50,
+  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
+  SnapshotList: 51,
 } as const;
 /** What a host asks of an image. */
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
@@ -1917,6 +1894,8 @@ export const RequestFlag = {
   TablesOnly: 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap: 16,
+  /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
+  Snapshot: 32,
 } as const;
 /** Bits of `Request.flags`. */
 export type RequestFlag = (typeof RequestFlag)[keyof typeof RequestFlag];
@@ -2036,7 +2015,7 @@ export class RequestView {
     this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
   }
 
-  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  /** Check: how far it is, in host bytes walked. Snapshots: in L1 entries. Read by the host at any time. */
   get progress(): number {
     return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'Request.progress');
   }
@@ -2054,7 +2033,7 @@ export class RequestView {
     this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
   }
 
-  /** Check: host bytes to walk in all. */
+  /** As `progress`: how much there is to do in all. */
   get progressTotal(): number {
     return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'Request.progressTotal');
   }
@@ -2106,6 +2085,320 @@ export class RequestView {
   set reserved1Big(value: bigint) {
     this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+// ---- assembly/abi/snapshot.ts
+
+/** Where the fields of SnapshotOptions lie, in bytes from the start of the record. */
+export const SnapshotOptionsLayout = {
+  size: 32,
+  alignment: 8,
+  offsets: {
+    idLength: 0,
+    nameLength: 4,
+    seconds: 8,
+    nanoseconds: 12,
+    vmClock: 16,
+    icount: 24,
+  },
+} as const;
+
+/**
+ * Names or describes a snapshot; the host writes it at the start of the page, with `idLength` bytes of id and `nameLength`
+ * bytes of name behind it. Delete, Apply and Open take the first snapshot that has them both; a length of 0 fits any.
+ */
+export class SnapshotOptionsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`SnapshotOptions at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes of the id, at most 127. Create: 0 for the next number that is free. */
+  get idLength(): number {
+    return this.words[this.start >>> 2];
+  }
+  set idLength(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** Bytes of the name, at most 255. */
+  get nameLength(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set nameLength(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Create: when the snapshot is made, seconds since 1970 (UTC) and nanoseconds. */
+  get seconds(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set seconds(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  get nanoseconds(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set nanoseconds(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Create: nanoseconds that the guest has run. */
+  get vmClock(): number {
+    return join(this.words[(this.start >>> 2) + 4], this.words[(this.start >>> 2) + 5], 'SnapshotOptions.vmClock');
+  }
+  set vmClock(value: number) {
+    this.words[(this.start >>> 2) + 5] = highWord(value, 'SnapshotOptions.vmClock');
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** `vmClock` as a BigInt, without a limit. */
+  get vmClockBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 5]) << 32n) | BigInt(this.words[(this.start >>> 2) + 4]);
+  }
+  set vmClockBig(value: bigint) {
+    this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Create: the guest's instruction count, 2^64-1 when it has none. */
+  get icount(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'SnapshotOptions.icount');
+  }
+  set icount(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'SnapshotOptions.icount');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `icount` as a BigInt, without a limit. */
+  get icountBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set icountBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+/** Where the fields of SnapshotRecord lie, in bytes from the start of the record. */
+export const SnapshotRecordLayout = {
+  size: 72,
+  alignment: 8,
+  offsets: {
+    recordLength: 0,
+    index: 4,
+    idLength: 8,
+    nameLength: 12,
+    seconds: 16,
+    nanoseconds: 20,
+    vmClock: 24,
+    vmStateSize: 32,
+    diskSize: 40,
+    icount: 48,
+    l1Offset: 56,
+    l1Size: 64,
+    extraLength: 68,
+  },
+} as const;
+
+/** A snapshot in the answer of SnapshotList; id and name follow, and the next record after `recordLength` bytes. */
+export class SnapshotRecordView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`SnapshotRecord at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  get recordLength(): number {
+    return this.words[this.start >>> 2];
+  }
+  set recordLength(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** Number of the snapshot in the table. */
+  get index(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set index(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes of id and name behind the record: at most 4096 each, longer ones are cut. */
+  get idLength(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set idLength(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  get nameLength(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set nameLength(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** When it was made, seconds since 1970 (UTC) and nanoseconds. */
+  get seconds(): number {
+    return this.words[(this.start >>> 2) + 4];
+  }
+  set seconds(value: number) {
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  get nanoseconds(): number {
+    return this.words[(this.start >>> 2) + 5];
+  }
+  set nanoseconds(value: number) {
+    this.words[(this.start >>> 2) + 5] = value;
+  }
+
+  /** Nanoseconds that the guest had run. */
+  get vmClock(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'SnapshotRecord.vmClock');
+  }
+  set vmClock(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'SnapshotRecord.vmClock');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `vmClock` as a BigInt, without a limit. */
+  get vmClockBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set vmClockBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes of the guest's saved state. */
+  get vmStateSize(): number {
+    return join(this.words[(this.start >>> 2) + 8], this.words[(this.start >>> 2) + 9], 'SnapshotRecord.vmStateSize');
+  }
+  set vmStateSize(value: number) {
+    this.words[(this.start >>> 2) + 9] = highWord(value, 'SnapshotRecord.vmStateSize');
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  /** `vmStateSize` as a BigInt, without a limit. */
+  get vmStateSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 9]) << 32n) | BigInt(this.words[(this.start >>> 2) + 8]);
+  }
+  set vmStateSizeBig(value: bigint) {
+    this.words[(this.start >>> 2) + 8] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 9] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes of the virtual disk; of the image as it is now when the snapshot does not say. */
+  get diskSize(): number {
+    return join(this.words[(this.start >>> 2) + 10], this.words[(this.start >>> 2) + 11], 'SnapshotRecord.diskSize');
+  }
+  set diskSize(value: number) {
+    this.words[(this.start >>> 2) + 11] = highWord(value, 'SnapshotRecord.diskSize');
+    this.words[(this.start >>> 2) + 10] = value;
+  }
+
+  /** `diskSize` as a BigInt, without a limit. */
+  get diskSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 11]) << 32n) | BigInt(this.words[(this.start >>> 2) + 10]);
+  }
+  set diskSizeBig(value: bigint) {
+    this.words[(this.start >>> 2) + 10] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Instruction count, 2^64-1 when there is none. */
+  get icount(): number {
+    return join(this.words[(this.start >>> 2) + 12], this.words[(this.start >>> 2) + 13], 'SnapshotRecord.icount');
+  }
+  set icount(value: number) {
+    this.words[(this.start >>> 2) + 13] = highWord(value, 'SnapshotRecord.icount');
+    this.words[(this.start >>> 2) + 12] = value;
+  }
+
+  /** `icount` as a BigInt, without a limit. */
+  get icountBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 13]) << 32n) | BigInt(this.words[(this.start >>> 2) + 12]);
+  }
+  set icountBig(value: bigint) {
+    this.words[(this.start >>> 2) + 12] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 13] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get l1Offset(): number {
+    return join(this.words[(this.start >>> 2) + 14], this.words[(this.start >>> 2) + 15], 'SnapshotRecord.l1Offset');
+  }
+  set l1Offset(value: number) {
+    this.words[(this.start >>> 2) + 15] = highWord(value, 'SnapshotRecord.l1Offset');
+    this.words[(this.start >>> 2) + 14] = value;
+  }
+
+  /** `l1Offset` as a BigInt, without a limit. */
+  get l1OffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 15]) << 32n) | BigInt(this.words[(this.start >>> 2) + 14]);
+  }
+  set l1OffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get l1Size(): number {
+    return this.words[(this.start >>> 2) + 16];
+  }
+  set l1Size(value: number) {
+    this.words[(this.start >>> 2) + 16] = value;
+  }
+
+  /** Bytes of extra data. */
+  get extraLength(): number {
+    return this.words[(this.start >>> 2) + 17];
+  }
+  set extraLength(value: number) {
+    this.words[(this.start >>> 2) + 17] = value;
   }
 }
 

@@ -65,7 +65,7 @@ export function errorFromFailure(status: number, failure: FailureView, name: str
   const guestOffset = failure.guestOffsetBig;
   const found = failure.foundBig;
   const limit = failure.limitBig;
-  const code = CODES[status] ?? 'ERR_INTERNAL';
+  const code = isMissing(status, failure) ? 'ERR_NOT_FOUND' : (CODES[status] ?? 'ERR_INTERNAL');
   const guest = guestOffset === NOWHERE ? undefined : guestOffset;
   return new CorralError(code, {
     reason: text(status, failure, name, guest, cause),
@@ -77,6 +77,11 @@ export function errorFromFailure(status: number, failure: FailureView, name: str
     limit,
     cause,
   });
+}
+
+/** The request named a snapshot that is not there. */
+function isMissing(status: number, failure: FailureView): boolean {
+  return status === Status.Invalid && failure.structure === Structure.SnapshotTable;
 }
 
 function text(
@@ -112,8 +117,12 @@ function text(
     case Status.Broken:
       return 'An earlier flush failed: what is on disk is unknown, so nothing more is written';
     case Status.TooLarge:
+      if (failure.field === Field.Refcount) {
+        return `Refcount of the cluster ${at} would overflow: ${failure.limitBig} is the largest that the image's refcounts hold`;
+      }
       return `${structure} ${field} is too large: ${failure.foundBig}, at most ${failure.limitBig} (${at})`;
     case Status.Invalid:
+      if (isMissing(status, failure)) return 'Snapshot not found';
       return `Invalid ${field}: ${failure.foundBig} (limit ${failure.limitBig})`;
     default:
       return `The engine failed with status ${status}`;

@@ -11,6 +11,8 @@ import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
 import { SerialQueue } from './serial-queue.js';
+import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
+import { Snapshots } from './snapshots.js';
 
 const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const DEFAULT_REQUESTS = 64;
@@ -24,16 +26,16 @@ export interface OpenOptions {
   write?: boolean;
   /** Only the header: `info` works, whatever features the image has; nothing else does. */
   inspect?: boolean;
-  /** Only tables will be read (`check`): a missing backing or data file does not matter. */
+  /** Only tables will be read (`check`): a missing backing file does not matter. */
   tablesOnly?: boolean;
+  /** Read this internal snapshot instead of the disk as it is; not with `write`. A text is an id, or else a name. */
+  snapshot?: string | SnapshotSelection;
   /** Bytes of the metadata cache, default 4 MiB; raised to what the number of requests needs. */
   cacheSize?: number;
   /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
   checkSize?: number;
   /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
   codec?: Codec;
-  /** The external data file that the image names, opened by the caller: the name is never followed here. */
-  dataFile?: BlockFile;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
   signal?: AbortSignal;
@@ -62,30 +64,42 @@ export class Image {
   /** Control requests share the page: one at a time. */
   private readonly control = new SerialQueue();
   private closed = false;
+  private diskSize: number;
+  /** The internal snapshots. */
+  readonly snapshots: Snapshots;
 
   private constructor(
     private readonly engine: Engine,
-    private readonly files: readonly BlockFile[],
+    private readonly file: BlockFile,
     info: ImageFacts,
     write: boolean,
   ) {
     this.info = info;
     this.readOnly = !write;
+    this.diskSize = info.virtualSize;
+    this.snapshots = new Snapshots({
+      engine,
+      control: async (work) => {
+        this.refuseClosed();
+        return this.control.run(work);
+      },
+      resized: (size) => {
+        this.diskSize = size;
+      },
+    });
   }
 
   /**
-   * Opens the image in `file`. On success the files belong to the image and are closed with it; on failure they stay the
+   * Opens the image in `file`. On success the file belongs to the image and is closed with it; on failure it stays the
    * caller's. Rejects with ERR_NOT_QCOW2, ERR_UNSUPPORTED, ERR_IMAGE_CORRUPT, ERR_IO or ERR_READ_ONLY.
    */
   static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
+    const { snapshot } = options;
+    if (typeof snapshot === 'string') return openNamed(file, snapshot, options);
     const write = options.write ?? false;
     if (write && file.readOnly) throw new CorralError('ERR_READ_ONLY', { reason: 'The file is open read-only' });
-    const { dataFile } = options;
-    if (write && dataFile?.readOnly)
-      throw new CorralError('ERR_READ_ONLY', { reason: 'The data file is open read-only' });
     const engine = await Engine.start(file, {
       core: options.core,
-      dataFile,
       requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       checkSize: options.checkSize ?? 0,
@@ -94,17 +108,23 @@ export class Image {
     const flags =
       (write ? RequestFlag.Writable : 0) |
       (options.inspect ? RequestFlag.Inspect : 0) |
-      (options.tablesOnly ? RequestFlag.TablesOnly : 0);
-    const info = await engine.run({ kind: RequestKind.Open, flags, signal: options.signal, collect: readFacts });
+      (options.tablesOnly ? RequestFlag.TablesOnly : 0) |
+      (snapshot === undefined ? 0 : RequestFlag.Snapshot);
+    const info = await engine.run({
+      kind: RequestKind.Open,
+      flags,
+      signal: options.signal,
+      prepare: (core) => {
+        if (snapshot !== undefined) writeSelection(core, snapshot);
+      },
+      collect: readFacts,
+    });
     if (!options.inspect && !Number.isSafeInteger(info.virtualSize)) {
       throw new CorralError('ERR_TOO_LARGE', {
         reason: `A disk of ${info.virtualSize} bytes is too large for this host`,
       });
     }
-    if (dataFile !== undefined && !info.hasDataFile) {
-      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
-    }
-    return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write);
+    return new Image(engine, file, info, write);
   }
 
   /**
@@ -121,7 +141,7 @@ export class Image {
 
   /** Bytes of the virtual disk. */
   get size(): number {
-    return this.info.virtualSize;
+    return this.diskSize;
   }
 
   /** Fills the whole target from guest byte `offset` on. The target must be left alone until the promise ends. */
@@ -232,7 +252,7 @@ export class Image {
   }
 
   /**
-   * Waits for the calls that are under way, flushes, then releases the files, also when the flush failed; rejects then.
+   * Waits for the calls that are under way, flushes, then releases the file, also when the flush failed; rejects then.
    * Closing twice is no error.
    */
   async close(): Promise<void> {
@@ -243,7 +263,7 @@ export class Image {
     try {
       if (!this.readOnly) await this.engine.run({ kind: RequestKind.Close });
     } finally {
-      await closeAll(this.files);
+      await this.file.close();
     }
   }
 
@@ -270,8 +290,12 @@ export class Image {
   }
 }
 
-/** Closes every file, whatever happens to the others; rejects with what one of them says. */
-async function closeAll(files: readonly BlockFile[]): Promise<void> {
-  const endings = await Promise.allSettled(files.map((file) => file.close()));
-  for (const ending of endings) if (ending.status === 'rejected') throw ending.reason;
+/** An id goes before a name. */
+async function openNamed(file: BlockFile, snapshot: string, options: OpenOptions): Promise<Image> {
+  try {
+    return await Image.open(file, { ...options, snapshot: { id: snapshot } });
+  } catch (error) {
+    if (!(error instanceof CorralError) || error.code !== 'ERR_NOT_FOUND') throw error;
+  }
+  return Image.open(file, { ...options, snapshot: { name: snapshot } });
 }

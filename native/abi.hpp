@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x10c7d01eu;
+inline constexpr uint32_t ABI_HASH = 0xfd377c6au;
 
 // ---- assembly/abi/check-result.ts
 
@@ -91,8 +91,6 @@ enum class ConfigurationFlag : uint32_t {
   Scratch = 4,
   /** The host carries out ReadBacking operations. */
   Backing = 8,
-  /** The host has opened the image's external data file. */
-  DataFile = 16,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
@@ -107,16 +105,13 @@ struct Configuration {
   uint32_t flags;
   /** Bytes of the image file now. */
   uint64_t fileLength;
-  /** Bytes of the external data file now, when there is one. */
-  uint64_t dataFileLength;
 };
-static_assert(sizeof(Configuration) == 32 && alignof(Configuration) == 8);
+static_assert(sizeof(Configuration) == 24 && alignof(Configuration) == 8);
 static_assert(offsetof(Configuration, requestCapacity) == 0);
 static_assert(offsetof(Configuration, cacheSize) == 4);
 static_assert(offsetof(Configuration, checkSize) == 8);
 static_assert(offsetof(Configuration, flags) == 12);
 static_assert(offsetof(Configuration, fileLength) == 16);
-static_assert(offsetof(Configuration, dataFileLength) == 24);
 
 /** Where the shared records lie; from the export `configure()`, addresses in bytes. */
 struct Layout {
@@ -451,7 +446,7 @@ enum class OperationKind : uint32_t {
   WriteZeroes = 3,
   /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
   Discard = 4,
-  /** Everything written and completed before this was submitted becomes durable, in every file. */
+  /** Everything written and completed before this was submitted becomes durable. */
   Flush = 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate = 6,
@@ -465,14 +460,6 @@ enum class OperationKind : uint32_t {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking = 8,
-};
-
-/** Which of the host's files an operation is about. */
-enum class OperationFile : uint32_t {
-  /** The image. */
-  Image = 0,
-  /** The image's external data file: guest data lies there, and nothing else. */
-  Data = 1,
 };
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -521,8 +508,8 @@ struct Operation {
   uint32_t sourceLength;
   /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
   uint32_t edges;
-  /** OperationFile. */
-  uint32_t file;
+  /** Keeps the record at a power of two. */
+  uint32_t reserved;
 };
 static_assert(sizeof(Operation) == 64 && alignof(Operation) == 8);
 static_assert(offsetof(Operation, kind) == 0);
@@ -539,7 +526,7 @@ static_assert(offsetof(Operation, nextFree) == 44);
 static_assert(offsetof(Operation, sourceOffset) == 48);
 static_assert(offsetof(Operation, sourceLength) == 52);
 static_assert(offsetof(Operation, edges) == 56);
-static_assert(offsetof(Operation, file) == 60);
+static_assert(offsetof(Operation, reserved) == 60);
 
 // ---- assembly/abi/request.ts
 
@@ -565,6 +552,14 @@ enum class RequestKind : uint32_t {
   Map = 32,
   /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
   Check = 33,
+  /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
+  SnapshotCreate = 48,
+  /** Delete the snapshot that the `SnapshotOptions` in the page name. Alone with the image. */
+  SnapshotDelete = 49,
+  /** The disk becomes what that snapshot holds, its size too: `result` is the new one. Alone with the image. */
+  SnapshotApply = 50,
+  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
+  SnapshotList = 51,
 };
 
 /** Bits of `Request.flags`. */
@@ -579,6 +574,8 @@ enum class RequestFlag : uint32_t {
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap = 16,
+  /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
+  Snapshot = 32,
 };
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */
@@ -593,9 +590,9 @@ struct Request {
   uint64_t length;
   /** Answer: a count or size, by kind. */
   uint64_t result;
-  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  /** Check: how far it is, in host bytes walked. Snapshots: in L1 entries. Read by the host at any time. */
   uint64_t progress;
-  /** Check: host bytes to walk in all. */
+  /** As `progress`: how much there is to do in all. */
   uint64_t progressTotal;
   /** Keeps the record at a power of two. */
   uint64_t reserved0;
@@ -612,6 +609,72 @@ static_assert(offsetof(Request, progress) == 32);
 static_assert(offsetof(Request, progressTotal) == 40);
 static_assert(offsetof(Request, reserved0) == 48);
 static_assert(offsetof(Request, reserved1) == 56);
+
+// ---- assembly/abi/snapshot.ts
+
+/**
+ * Names or describes a snapshot; the host writes it at the start of the page, with `idLength` bytes of id and `nameLength`
+ * bytes of name behind it. Delete, Apply and Open take the first snapshot that has them both; a length of 0 fits any.
+ */
+struct SnapshotOptions {
+  /** Bytes of the id, at most 127. Create: 0 for the next number that is free. */
+  uint32_t idLength;
+  /** Bytes of the name, at most 255. */
+  uint32_t nameLength;
+  /** Create: when the snapshot is made, seconds since 1970 (UTC) and nanoseconds. */
+  uint32_t seconds;
+  uint32_t nanoseconds;
+  /** Create: nanoseconds that the guest has run. */
+  uint64_t vmClock;
+  /** Create: the guest's instruction count, 2^64-1 when it has none. */
+  uint64_t icount;
+};
+static_assert(sizeof(SnapshotOptions) == 32 && alignof(SnapshotOptions) == 8);
+static_assert(offsetof(SnapshotOptions, idLength) == 0);
+static_assert(offsetof(SnapshotOptions, nameLength) == 4);
+static_assert(offsetof(SnapshotOptions, seconds) == 8);
+static_assert(offsetof(SnapshotOptions, nanoseconds) == 12);
+static_assert(offsetof(SnapshotOptions, vmClock) == 16);
+static_assert(offsetof(SnapshotOptions, icount) == 24);
+
+/** A snapshot in the answer of SnapshotList; id and name follow, and the next record after `recordLength` bytes. */
+struct SnapshotRecord {
+  uint32_t recordLength;
+  /** Number of the snapshot in the table. */
+  uint32_t index;
+  /** Bytes of id and name behind the record: at most 4096 each, longer ones are cut. */
+  uint32_t idLength;
+  uint32_t nameLength;
+  /** When it was made, seconds since 1970 (UTC) and nanoseconds. */
+  uint32_t seconds;
+  uint32_t nanoseconds;
+  /** Nanoseconds that the guest had run. */
+  uint64_t vmClock;
+  /** Bytes of the guest's saved state. */
+  uint64_t vmStateSize;
+  /** Bytes of the virtual disk; of the image as it is now when the snapshot does not say. */
+  uint64_t diskSize;
+  /** Instruction count, 2^64-1 when there is none. */
+  uint64_t icount;
+  uint64_t l1Offset;
+  uint32_t l1Size;
+  /** Bytes of extra data. */
+  uint32_t extraLength;
+};
+static_assert(sizeof(SnapshotRecord) == 72 && alignof(SnapshotRecord) == 8);
+static_assert(offsetof(SnapshotRecord, recordLength) == 0);
+static_assert(offsetof(SnapshotRecord, index) == 4);
+static_assert(offsetof(SnapshotRecord, idLength) == 8);
+static_assert(offsetof(SnapshotRecord, nameLength) == 12);
+static_assert(offsetof(SnapshotRecord, seconds) == 16);
+static_assert(offsetof(SnapshotRecord, nanoseconds) == 20);
+static_assert(offsetof(SnapshotRecord, vmClock) == 24);
+static_assert(offsetof(SnapshotRecord, vmStateSize) == 32);
+static_assert(offsetof(SnapshotRecord, diskSize) == 40);
+static_assert(offsetof(SnapshotRecord, icount) == 48);
+static_assert(offsetof(SnapshotRecord, l1Offset) == 56);
+static_assert(offsetof(SnapshotRecord, l1Size) == 64);
+static_assert(offsetof(SnapshotRecord, extraLength) == 68);
 
 // ---- assembly/abi/status.ts
 

@@ -20,6 +20,14 @@ export enum RequestKind {
   Map = 32,
   /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
   Check = 33,
+  /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
+  SnapshotCreate = 48,
+  /** Delete the snapshot that the `SnapshotOptions` in the page name. Alone with the image. */
+  SnapshotDelete = 49,
+  /** The disk becomes what that snapshot holds, its size too: `result` is the new one. Alone with the image. */
+  SnapshotApply = 50,
+  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
+  SnapshotList = 51,
 }
 
 /** Bits of `Request.flags`. */
@@ -34,6 +42,8 @@ export enum RequestFlag {
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap = 16,
+  /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
+  Snapshot = 32,
 }
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */
@@ -49,9 +59,9 @@ export class Request {
   length: u64 = 0;
   /** Answer: a count or size, by kind. */
   result: u64 = 0;
-  /** Check: how far it is, in host bytes walked. Read by the host at any time. */
+  /** Check: how far it is, in host bytes walked. Snapshots: in L1 entries. Read by the host at any time. */
   progress: u64 = 0;
-  /** Check: host bytes to walk in all. */
+  /** As `progress`: how much there is to do in all. */
   progressTotal: u64 = 0;
   /** Keeps the record at a power of two. */
   reserved0: u64 = 0;

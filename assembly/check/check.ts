@@ -73,6 +73,8 @@ function begin(image: Image, task: Task): Status {
   if (image.info.hasBitmaps !== 0) {
     return refuse(failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
   }
+  // What is read is not what the header names as the active tables.
+  if (image.snapshotSelected) return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.kind, 0);
   if (image.checkLength < MINIMUM_CHECK_LENGTH) {
     return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);
   }

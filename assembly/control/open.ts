@@ -2,7 +2,6 @@
 
 import { ConfigurationFlag, PAGE_LENGTH } from '../abi/configuration';
 import { Field, Structure } from '../abi/failure';
-import { OperationFile } from '../abi/operation';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
 import { loadU32, loadU64, storeU64 } from '../base/bytes';
@@ -12,7 +11,6 @@ import { openTableCache } from '../cache/table-cache';
 import { openStaging } from '../cache/write-order';
 import {
   AUTOCLEAR_KNOWN,
-  AUTOCLEAR_RAW_DATA,
   FEATURE_ENTRY_SIZE,
   FEATURE_NAME_LENGTH,
   INCOMPATIBLE_COMPRESSION,
@@ -25,12 +23,14 @@ import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from 
 import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from '../format/header-extensions';
 import { Image, ImageState, MAXIMUM_HOST_OFFSET } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
+import { keepSelection, selectSnapshot, startSelection } from './snapshot-select';
 
 enum Stage {
   ReadHeader = 0,
   Judge = 1,
   FlushHeader = 2,
   Ready = 3,
+  Select = 4,
 }
 
 const SECTOR: u32 = 512;
@@ -40,6 +40,11 @@ export function stepOpen(image: Image, task: Task): Status {
     case Stage.ReadHeader:
       if (image.state !== ImageState.Fresh) return Status.Invalid;
       image.state = ImageState.Opening;
+      if ((task.flags & RequestFlag.Snapshot) !== 0) {
+        if ((task.flags & RequestFlag.Writable) !== 0) return Status.Invalid;
+        const status = keepSelection(image);
+        if (status !== Status.Ok) return status;
+      }
       task.stage = Stage.Judge;
       readModule(image.operations, Owner.Task, changetype<usize>(task), 0, image.page, PAGE_LENGTH);
       return parkOnOperation(task);
@@ -49,8 +54,10 @@ export function stepOpen(image: Image, task: Task): Status {
       task.stage = Stage.Ready;
       flush(image.operations, Owner.Task, changetype<usize>(task));
       return parkOnOperation(task);
-    default:
+    case Stage.Ready:
       return becomeOpen(image, task);
+    default:
+      return select(image, task);
   }
 }
 
@@ -190,12 +197,7 @@ function nameFeature(image: Image, bit: u32): void {
 function refuseUnreadable(image: Image, task: Task): Status {
   const info = image.info;
   const guest = (task.flags & RequestFlag.TablesOnly) === 0;
-  if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) {
-    image.hasDataFile = true;
-    image.isDataRaw = (info.autoclearFeatures & AUTOCLEAR_RAW_DATA) !== 0;
-    const opened = (image.configuration.flags & ConfigurationFlag.DataFile) !== 0;
-    if (guest && !opened) return refuseFeature(image, Field.DataFile);
-  }
+  if (guest && (info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
   if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
   const backed = info.backingFileLength !== 0 && guest;
   image.hasBacking = backed && (image.configuration.flags & ConfigurationFlag.Backing) !== 0;
@@ -207,7 +209,6 @@ function refuseUnwritable(image: Image): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
-  if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
   if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);
@@ -232,8 +233,6 @@ function becomeOpen(image: Image, task: Task): Status {
   image.version = info.version;
   image.virtualSize = info.virtualSize;
   image.fileLength = info.fileLength;
-  image.dataFileLength = image.configuration.dataFileLength;
-  image.operations.dataFile = image.hasDataFile ? OperationFile.Data : OperationFile.Image;
   image.l1Offset = info.l1TableOffset;
   image.l1Size = info.l1Size;
   image.refcountTableOffset = info.refcountTableOffset;
@@ -253,8 +252,19 @@ function becomeOpen(image: Image, task: Task): Status {
   openStaging(image.order);
   image.writable = (task.flags & RequestFlag.Writable) !== 0;
   image.tablesOnly = (task.flags & RequestFlag.TablesOnly) !== 0;
+  if ((task.flags & RequestFlag.Snapshot) !== 0) {
+    task.stage = Stage.Select;
+    startSelection(image);
+    return select(image, task);
+  }
   image.state = ImageState.Open;
   return Status.Ok;
+}
+
+function select(image: Image, task: Task): Status {
+  const status = selectSnapshot(image, task);
+  if (status === Status.Ok) image.state = ImageState.Open;
+  return status;
 }
 
 function refuseFeature(image: Image, field: Field): Status {

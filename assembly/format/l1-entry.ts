@@ -31,6 +31,11 @@ export function makeL1Entry(tableOffset: u64): u64 {
   return tableOffset | COPIED;
 }
 
+/** The same table, not to be changed in place. */
+export function clearL1Copied(entry: u64): u64 {
+  return entry & ~COPIED;
+}
+
 /** Corrupt when reserved bits are set or the table does not begin at a cluster. */
 export function checkL1Entry(entry: u64, clusterSize: u64): Status {
   if (hasReservedL1Bits(entry)) return Status.Corrupt;

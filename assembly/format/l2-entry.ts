@@ -50,6 +50,11 @@ export function makeDataEntry(hostOffset: u64): u64 {
   return hostOffset | COPIED;
 }
 
+/** The same entry, not to be written in place. */
+export function clearCopied(entry: u64): u64 {
+  return entry & ~COPIED;
+}
+
 /** Zeros without a host cluster. */
 export const ZERO_PLAIN_ENTRY: u64 = ZERO;
 

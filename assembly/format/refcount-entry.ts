@@ -25,6 +25,11 @@ export function hasReservedBlockBits(entry: u64): bool {
   return (entry & TABLE_RESERVED) !== 0;
 }
 
+/** Largest refcount of a width; `order` is log2 of the width in bits. */
+export function maximumRefcount(order: u32): u64 {
+  return order === 6 ? u64.MAX_VALUE : (u64(1) << (u64(1) << order)) - 1;
+}
+
 /** Refcount number `index` of the bytes at `address`; `order` is log2 of the width in bits. */
 export function loadRefcount(address: usize, index: u32, order: u32): u64 {
   if (order === 4) return loadU16(address + (usize(index) << 1));

@@ -15,6 +15,7 @@ import { EXCLUSIVE_LENGTH } from './exclusive';
 import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
 import { MEMO_LENGTH } from './l1-memo';
+import { Region } from './region-state';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
 
 /** Largest slice, and so the largest that the cache has to be ready for. */
@@ -77,7 +78,9 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.cache = takeCache(arena, image);
   image.order = takeWriteOrder(arena, image);
   image.spare = takeRunList(arena);
-  if (image.order.freeSlots === 0 || image.spare.runs === 0) return null;
+  image.released = takeRunList(arena);
+  image.region = changetype<Region>(take(arena, offsetof<Region>()));
+  if (image.order.freeSlots === 0 || image.spare.runs === 0 || image.released.runs === 0) return null;
 
   layout.requests = u32(requests);
   layout.requestCapacity = capacity;

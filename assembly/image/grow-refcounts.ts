@@ -60,6 +60,12 @@ export function growRefcounts(image: Image, task: Task): Status {
   }
 }
 
+/** Makes `task` the owner of a growth that lengthens the refcount table; nobody owns one. */
+export function startTableGrowth(image: Image, task: Task): void {
+  image.growthOwner = task;
+  image.growthStage = Stage.FlushOld;
+}
+
 /** The owner failed: nothing on disk names what it wrote, or the header's state is unknown and nothing is written. */
 export function abandonGrowth(image: Image): void {
   finishGrowth(image);

@@ -23,6 +23,11 @@ export function rememberL1Entry(image: Image, index: u64, entry: u64): void {
   store<u64>(memo, entry, 8);
 }
 
+/** The L1 table has become another one. */
+export function forgetL1Entries(image: Image): void {
+  memory.fill(image.l1Memo, 0, usize(MEMO_LENGTH));
+}
+
 function memoOf(image: Image, index: u64): usize {
   return image.l1Memo + (usize(index & (MEMO_ENTRIES - 1)) << MEMO_ENTRY_BITS);
 }
