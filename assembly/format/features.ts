@@ -1,4 +1,13 @@
-/** Feature bits (specification, "Header", version 3) and what this engine does with each. */
+/**
+ * Feature bits (specification, "Header", version 3):
+ *
+ *                  63 ... 5   4            3                 2          1        0
+ *   incompatible   reserved   extended L2  compression type  data file  corrupt  dirty
+ *   compatible     reserved ......................................................  lazy refcounts
+ *   autoclear      reserved ...........................................  raw data   bitmaps
+ *
+ * An entry of the feature name table: kind (8 bits), bit (8 bits), name (46 bytes).
+ */
 
 export const INCOMPATIBLE_DIRTY: u64 = 1;
 export const INCOMPATIBLE_CORRUPT: u64 = 2;

@@ -1,6 +1,9 @@
 /**
- * Header extensions (specification, "Header extensions"): type, length, data padded to a multiple of 8, from the end of
- * the header to the backing file name or the end of the first cluster.
+ * Header extensions (specification, "Header extensions"), from the end of the header to the backing file name or the end
+ * of the first cluster:
+ *
+ *   0      4        8 .......... 8 + length ... to a multiple of 8
+ *   type   length   data         padding
  */
 
 /** Types of the specification. */

@@ -11,7 +11,18 @@ const root = join(import.meta.dirname, '../..');
 export async function assemblyModule<T extends Record<string, unknown>>(path: string): Promise<T> {
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
-    [`assembly/${path}`, '--runtime', 'stub', '--use', 'abort=', '-O1', '--outFile', 'module.wasm'],
+    [
+      `assembly/${path}`,
+      '--runtime',
+      'stub',
+      '--use',
+      'abort=',
+      '--initialMemory',
+      '1',
+      '-O1',
+      '--outFile',
+      'module.wasm',
+    ],
     {
       // Not asconfig.json, which has entries of its own.
       readFile: (name) => (name.startsWith('assembly/') ? read(join(root, name)) : null),
