@@ -3,7 +3,8 @@
  * Every check and every test, or some layers of it.
  *
  *   npm test                     everything: packages, build, checks, all layers, the fuzzers
- *   npm test -- LAYER ...        only these: check, unit, interop, cli, vm, simulator, mutation
+ *   npm test -- LAYER ...        only these: check, unit, interop, cli, vm, simulator, mutation,
+ *                                differential
  *
  * Layers run one after another: the virtual machine and the measurements need the cores to themselves. The last line
  * is `N passed, N failed`, alone on its line; the exit status says the same.
@@ -16,15 +17,16 @@ import { ensureQemu, pathWithQemu } from './lib/qemu.mjs';
 import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
-/** Fuzzers: what each gets to do here. More of it, and single cases again: `npm run simulate`, `npm run mutate`. */
+/** Fuzzers: what each gets to do here. More of it, and single cases again: `npm run simulate`, `mutate`, `differential`. */
 const FUZZERS = new Map([
   ['simulator', ['--seeds', '2000']],
   ['mutation', ['--minutes', '1']],
+  ['differential', ['--minutes', '3']],
 ]);
 /** A step or a seed that never ends must not hold up everything without a word. */
 const SUMMED_SECONDS = 1200;
 const NAMES = ['check', ...LAYERS.map(({ name }) => name), ...FUZZERS.keys()];
-const NEEDS_QEMU = ['interop', 'cli', 'vm', 'mutation'];
+const NEEDS_QEMU = ['interop', 'cli', 'vm', 'mutation', 'differential'];
 
 /** @typedef {{ passed: number, failed: number }} Tally */
 

@@ -5,7 +5,7 @@
  * `complete(operation, status)`; the operation's owner then gets it back.
  */
 
-import { BufferSpace, Operation, OperationKind } from './abi/operation';
+import { BufferSpace, Operation, OperationFile, OperationKind } from './abi/operation';
 import { Status } from './abi/status';
 import { Arena, take } from './base/arena';
 
@@ -37,6 +37,8 @@ export class Operations {
   firstFree: u32 = 0;
   /** Operations that the host has in hand. */
   inFlight: u32 = 0;
+  /** Where guest data lies. */
+  dataFile: OperationFile = OperationFile.Image;
   /** Flushes handed out, for the statistics. */
   flushes: u64 = 0;
 }
@@ -82,6 +84,7 @@ export function readGuest(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Read, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
   operation.space = BufferSpace.Guest;
   operation.request = request;
   operation.bufferOffset = bufferOffset;
@@ -98,6 +101,7 @@ export function readScratch(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Read, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
   operation.space = BufferSpace.Scratch;
   operation.request = scratch;
   operation.bufferOffset = bufferOffset;
@@ -161,6 +165,7 @@ export function writeGuest(
   edgeOffset: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
   operation.space = BufferSpace.Guest;
   operation.request = request;
   operation.bufferOffset = bufferOffset;
@@ -181,6 +186,7 @@ export function writeScratch(
   length: u32,
 ): void {
   const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
   operation.space = BufferSpace.Scratch;
   operation.request = scratch;
   operation.bufferOffset = bufferOffset;
@@ -254,6 +260,7 @@ function prepare(
   const operation = operationAt(operations, index);
   operations.firstFree = operation.nextFree;
   operation.kind = kind;
+  operation.file = OperationFile.Image;
   operation.space = BufferSpace.Module;
   operation.request = 0;
   operation.length = length;

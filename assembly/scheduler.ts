@@ -1,7 +1,7 @@
 /** Runs tasks: starts requests, hands completions to their owners, goes on with whatever was woken, ends requests. */
 
 import { Failure, Field, Structure } from './abi/failure';
-import { Operation, OperationKind } from './abi/operation';
+import { Operation, OperationFile, OperationKind } from './abi/operation';
 import { RequestKind } from './abi/request';
 import { Status } from './abi/status';
 import { NO_GUEST_OFFSET, refuse } from './base/refuse';
@@ -131,7 +131,9 @@ function noteWritten(image: Image, operation: Operation): void {
   const kind = operation.kind;
   if (kind !== OperationKind.Write && kind !== OperationKind.WriteZeroes) return;
   const length = u64(operation.zeroBefore) + u64(operation.length) + u64(operation.zeroAfter);
-  image.fileLength = max(image.fileLength, operation.hostOffset + length);
+  const end = operation.hostOffset + length;
+  if (operation.file === OperationFile.Data) image.dataFileLength = max(image.dataFileLength, end);
+  else image.fileLength = max(image.fileLength, end);
   image.order.unflushed = true;
 }
 

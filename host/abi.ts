@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xfd377c6a;
+export const ABI_HASH = 0x8168efc6;
 
 // ---- assembly/abi/check-result.ts
 
@@ -363,13 +363,15 @@ export const ConfigurationFlag = {
   Scratch: 4,
   /** The host carries out ReadBacking operations. */
   Backing: 8,
+  /** The host has opened the image's external data file. */
+  DataFile: 16,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
 
 /** Where the fields of Configuration lie, in bytes from the start of the record. */
 export const ConfigurationLayout = {
-  size: 24,
+  size: 32,
   alignment: 8,
   offsets: {
     requestCapacity: 0,
@@ -377,6 +379,7 @@ export const ConfigurationLayout = {
     checkSize: 8,
     flags: 12,
     fileLength: 16,
+    dataFileLength: 24,
   },
 } as const;
 
@@ -456,6 +459,24 @@ export class ConfigurationView {
   set fileLengthBig(value: bigint) {
     this.words[(this.start >>> 2) + 4] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 5] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes of the external data file now, when there is one. */
+  get dataFileLength(): number {
+    return join(this.words[(this.start >>> 2) + 6], this.words[(this.start >>> 2) + 7], 'Configuration.dataFileLength');
+  }
+  set dataFileLength(value: number) {
+    this.words[(this.start >>> 2) + 7] = highWord(value, 'Configuration.dataFileLength');
+    this.words[(this.start >>> 2) + 6] = value;
+  }
+
+  /** `dataFileLength` as a BigInt, without a limit. */
+  get dataFileLengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 7]) << 32n) | BigInt(this.words[(this.start >>> 2) + 6]);
+  }
+  set dataFileLengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
   }
 }
 
@@ -1628,7 +1649,7 @@ export const OperationKind = {
   WriteZeroes: 3,
   /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
   Discard: 4,
-  /** Everything written and completed before this was submitted becomes durable. */
+  /** Everything written and completed before this was submitted becomes durable, in every file. */
   Flush: 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate: 6,
@@ -1645,6 +1666,16 @@ export const OperationKind = {
 } as const;
 /** What the host is asked to do with the image file. */
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
+
+/** Which of the host's files an operation is about. */
+export const OperationFile = {
+  /** The image. */
+  Image: 0,
+  /** The image's external data file: guest data lies there, and nothing else. */
+  Data: 1,
+} as const;
+/** Which of the host's files an operation is about. */
+export type OperationFile = (typeof OperationFile)[keyof typeof OperationFile];
 
 /** Which memory an operation's `bufferOffset` counts in. */
 export const BufferSpace = {
@@ -1677,7 +1708,7 @@ export const OperationLayout = {
     sourceOffset: 48,
     sourceLength: 52,
     edges: 56,
-    reserved: 60,
+    file: 60,
   },
 } as const;
 
@@ -1837,11 +1868,11 @@ export class OperationView {
     this.words[(this.start >>> 2) + 14] = value;
   }
 
-  /** Keeps the record at a power of two. */
-  get reserved(): number {
+  /** OperationFile. */
+  get file(): number {
     return this.words[(this.start >>> 2) + 15];
   }
-  set reserved(value: number) {
+  set file(value: number) {
     this.words[(this.start >>> 2) + 15] = value;
   }
 }

@@ -50,6 +50,8 @@ export interface CoreConfiguration {
   scratch?: boolean;
   /** The host carries out ReadBacking operations; else images with a backing file are refused by name. */
   backing?: boolean;
+  /** Bytes of the image's external data file now, which the host has opened. */
+  dataFileLength?: number;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -163,8 +165,10 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
     (configuration.zeroBeyondEnd ? ConfigurationFlag.ZeroBeyondEnd : 0) |
     (configuration.decompresses ? ConfigurationFlag.Decompresses : 0) |
     (configuration.scratch ? ConfigurationFlag.Scratch : 0) |
-    (configuration.backing ? ConfigurationFlag.Backing : 0);
+    (configuration.backing ? ConfigurationFlag.Backing : 0) |
+    (configuration.dataFileLength !== undefined ? ConfigurationFlag.DataFile : 0);
   view.fileLength = configuration.fileLength;
+  view.dataFileLength = configuration.dataFileLength ?? 0;
 }
 
 function readLayout(memory: ArrayBuffer, address: number): CoreLayout {

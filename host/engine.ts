@@ -5,7 +5,7 @@
  * never entered twice.
  */
 
-import { BufferSpace, OperationKind, type RequestView, Status } from './abi.js';
+import { BufferSpace, OperationFile, OperationKind, type RequestView, Status } from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
 import type { Codec } from './codec/codec.js';
 import { CoreInstance } from './core-instance.js';
@@ -42,6 +42,8 @@ export interface EngineOptions {
   codec?: Codec;
   /** What lies behind the image; without it images with a backing file are refused by name. */
   backing?: Backing;
+  /** The image's external data file; without it images that have one are refused by name. */
+  dataFile?: BlockFile;
 }
 
 /** The disk behind an image: what the image has not allocated is read from there. */
@@ -53,6 +55,7 @@ export interface Backing {
 export class Engine {
   readonly core: CoreInstance;
   private readonly file: BlockFile;
+  private readonly dataFile: BlockFile | undefined;
   private readonly codec: Codec | undefined;
   private readonly backing: Backing | undefined;
   /** Scratch buffers by number; each is made when it is used first. */
@@ -69,17 +72,18 @@ export class Engine {
 
   /** Sizes the instance for the file as it is now. */
   static async start(file: BlockFile, options: EngineOptions): Promise<Engine> {
-    return new Engine(file, options, await file.size());
+    return new Engine(file, options, await file.size(), await options.dataFile?.size());
   }
 
-  private constructor(file: BlockFile, options: EngineOptions, fileLength: number) {
+  private constructor(file: BlockFile, options: EngineOptions, fileLength: number, dataFileLength?: number) {
     this.file = file;
+    this.dataFile = options.dataFile;
     this.codec = options.codec;
     this.backing = options.backing;
     const { requestCapacity, cacheSize, checkSize } = options;
     const { zeroBeyondEnd } = file;
     const decompresses = options.codec !== undefined;
-    const abilities = { decompresses, scratch: true, backing: options.backing !== undefined };
+    const abilities = { decompresses, scratch: true, backing: options.backing !== undefined, dataFileLength };
     const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {
       submit: (operation) => this.handedOut.push(operation),
@@ -190,23 +194,24 @@ export class Engine {
   private async carryOut(index: number): Promise<void> {
     const operation = this.core.operation(index);
     const { kind, hostOffset, length } = operation;
+    const file = this.fileOf(operation.file);
     switch (kind) {
       case OperationKind.Read:
-        return this.file.read(hostOffset, this.spaceOf(index));
+        return file.read(hostOffset, this.spaceOf(index));
       case OperationKind.Write:
-        return this.file.write(hostOffset, this.piecesOf(index));
+        return file.write(hostOffset, this.piecesOf(index));
       case OperationKind.ReadBacking:
         return this.readBacking(index);
       case OperationKind.Decompress:
         return this.decompress(index);
       case OperationKind.WriteZeroes:
-        return this.file.writeZeroes(hostOffset, length);
+        return file.writeZeroes(hostOffset, length);
       case OperationKind.Discard:
-        return this.file.discard(hostOffset, length);
+        return file.discard(hostOffset, length);
       case OperationKind.Flush:
-        return this.file.flush();
+        return this.flush();
       case OperationKind.Truncate:
-        return this.file.truncate(hostOffset);
+        return file.truncate(hostOffset);
       default:
         throw new CorralError('ERR_INTERNAL', { reason: `The core asked for operation kind ${kind}` });
     }
@@ -233,6 +238,16 @@ export class Engine {
     const target = this.bytesOf(space, request, bufferOffset, length + zeroAfter);
     target.fill(0, length);
     if (length > 0) await (this.backing as Backing).read(hostOffset, target.subarray(0, length));
+  }
+
+  /** Guest data first: nothing in the image may be durable that speaks of bytes which are not. */
+  private async flush(): Promise<void> {
+    await this.dataFile?.flush();
+    await this.file.flush();
+  }
+
+  private fileOf(file: number): BlockFile {
+    return file === OperationFile.Data ? (this.dataFile as BlockFile) : this.file;
   }
 
   private async decompress(index: number): Promise<void> {

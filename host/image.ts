@@ -26,7 +26,7 @@ export interface OpenOptions {
   write?: boolean;
   /** Only the header: `info` works, whatever features the image has; nothing else does. */
   inspect?: boolean;
-  /** Only tables will be read (`check`): a missing backing file does not matter. */
+  /** Only tables will be read (`check`): a missing backing or data file does not matter. */
   tablesOnly?: boolean;
   /** Read this internal snapshot instead of the disk as it is; not with `write`. A text is an id, or else a name. */
   snapshot?: string | SnapshotSelection;
@@ -36,6 +36,8 @@ export interface OpenOptions {
   checkSize?: number;
   /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
   codec?: Codec;
+  /** The external data file that the image names, opened by the caller: the name is never followed here. */
+  dataFile?: BlockFile;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
   signal?: AbortSignal;
@@ -70,7 +72,7 @@ export class Image {
 
   private constructor(
     private readonly engine: Engine,
-    private readonly file: BlockFile,
+    private readonly files: readonly BlockFile[],
     info: ImageFacts,
     write: boolean,
   ) {
@@ -90,7 +92,7 @@ export class Image {
   }
 
   /**
-   * Opens the image in `file`. On success the file belongs to the image and is closed with it; on failure it stays the
+   * Opens the image in `file`. On success the files belong to the image and are closed with it; on failure they stay the
    * caller's. Rejects with ERR_NOT_QCOW2, ERR_UNSUPPORTED, ERR_IMAGE_CORRUPT, ERR_IO or ERR_READ_ONLY.
    */
   static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
@@ -98,8 +100,12 @@ export class Image {
     if (typeof snapshot === 'string') return openNamed(file, snapshot, options);
     const write = options.write ?? false;
     if (write && file.readOnly) throw new CorralError('ERR_READ_ONLY', { reason: 'The file is open read-only' });
+    const { dataFile } = options;
+    if (write && dataFile?.readOnly)
+      throw new CorralError('ERR_READ_ONLY', { reason: 'The data file is open read-only' });
     const engine = await Engine.start(file, {
       core: options.core,
+      dataFile,
       requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       checkSize: options.checkSize ?? 0,
@@ -124,7 +130,10 @@ export class Image {
         reason: `A disk of ${info.virtualSize} bytes is too large for this host`,
       });
     }
-    return new Image(engine, file, info, write);
+    if (dataFile !== undefined && !info.hasDataFile) {
+      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
+    }
+    return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write);
   }
 
   /**
@@ -252,7 +261,7 @@ export class Image {
   }
 
   /**
-   * Waits for the calls that are under way, flushes, then releases the file, also when the flush failed; rejects then.
+   * Waits for the calls that are under way, flushes, then releases the files, also when the flush failed; rejects then.
    * Closing twice is no error.
    */
   async close(): Promise<void> {
@@ -263,7 +272,7 @@ export class Image {
     try {
       if (!this.readOnly) await this.engine.run({ kind: RequestKind.Close });
     } finally {
-      await this.file.close();
+      await closeAll(this.files);
     }
   }
 
@@ -288,6 +297,12 @@ export class Image {
       await run(start + done, buffer.subarray(done, done + MAXIMUM_PIECE));
     }
   }
+}
+
+/** Closes every file, whatever happens to the others; rejects with what one of them says. */
+async function closeAll(files: readonly BlockFile[]): Promise<void> {
+  const endings = await Promise.allSettled(files.map((file) => file.close()));
+  for (const ending of endings) if (ending.status === 'rejected') throw ending.reason;
 }
 
 /** An id goes before a name. */

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xfd377c6au;
+inline constexpr uint32_t ABI_HASH = 0x8168efc6u;
 
 // ---- assembly/abi/check-result.ts
 
@@ -91,6 +91,8 @@ enum class ConfigurationFlag : uint32_t {
   Scratch = 4,
   /** The host carries out ReadBacking operations. */
   Backing = 8,
+  /** The host has opened the image's external data file. */
+  DataFile = 16,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
@@ -105,13 +107,16 @@ struct Configuration {
   uint32_t flags;
   /** Bytes of the image file now. */
   uint64_t fileLength;
+  /** Bytes of the external data file now, when there is one. */
+  uint64_t dataFileLength;
 };
-static_assert(sizeof(Configuration) == 24 && alignof(Configuration) == 8);
+static_assert(sizeof(Configuration) == 32 && alignof(Configuration) == 8);
 static_assert(offsetof(Configuration, requestCapacity) == 0);
 static_assert(offsetof(Configuration, cacheSize) == 4);
 static_assert(offsetof(Configuration, checkSize) == 8);
 static_assert(offsetof(Configuration, flags) == 12);
 static_assert(offsetof(Configuration, fileLength) == 16);
+static_assert(offsetof(Configuration, dataFileLength) == 24);
 
 /** Where the shared records lie; from the export `configure()`, addresses in bytes. */
 struct Layout {
@@ -446,7 +451,7 @@ enum class OperationKind : uint32_t {
   WriteZeroes = 3,
   /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
   Discard = 4,
-  /** Everything written and completed before this was submitted becomes durable. */
+  /** Everything written and completed before this was submitted becomes durable, in every file. */
   Flush = 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate = 6,
@@ -460,6 +465,14 @@ enum class OperationKind : uint32_t {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking = 8,
+};
+
+/** Which of the host's files an operation is about. */
+enum class OperationFile : uint32_t {
+  /** The image. */
+  Image = 0,
+  /** The image's external data file: guest data lies there, and nothing else. */
+  Data = 1,
 };
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -508,8 +521,8 @@ struct Operation {
   uint32_t sourceLength;
   /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
   uint32_t edges;
-  /** Keeps the record at a power of two. */
-  uint32_t reserved;
+  /** OperationFile. */
+  uint32_t file;
 };
 static_assert(sizeof(Operation) == 64 && alignof(Operation) == 8);
 static_assert(offsetof(Operation, kind) == 0);
@@ -526,7 +539,7 @@ static_assert(offsetof(Operation, nextFree) == 44);
 static_assert(offsetof(Operation, sourceOffset) == 48);
 static_assert(offsetof(Operation, sourceLength) == 52);
 static_assert(offsetof(Operation, edges) == 56);
-static_assert(offsetof(Operation, reserved) == 60);
+static_assert(offsetof(Operation, file) == 60);
 
 // ---- assembly/abi/request.ts
 

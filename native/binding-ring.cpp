@@ -9,6 +9,9 @@ namespace corral {
 
 namespace {
 
+/** Two of the largest clusters. */
+constexpr double MAX_SCRATCH_LENGTH = 4u << 20;
+
 /** A ring and everything of JavaScript's that it points into. Shared by the object and its `turn` function. */
 struct RingState {
   Napi::Reference<Napi::ArrayBuffer> memory;
@@ -48,6 +51,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
                        {
                            InstanceMethod<&RingBinding::setFile>("setFile"),
                            InstanceMethod<&RingBinding::setGuestBuffers>("setGuestBuffers"),
+                           InstanceMethod<&RingBinding::setScratch>("setScratch"),
                            InstanceMethod<&RingBinding::attachQueue>("attachQueue"),
                            InstanceMethod<&RingBinding::pretendQueue>("pretendQueue"),
                            InstanceMethod<&RingBinding::pretendFetched>("pretendFetched"),
@@ -119,6 +123,14 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     }
     state_->guestBuffers = Napi::Persistent(buffer);
     state_->guestLengths = Napi::Persistent(lengths);
+    return info.Env().Undefined();
+  }
+
+  /** `setScratch(length)` */
+  Napi::Value setScratch(const Napi::CallbackInfo& info) {
+    const double length = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
+    const bool sane = length >= 1 && length <= MAX_SCRATCH_LENGTH;
+    throwIf(info.Env(), sane ? ring().setScratch(static_cast<uint32_t>(length)) : SystemError{"set scratch", EINVAL});
     return info.Env().Undefined();
   }
 

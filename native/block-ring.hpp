@@ -48,6 +48,9 @@ class BlockRing {
   /** Buffers of the host for request slots; see GuestBuffers::attach. Pinned in the kernel where its limits allow. */
   SystemError setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths);
 
+  /** Scratch buffers of the core, of so many bytes each. */
+  SystemError setScratch(uint32_t length) { return files_.setScratch(length); }
+
   SystemError attachQueue(const UblkQueueOptions& options) { return queue_.attach(options); }
   SystemError pretendQueue(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
                            int32_t* answers) {

@@ -48,8 +48,10 @@ void DirectFile::setFile(int number, uint8_t* zeros) {
 }
 
 bool DirectFile::attempt(const RunningOperation& operation, bool alone, int32_t* result) {
+  const bool ranged = operation.kind != OperationKind::Flush && operation.kind != OperationKind::Truncate;
+  if (ranged && operation.total == 0) return false;
   if (inMemory_) {
-    if (operation.moves() && operation.total - operation.done > LONGEST_COPY) return false;
+    if (operation.moves() && operation.total > LONGEST_COPY) return false;
     *result = carryOut(operation);
     return true;
   }
@@ -98,6 +100,7 @@ int32_t DirectFile::carryOut(const RunningOperation& operation) const {
         result = resultOf(::ftruncate(number_, static_cast<off_t>(operation.hostOffset)));
         break;
       case OperationKind::Decompress:
+      case OperationKind::ReadBacking:
         break;  // never admitted
     }
     if (result != -EINTR) return result;
@@ -120,7 +123,8 @@ int32_t DirectFile::write(const RunningOperation& operation) const {
 
 /** Makes the zeros of a write holes, where that is cheaper and the file reaches that far already. */
 bool DirectFile::punchAround(const RunningOperation& operation) const {
-  if (!inMemory_ || operation.kind != OperationKind::Write || operation.done != 0) return false;
+  if (!inMemory_ || operation.kind != OperationKind::Write || operation.edges != nullptr) return false;
+  if (operation.done != 0) return false;
   if (operation.total - operation.length < SHORTEST_HOLE || operation.total > LONGEST_COPY) return false;
   struct stat status {};
   const uint64_t end = operation.hostOffset + operation.total;

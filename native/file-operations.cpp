@@ -89,6 +89,15 @@ SystemError FileOperations::setFile(int number, bool writable) {
   return NO_ERROR;
 }
 
+SystemError FileOperations::setScratch(uint32_t length) {
+  if (inFlight_ != 0) return {"set scratch", EBUSY};
+  auto memory = Mapping::ofMemory(static_cast<size_t>(length) * abi::SCRATCH_COUNT, PROT_READ | PROT_WRITE);
+  if (!memory) return memory.error();
+  scratch_ = std::move(*memory);
+  scratchLength_ = length;
+  return NO_ERROR;
+}
+
 void FileOperations::dropFile() {
   if (!file_) return;
   ring_.registerFile(registeredFile_, -1);
@@ -139,7 +148,14 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
   running.plainZeros = zeroRangeRefused_;
   if (record.hostOffset > MAX_OFFSET || running.total > MAX_OFFSET - record.hostOffset) return false;
 
+  running.edges = nullptr;
+  if (gathers && record.edges != 0 && !admitEdges(record, running)) return false;
   if ((kind != OperationKind::Read && kind != OperationKind::Write) || running.length == 0) return true;
+  return admitBuffer(record, running);
+}
+
+/** Finds the memory that an operation moves. */
+bool FileOperations::admitBuffer(const abi::Operation& record, RunningOperation& running) const {
   switch (static_cast<BufferSpace>(record.space)) {
     case BufferSpace::Module:
       running.buffer = memory_.base + record.bufferOffset;
@@ -150,8 +166,28 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
       running.slot = record.request;
       running.buffer = guest_.at(record.request, record.bufferOffset);
       return true;
+    case BufferSpace::Scratch:
+      running.buffer = scratch(record.request, record.bufferOffset, record.length);
+      return running.buffer != nullptr;
   }
   return false;
+}
+
+/** Finds the scratch bytes around a write's own: the ones before it where the record says, the others at the end. */
+bool FileOperations::admitEdges(const abi::Operation& record, RunningOperation& running) const {
+  const uint32_t number = record.edges - 1;
+  if (record.zeroAfter > scratchLength_) return false;
+  running.edges = scratch(number, record.sourceOffset, record.zeroBefore);
+  const uint8_t* after = scratch(number, scratchLength_ - record.zeroAfter, record.zeroAfter);
+  if (running.edges == nullptr || after == nullptr) return false;
+  running.edgeDistance = static_cast<int32_t>(after - running.edges);
+  return true;
+}
+
+/** Bytes of a scratch buffer; null when they are not there. */
+uint8_t* FileOperations::scratch(uint32_t number, uint64_t offset, uint64_t length) const {
+  if (scratchLength_ == 0 || number >= abi::SCRATCH_COUNT || offset + length > scratchLength_) return nullptr;
+  return scratch_.bytes() + static_cast<size_t>(number) * scratchLength_ + offset;
 }
 
 /** Prepares the next submission of an operation, or ends it when there is nothing to submit; result as `completed`. */
@@ -207,7 +243,8 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
       entry.off = running.hostOffset;
       break;
     case OperationKind::Decompress:
-      break;  // `admit` takes none: codecs do not belong on the thread of the ring
+    case OperationKind::ReadBacking:
+      break;  // `admit` takes none: they are the host's
   }
   return -1;
 }

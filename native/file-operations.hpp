@@ -53,6 +53,9 @@ class FileOperations {
   SystemError setFile(int number, bool writable);
   void dropFile();
 
+  /** Makes the scratch buffers of the core, each `length` bytes; the memory comes into being when it is first used. */
+  SystemError setScratch(uint32_t length);
+
   /** Fixed buffer 0 of the ring covers the guest buffers. */
   void setGuestRegistered(bool registered) { guestRegistered_ = registered; }
 
@@ -73,6 +76,9 @@ class FileOperations {
 
  private:
   bool admit(const abi::Operation& record, RunningOperation& running) const;
+  bool admitBuffer(const abi::Operation& record, RunningOperation& running) const;
+  bool admitEdges(const abi::Operation& record, RunningOperation& running) const;
+  uint8_t* scratch(uint32_t number, uint64_t offset, uint64_t length) const;
   int64_t submit(uint32_t index, RunningOperation& running);
   void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
   void fillGather(io_uring_sqe& entry, uint32_t index);
@@ -91,6 +97,9 @@ class FileOperations {
   bool zeroRangeRefused_ = false;
   bool truncateInRing_ = false;
   Mapping zeros_;
+  Mapping scratch_;
+  /** Bytes of each scratch buffer; 0 while there are none. */
+  uint32_t scratchLength_ = 0;
   DirectFile direct_;
   std::vector<RunningOperation> running_;
   /** Where the kernel finds the pieces of a gathered write until its completion; one of these an operation. */

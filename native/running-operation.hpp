@@ -17,7 +17,7 @@ inline constexpr uint32_t ZEROS_LENGTH = 2u << 20;
 /** The kernel moves at most 2 GiB less a page in one call; more is continued. */
 inline constexpr uint64_t MAX_TRANSFER = 1u << 30;
 
-/** Pieces of one write: zeros, buffer, zeros. */
+/** Pieces of one write: edge, buffer, edge. */
 inline constexpr uint32_t MAX_PIECES = 3;
 
 /** The checked copy of an operation record, and how far it is. One cache line: thousands go through here a second. */
@@ -36,6 +36,10 @@ struct alignas(64) RunningOperation {
   bool guest = false;
   /** WriteZeroes: plain zeros are being written because the file system cannot do better. */
   bool plainZeros = false;
+  /** From `edges` to the scratch bytes behind the buffer's. */
+  int32_t edgeDistance = 0;
+  /** Bytes of scratch memory around the buffer's, in the place of zeros: the ones before it; null for zeros. */
+  uint8_t* edges = nullptr;
 
   bool writesZeros() const { return kind == abi::OperationKind::WriteZeroes && plainZeros; }
   /** Bytes pass between memory and file. */
@@ -54,6 +58,10 @@ struct alignas(64) RunningOperation {
       if (position >= bufferStart && position < bufferEnd) {
         vector.iov_base = buffer + (position - bufferStart);
         vector.iov_len = std::min(bufferEnd - position, MAX_TRANSFER);
+      } else if (edges != nullptr) {
+        const bool ahead = position < bufferStart;
+        vector.iov_base = ahead ? edges + position : edges + edgeDistance + (position - bufferEnd);
+        vector.iov_len = (ahead ? bufferStart : total) - position;
       } else {
         const uint64_t end = position < bufferStart ? bufferStart : total;
         vector.iov_base = zeros;

@@ -17,6 +17,8 @@ export enum ConfigurationFlag {
   Scratch = 4,
   /** The host carries out ReadBacking operations. */
   Backing = 8,
+  /** The host has opened the image's external data file. */
+  DataFile = 16,
 }
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
@@ -32,6 +34,8 @@ export class Configuration {
   flags: u32 = 0;
   /** Bytes of the image file now. */
   fileLength: u64 = 0;
+  /** Bytes of the external data file now, when there is one. */
+  dataFileLength: u64 = 0;
 }
 
 /** Where the shared records lie; from the export `configure()`, addresses in bytes. */

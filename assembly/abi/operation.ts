@@ -11,7 +11,7 @@ export enum OperationKind {
   WriteZeroes = 3,
   /** `length` bytes at `hostOffset` are not needed any more; afterwards they read as zeros or as before. */
   Discard = 4,
-  /** Everything written and completed before this was submitted becomes durable. */
+  /** Everything written and completed before this was submitted becomes durable, in every file. */
   Flush = 5,
   /** Make the file exactly `hostOffset` bytes long. */
   Truncate = 6,
@@ -25,6 +25,14 @@ export enum OperationKind {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking = 8,
+}
+
+/** Which of the host's files an operation is about. */
+export enum OperationFile {
+  /** The image. */
+  Image = 0,
+  /** The image's external data file: guest data lies there, and nothing else. */
+  Data = 1,
 }
 
 /** Which memory an operation's `bufferOffset` counts in. */
@@ -74,6 +82,6 @@ export class Operation {
   sourceLength: u32 = 0;
   /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
   edges: u32 = 0;
-  /** Keeps the record at a power of two. */
-  reserved: u32 = 0;
+  /** OperationFile. */
+  file: u32 = 0;
 }

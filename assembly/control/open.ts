@@ -2,6 +2,7 @@
 
 import { ConfigurationFlag, PAGE_LENGTH } from '../abi/configuration';
 import { Field, Structure } from '../abi/failure';
+import { OperationFile } from '../abi/operation';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
 import { loadU32, loadU64, storeU64 } from '../base/bytes';
@@ -11,6 +12,7 @@ import { openTableCache } from '../cache/table-cache';
 import { openStaging } from '../cache/write-order';
 import {
   AUTOCLEAR_KNOWN,
+  AUTOCLEAR_RAW_DATA,
   FEATURE_ENTRY_SIZE,
   FEATURE_NAME_LENGTH,
   INCOMPATIBLE_COMPRESSION,
@@ -197,7 +199,12 @@ function nameFeature(image: Image, bit: u32): void {
 function refuseUnreadable(image: Image, task: Task): Status {
   const info = image.info;
   const guest = (task.flags & RequestFlag.TablesOnly) === 0;
-  if (guest && (info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) return refuseFeature(image, Field.DataFile);
+  if ((info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0) {
+    image.hasDataFile = true;
+    image.isDataRaw = (info.autoclearFeatures & AUTOCLEAR_RAW_DATA) !== 0;
+    const opened = (image.configuration.flags & ConfigurationFlag.DataFile) !== 0;
+    if (guest && !opened) return refuseFeature(image, Field.DataFile);
+  }
   if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
   const backed = info.backingFileLength !== 0 && guest;
   image.hasBacking = backed && (image.configuration.flags & ConfigurationFlag.Backing) !== 0;
@@ -209,6 +216,7 @@ function refuseUnwritable(image: Image): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
+  if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
   if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);
@@ -233,6 +241,8 @@ function becomeOpen(image: Image, task: Task): Status {
   image.version = info.version;
   image.virtualSize = info.virtualSize;
   image.fileLength = info.fileLength;
+  image.dataFileLength = image.configuration.dataFileLength;
+  image.operations.dataFile = image.hasDataFile ? OperationFile.Data : OperationFile.Image;
   image.l1Offset = info.l1TableOffset;
   image.l1Size = info.l1Size;
   image.refcountTableOffset = info.refcountTableOffset;

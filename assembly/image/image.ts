@@ -56,6 +56,10 @@ export class Image {
   /** Opened for its tables only: what would be guest data is not looked at. */
   tablesOnly: bool = false;
   version: u32 = 0;
+  /** Guest data lies in an external data file, each cluster where the guest has it; no refcounts count it. */
+  hasDataFile: bool = false;
+  /** That file is a raw image: what reads as zeros is zeros there too. */
+  isDataRaw: bool = false;
   requestCapacity: u32 = 0;
   tasks: usize = 0;
   sequence: u64 = 0;
@@ -83,6 +87,8 @@ export class Image {
   virtualSize: u64 = 0;
   /** Bytes that the file has as far as the core knows: what was found at open, and what was written since. */
   fileLength: u64 = 0;
+  /** As `fileLength`, of the external data file. */
+  dataFileLength: u64 = 0;
   /** What is read is a snapshot, not the disk as it is now. */
   snapshotSelected: bool = false;
   l1Offset: u64 = 0;
@@ -166,6 +172,11 @@ export class Image {
 /** Refcount table entries that there is room for. */
 export function refcountTableEntries(image: Image): u64 {
   return u64(image.refcountTableClusters) << (image.geometry.clusterBits - 3);
+}
+
+/** Bytes of the file that guest data lies in. */
+export function dataLength(image: Image): u64 {
+  return image.hasDataFile ? image.dataFileLength : image.fileLength;
 }
 
 export function clusterStart(image: Image, offset: u64): u64 {

@@ -2,7 +2,7 @@
 
 import { ExtentKind } from '../abi/extent';
 import { loadU64 } from '../base/bytes';
-import { clusterOffset, hasReservedBits, isCompressed, isCopied } from '../format/l2-entry';
+import { hasReservedBits, isCompressed, isCopied } from '../format/l2-entry';
 import {
   countSubclusters,
   hasReservedExtendedBits,
@@ -11,14 +11,14 @@ import {
   SubclusterState,
   subclusterState,
 } from '../format/l2-subclusters';
-import { Image } from './image';
+import { dataLength, Image } from './image';
+import { hostOf, NO_HOST } from './mapping-host';
 
 const SUBCLUSTERS: u32 = 1 << SUBCLUSTER_COUNT_BITS;
 
 /** The entry at `address`, not compressed, has no zero flag and a bitmap that makes sense. */
-export function isExtendedEntryValid(address: usize): bool {
-  const entry = loadU64(address);
-  return !hasReservedExtendedBits(entry) && isBitmapValid(loadU64(address + 8), clusterOffset(entry) !== 0);
+export function isExtendedEntryValid(address: usize, hasHost: bool): bool {
+  return !hasReservedExtendedBits(loadU64(address)) && isBitmapValid(loadU64(address + 8), hasHost);
 }
 
 /**
@@ -32,23 +32,25 @@ export function extendSubclusters(image: Image, data: usize, inCluster: u64, len
   const entries = u32(1) << (geometry.sliceBits - geometry.l2EntryBits);
   let index = run.sliceIndex;
   let address = data + (usize(index) << geometry.l2EntryBits);
-  const host = clusterOffset(loadU64(address));
+  const host = hostOf(image, loadU64(address));
+  const hasHost = host !== NO_HOST;
   const first = u32(inCluster >> bits);
   const state = subclusterState(loadU64(address + 8), first);
   let end = first + countSubclusters(loadU64(address + 8), first, SUBCLUSTERS);
-  run.kind = subclusterKind(state, host !== 0);
+  run.kind = subclusterKind(state, hasHost);
   run.length = min(length, (u64(end) << bits) - inCluster);
-  let expected: u64 = host === 0 ? 0 : host + geometry.clusterSize;
+  let expected = hasHost ? host + geometry.clusterSize : NO_HOST;
   while (end === SUBCLUSTERS && run.length < length && ++index < entries) {
     address = data + (usize(index) << geometry.l2EntryBits);
     const entry = loadU64(address);
-    if (isCompressed(entry) || clusterOffset(entry) !== expected || isCopied(entry) !== run.copied) break;
+    if (isCompressed(entry) || hostOf(image, entry) !== expected || isCopied(entry) !== run.copied) break;
     // A wrong entry ends the run; it is refused when somebody asks for its own bytes.
-    if (hasReservedBits(entry, image.version) || expected >= image.fileLength || !isExtendedEntryValid(address)) break;
+    if (hasReservedBits(entry, image.version) || !isExtendedEntryValid(address, hasHost)) break;
+    if (hasHost && expected >= dataLength(image)) break;
     if (subclusterState(loadU64(address + 8), 0) !== state) break;
     end = countSubclusters(loadU64(address + 8), 0, SUBCLUSTERS);
     run.length = min(length, run.length + (u64(end) << bits));
-    if (expected !== 0) expected += geometry.clusterSize;
+    if (hasHost) expected += geometry.clusterSize;
   }
 }
 

@@ -10,8 +10,9 @@ import { compressedLength, compressedOffset } from '../format/compressed';
 import { l1Index, l2Coverage, l2Index } from '../format/geometry';
 import { checkL1Entry, isL1Copied, l2TableOffset } from '../format/l1-entry';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, isZero } from '../format/l2-entry';
-import { Image } from './image';
+import { clusterStart, dataLength, Image } from './image';
 import { rememberL1Entry } from './l1-memo';
+import { hostOf, NO_HOST } from './mapping-host';
 import { extendSubclusters, isExtendedEntryValid } from './mapping-subclusters';
 import { Task } from './task';
 
@@ -77,8 +78,8 @@ function begin(image: Image, data: usize, guestOffset: u64, length: u64): Status
   }
   const status = checkEntry(image, address, guestOffset);
   if (status !== Status.Ok) return status;
-  const host = clusterOffset(first);
-  run.hostOffset = host === 0 ? 0 : host + inCluster;
+  const host = hostOf(image, first);
+  run.hostOffset = host === NO_HOST ? 0 : host + inCluster;
   if (geometry.extended) extendSubclusters(image, data, inCluster, length);
   else extend(image, data, inCluster, length);
   return Status.Ok;
@@ -91,18 +92,19 @@ function extend(image: Image, data: usize, inCluster: u64, length: u64): void {
   const entries = u32(1) << (image.geometry.sliceBits - image.geometry.l2EntryBits);
   let index = run.sliceIndex;
   const first = loadU64(data + (usize(index) << 3));
-  const kind = kindOf(first);
-  const host = clusterOffset(first);
+  const kind = kindOf(image, first);
+  const host = hostOf(image, first);
+  const end = dataLength(image);
   run.kind = kind;
   run.length = min(length, clusterSize - inCluster);
-  let expected: u64 = host === 0 ? 0 : host + clusterSize;
+  let expected = host === NO_HOST ? NO_HOST : host + clusterSize;
   while (run.length < length && ++index < entries) {
     const entry = loadU64(data + (usize(index) << 3));
-    if (kindOf(entry) !== kind || clusterOffset(entry) !== expected || isCopied(entry) !== run.copied) break;
+    if (kindOf(image, entry) !== kind || hostOf(image, entry) !== expected || isCopied(entry) !== run.copied) break;
     // A wrong entry ends the run; it is refused when somebody asks for its own bytes.
-    if (hasReservedBits(entry, image.version) || clusterOffset(entry) >= image.fileLength) break;
+    if (hasReservedBits(entry, image.version) || (expected !== NO_HOST && expected >= end)) break;
     run.length = min(length, run.length + clusterSize);
-    if (expected !== 0) expected += clusterSize;
+    if (expected !== NO_HOST) expected += clusterSize;
   }
 }
 
@@ -111,13 +113,14 @@ function noteCompressed(image: Image, entry: u64, guestOffset: u64): Status {
   const run = image.run;
   run.hostOffset = compressedOffset(entry, image.geometry.clusterBits);
   run.compressedLength = u32(compressedLength(entry, image.geometry.clusterBits));
-  if (run.hostOffset < image.fileLength) return Status.Ok;
+  // An external data file is plain data.
+  if (run.hostOffset < image.fileLength && !image.hasDataFile) return Status.Ok;
   return refuseEntry(image, Field.Offset, entry, guestOffset);
 }
 
-function kindOf(entry: u64): ExtentKind {
+function kindOf(image: Image, entry: u64): ExtentKind {
   if (isCompressed(entry)) return ExtentKind.Compressed;
-  if (clusterOffset(entry) === 0) return isZero(entry) ? ExtentKind.ZeroPlain : ExtentKind.Unallocated;
+  if (hostOf(image, entry) === NO_HOST) return isZero(entry) ? ExtentKind.ZeroPlain : ExtentKind.Unallocated;
   return isZero(entry) ? ExtentKind.ZeroAllocated : ExtentKind.Data;
 }
 
@@ -126,13 +129,19 @@ function checkEntry(image: Image, address: usize, guestOffset: u64): Status {
   const entry = loadU64(address);
   if (hasReservedBits(entry, image.version)) return refuseEntry(image, Field.ReservedBits, entry, guestOffset);
   const host = clusterOffset(entry);
+  const hasHost = hostOf(image, entry) !== NO_HOST;
   if ((host & (u64(image.geometry.clusterSize) - 1)) !== 0) {
     return refuseEntry(image, Field.Alignment, entry, guestOffset);
   }
   // QEMU reads a cluster beyond the end of the file as zeros. That is data lost in silence: refuse. A reserved cluster
   // there would be written to, wherever that is.
-  if (host >= image.fileLength) return refuseEntry(image, Field.Offset, entry, guestOffset);
-  if (image.geometry.extended && !isExtendedEntryValid(address)) {
+  if (hasHost && host >= dataLength(image)) return refuseEntry(image, Field.Offset, entry, guestOffset);
+  // New clusters of a data file lie where the guest has them: another one's must not be there.
+  const isOrdered = image.hasDataFile && (image.writable || image.isDataRaw);
+  if (isOrdered && hasHost && host !== clusterStart(image, guestOffset)) {
+    return refuseEntry(image, Field.Offset, entry, guestOffset);
+  }
+  if (image.geometry.extended && !isExtendedEntryValid(address, hasHost)) {
     return refuseEntry(image, Field.Subclusters, loadU64(address + 8), guestOffset);
   }
   return Status.Ok;

@@ -22,8 +22,8 @@ export enum Replacement {
 }
 
 /**
- * Replaces the entries of `image.run`, which `mapRun` has just found at the task's cursor and which begins with a
- * cluster; moves the cursor behind it. Host clusters that are not kept lose a reference.
+ * Replaces the entries of `image.run`, which `mapRun` has just found at the task's cursor, also that of a cluster of
+ * which the run is only a part; moves the cursor behind the run. Host clusters that are not kept lose a reference.
  */
 export function replaceEntries(image: Image, task: Task, replacement: Replacement): Status {
   const run = image.run;

@@ -25,6 +25,8 @@ export function startSimpleRead(image: Image, task: Task): bool {
   const clusterSize = u64(geometry.clusterSize);
   const inCluster = guestOffset & (clusterSize - 1);
   if (image.state !== ImageState.Open || image.exclusiveOwner !== null || image.tablesOnly) return false;
+  // In a data file the place of every cluster is known: the long way looks at that.
+  if (image.hasDataFile) return false;
   if (length === 0 || length > clusterSize - inCluster) return false;
   if (length > image.virtualSize || guestOffset > image.virtualSize - length) return false;
 

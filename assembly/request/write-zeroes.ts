@@ -1,7 +1,8 @@
 /**
- * Write zeroes: whole clusters only change their L2 entries, and keep or lose their host clusters as the host wishes;
- * parts of clusters that hold data are overwritten with zeros, in place or in new clusters as any write. Version 2 has no
- * zero clusters: there, whatever does not read as zeros is overwritten.
+ * Write zeroes: whole clusters only change their L2 entries, and keep or lose their host clusters as the host wishes. A
+ * part of a cluster whose rest reads as zeros counts as the whole of it, as for QEMU; other parts are overwritten with
+ * zeros, in place or in new clusters as any write. Version 2 has no zero clusters: there, whole clusters are discarded,
+ * and overwritten when a backing file would come to light again.
  */
 
 import { ExtentKind } from '../abi/extent';
@@ -65,21 +66,32 @@ function plan(image: Image, task: Task): Status {
   const status = mapRun(image, task, task.cursor, wanted);
   if (status !== Status.Ok) return status;
   const run = image.run;
-  if (whole && image.version >= 3) {
-    if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
-    const unmap = (task.flags & RequestFlag.Unmap) !== 0 || run.kind === ExtentKind.Compressed;
-    return replaceEntries(image, task, unmap ? Replacement.ZeroPlain : Replacement.ZeroKept);
+  if (whole || !hasContents(image)) {
+    if (image.version >= 3) {
+      const unmap = (task.flags & RequestFlag.Unmap) !== 0 || run.kind === ExtentKind.Compressed;
+      return markClusters(image, task, unmap ? Replacement.ZeroPlain : Replacement.ZeroKept);
+    }
+    if (!image.hasBacking) return markClusters(image, task, Replacement.Unallocated);
   }
   if (run.kind === ExtentKind.Data && run.copied) return overwrite(image, task);
-  if (!hasContents(image)) {
-    task.cursor += run.length;
-    return Status.Ok;
-  }
   const possible = checkCopy(image, task);
   if (possible !== Status.Ok) return possible;
   if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
   if (waitForAllocation(image, task)) return Status.Miss;
   return takeNewClusters(image, task);
+}
+
+/** The run's clusters, also one of which only a part is meant, become zeros by their entries. */
+function markClusters(image: Image, task: Task, replacement: Replacement): Status {
+  const run = image.run;
+  if (replacement === Replacement.Unallocated && run.kind === ExtentKind.Unallocated) {
+    task.cursor += run.length;
+    return Status.Ok;
+  }
+  if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
+  // A write to another part of the same cluster may be about to replace what its entry names.
+  if (waitForAllocation(image, task)) return Status.Miss;
+  return replaceEntries(image, task, replacement);
 }
 
 function overwrite(image: Image, task: Task): Status {

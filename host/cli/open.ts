@@ -34,13 +34,38 @@ export async function openFile(path: string, options: FileOptions = {}): Promise
 export async function openImageIn(
   file: BlockFile,
   path: string,
-  options: Omit<OpenOptions, 'core'> & Omit<FileOptions, 'forceShare'> = {},
+  options: Omit<OpenOptions, 'core' | 'dataFile'> & FileOptions = {},
 ): Promise<Image> {
+  let dataFile: NodeFile | undefined;
   try {
-    return await Image.open(file, { core: loadCore(), ...options });
+    if (!options.inspect && !options.tablesOnly) dataFile = await openDataFile(file, path, options);
+    return await Image.open(file, { core: loadCore(), dataFile, ...options });
   } catch (error) {
+    await dataFile?.close();
     await file.close();
     throw cannotOpen(path, error, options);
+  }
+}
+
+/**
+ * Opens the external data file that an image names, as QEMU does: the name is a path of the working directory, never a
+ * protocol, and the image must not be locked by somebody else. Undefined when the image names none.
+ */
+async function openDataFile(file: BlockFile, path: string, options: FileOptions): Promise<NodeFile | undefined> {
+  // Not closed: that would close the file.
+  const { info } = await Image.open(file, { core: loadCore(), inspect: true, requestCapacity: 1, cacheSize: 0 });
+  const { hasDataFile, dataFile } = info;
+  if (!hasDataFile || dataFile === undefined) return undefined;
+  try {
+    return await NodeFile.open(dataFile, { write: options.write, lock: !options.forceShare });
+  } catch (error) {
+    throw new CommandError(
+      `Could not open '${path}': Could not open '${dataFile}': ${reasonOf(error)}`,
+      options.exitCode,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

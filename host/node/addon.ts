@@ -94,6 +94,8 @@ export interface Ring {
    * announced, 0 when there is none; the host keeps it up to date.
    */
   setGuestBuffers(options: { buffer: ArrayBuffer; stride: number; lengths: Int32Array }): void;
+  /** Gives the core its scratch buffers, of so many bytes each: two clusters of the image. */
+  setScratch(length: number): void;
   /** Opens `/dev/ublkcN` and fetches with every tag. */
   attachQueue(options: QueueOptions): void;
   /** A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers. */

@@ -5,9 +5,10 @@
  * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
-import { type RequestView, Status } from '../abi.js';
+import { RequestKind, type RequestView, Status } from '../abi.js';
 import { CoreInstance } from '../core-instance.js';
 import { CorralError } from '../errors.js';
+import { type ImageFacts, readFacts } from '../image-facts.js';
 import type { Addon, Ring } from './addon.js';
 import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
 import { errnoOf, systemErrorOf } from './errno.js';
@@ -82,6 +83,7 @@ export class RingEngine {
         checkSize: 0,
         fileLength: options.fileLength,
         zeroBeyondEnd: options.zeroBeyondEnd,
+        scratch: true,
       },
       {
         submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
@@ -121,6 +123,18 @@ export class RingEngine {
         this.dispatch(events[position], events[position + 1], events[position + 2], events[position + 3]);
       }
     }
+  }
+
+  /**
+   * Opens the image; first of all requests.
+   *
+   * @param flags RequestFlag bits
+   * @throws CorralError
+   */
+  open(flags: number): ImageFacts {
+    const facts = this.control(RequestKind.Open, flags, readFacts);
+    this.ring.setScratch(2 * facts.clusterSize);
+    return facts;
   }
 
   /**

@@ -6,7 +6,6 @@ import { writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
-import { readFacts } from '../image-facts.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
 import { systemErrorOf } from './errno.js';
 import { NodeFile } from './node-file.js';
@@ -59,7 +58,7 @@ function serve(file: NodeFile, fileLength: number): void {
   );
 
   try {
-    const facts = engine.control(RequestKind.Open, data.readOnly ? 0 : RequestFlag.Writable, readFacts);
+    const facts = engine.open(data.readOnly ? 0 : RequestFlag.Writable);
     report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor });
     while (order?.type !== 'close' && stopped === undefined && failure === undefined) {
       engine.step(TurnMode.Wait);

@@ -7,7 +7,6 @@
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { RequestKind } from '../../dist/host/abi.js';
-import { readFacts } from '../../dist/host/image-facts.js';
 import { requireAddon } from '../../dist/host/node/addon.js';
 import { loadCore } from '../../dist/host/node/core.js';
 import { RingEngine } from '../../dist/host/node/ring-engine.js';
@@ -31,7 +30,7 @@ const engine = new RingEngine({
   guestCapacity: depth,
   cacheSize: 4 << 20,
 });
-const { virtualSize } = engine.control(RequestKind.Open, 0, readFacts);
+const { virtualSize } = engine.open(0);
 // WebAssembly's memory begins at a page, as the buffers of a block device do: unaligned copies cost a fifth more.
 const { buffer } = new WebAssembly.Memory({ initial: Math.ceil((depth * BLOCK) / 65536) });
 const lengths = new Int32Array(buffer.byteLength / BLOCK).fill(BLOCK);

@@ -8,7 +8,6 @@
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { RequestFlag, RequestKind } from '../../dist/host/abi.js';
-import { readFacts } from '../../dist/host/image-facts.js';
 import { requireAddon } from '../../dist/host/node/addon.js';
 import { loadCore } from '../../dist/host/node/core.js';
 import { RingEngine } from '../../dist/host/node/ring-engine.js';
@@ -29,7 +28,7 @@ const engine = new RingEngine({
   guestCapacity: depth,
   cacheSize: 4 << 20,
 });
-const { virtualSize, clusterSize } = engine.control(RequestKind.Open, RequestFlag.Writable, readFacts);
+const { virtualSize, clusterSize } = engine.open(RequestFlag.Writable);
 const lengths = new Int32Array(depth).fill(BLOCK);
 const buffer = new ArrayBuffer(depth * BLOCK);
 new Uint8Array(buffer).fill(0x5a);

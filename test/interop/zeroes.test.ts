@@ -69,13 +69,17 @@ describe('the map after zeroes and discards', () => {
     ['write -z 0 4M', 'write -P 2 1M 4k'],
     ['write -z -u 0 4M', 'discard 0 4M'],
     ['write -P 3 0 12M', 'discard 0 12M', 'write -P 4 5M 64k'],
+    ['write -z 100k 300k'],
+    ['write -z -u 100k 10k', 'write -P 1 512k 64k', 'write -z 500k 40k'],
+    ['write -P 1 0 128k', 'write -z 0 64k', 'write -z -u 10k 20k', 'write -z 100k 60k'],
   ];
+  const versions = sequences.flatMap((commands) => ['1.1', '0.10'].map((compat) => ({ compat, commands })));
 
-  test.each(sequences.map((commands) => ({ commands })))('is as QEMU leaves it: $commands', async ({ commands }) => {
+  test.each(versions)('is as QEMU leaves it: compat $compat, $commands', async ({ compat, commands }) => {
     const folder = temporaryFolder();
     const ours = join(folder, 'ours.qcow2');
     const theirs = join(folder, 'theirs.qcow2');
-    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ours, '16M']);
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', `compat=${compat}`, ours, '16M']);
     copyFileSync(ours, theirs);
     qemuIo(theirs, commands);
     const image = await openImage(ours, { write: true });

@@ -5,13 +5,16 @@ import type { OperationFields } from './ring-fixture.js';
 import { BUFFER, GUEST_SLOTS, GUEST_STRIDE, INVALID, MEMORY_LENGTH, OK, pattern, RingFixture } from './ring-fixture.js';
 
 const { Read, Write, WriteZeroes, Discard, Truncate } = OperationKind;
-const { Module, Guest } = BufferSpace;
+const { Module, Guest, Scratch } = BufferSpace;
+/** Bytes of each scratch buffer. */
+const SCRATCH = 8192;
 const content = pattern(16_384);
 
 let fixture: RingFixture;
 
 beforeEach(() => {
   fixture = new RingFixture(content);
+  fixture.ring.setScratch(SCRATCH);
   fixture.attachGuestBuffers();
   fixture.lengths[2] = 8192;
 });
@@ -22,7 +25,18 @@ describe('an operation is refused, counted, and does nothing', () => {
     ['of no kind', { kind: 0 as OperationKind, length: 512 }],
     ['of an unknown kind', { kind: 7 as OperationKind, length: 512 }],
     ['of a kind with high bits', { kind: 0x80000001 as OperationKind, length: 512 }],
-    ['in an unknown space', { kind: Read, space: 2 as BufferSpace, length: 512 }],
+    ["of a kind that is the host's", { kind: OperationKind.ReadBacking, length: 512 }],
+    ['in an unknown space', { kind: Read, space: 3 as BufferSpace, length: 512 }],
+    ['for a scratch buffer that does not exist', { kind: Read, space: Scratch, request: 8, length: 512 }],
+    ['for a scratch buffer of a wild number', { kind: Write, space: Scratch, request: 0xffff_ffff, length: 512 }],
+    ['past the end of a scratch buffer', { kind: Read, space: Scratch, bufferOffset: SCRATCH - 256, length: 512 }],
+    ['whose edges are of no scratch buffer', { kind: Write, length: 512, zeroBefore: 512, edges: 9 }],
+    ['whose edges are of a wild number', { kind: Write, length: 512, zeroBefore: 512, edges: 0xffff_ffff }],
+    [
+      'whose first edge goes past the end of its buffer',
+      { kind: Write, length: 512, zeroBefore: 512, edges: 1, sourceOffset: SCRATCH - 256 },
+    ],
+    ['whose last edge is longer than its buffer', { kind: Write, length: 512, zeroAfter: SCRATCH + 512, edges: 8 }],
     ['at a negative file offset', { kind: Read, hostOffset: 2n ** 63n, length: 512, bufferOffset: BUFFER }],
     ['beyond the last file offset', { kind: Read, hostOffset: 2n ** 63n - 100n, length: 512, bufferOffset: BUFFER }],
     ['whose file range wraps around', { kind: Write, hostOffset: 2n ** 64n - 256n, length: 512, bufferOffset: BUFFER }],
@@ -72,7 +86,8 @@ describe('an operation is refused, counted, and does nothing', () => {
   });
 
   test('when it is already under way', () => {
-    fixture.writeOperation(0, { kind: Read, length: 4096, bufferOffset: BUFFER });
+    // Too long to be done at once.
+    fixture.writeOperation(0, { kind: Read, length: 1 << 20, bufferOffset: BUFFER });
 
     const events = fixture.turn(
       [

@@ -14,7 +14,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RequestFlag, RequestKind } from '../../host/abi.js';
 import type { ImageFacts } from '../../host/image-facts.js';
-import { readFacts } from '../../host/image-facts.js';
 import { requireAddon, TurnMode } from '../../host/node/addon.js';
 import { createImage, loadCore, openImage } from '../../host/node/index.js';
 import { RingEngine } from '../../host/node/ring-engine.js';
@@ -73,7 +72,7 @@ class Served {
         },
       },
     );
-    this.facts = this.engine.control(RequestKind.Open, writable ? RequestFlag.Writable : 0, readFacts);
+    this.facts = this.engine.open(writable ? RequestFlag.Writable : 0);
     this.engine.ring.setGuestBuffers({
       buffer: this.buffers.buffer,
       stride: STRIDE,

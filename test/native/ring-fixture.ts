@@ -1,5 +1,5 @@
 /** A ring over a temporary file, with plain memory in the place of the core's. */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BufferSpace, type OperationKind, OperationView, Status } from '../../host/abi.js';
@@ -9,6 +9,9 @@ const OPERATIONS = 1024;
 const OPERATION_CAPACITY = 16;
 const REQUESTS = 8192;
 const REQUEST_CAPACITY = 8;
+
+/** A folder that is hardly ever in memory, where a ring's operations are done at once. */
+export const ON_DISK = join(import.meta.dirname, '../../.cache');
 
 /** Where operations of these tests have their bytes. */
 export const BUFFER = 65536;
@@ -26,6 +29,8 @@ export interface OperationFields {
   bufferOffset?: number;
   zeroBefore?: number;
   zeroAfter?: number;
+  edges?: number;
+  sourceOffset?: number;
 }
 
 export interface RingEvent {
@@ -65,6 +70,7 @@ export class RingFixture {
     content: Uint8Array = new Uint8Array(0),
     { writable = true, eventCapacity = 64, folder = tmpdir() } = {},
   ) {
+    mkdirSync(folder, { recursive: true });
     this.folder = mkdtempSync(join(folder, 'corral-ring-'));
     this.path = join(this.folder, 'file');
     writeFileSync(this.path, content);
@@ -102,6 +108,8 @@ export class RingFixture {
     view.bufferOffset = fields.bufferOffset ?? 0;
     view.zeroBefore = fields.zeroBefore ?? 0;
     view.zeroAfter = fields.zeroAfter ?? 0;
+    view.edges = fields.edges ?? 0;
+    view.sourceOffset = fields.sourceOffset ?? 0;
   }
 
   /** Carries out outgoing entries and returns the events of one turn. */

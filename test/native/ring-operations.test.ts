@@ -1,6 +1,6 @@
 import { openSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { OperationKind, Status } from '../../host/abi.js';
+import { BufferSpace, OperationKind, Status } from '../../host/abi.js';
 import { EventType, OutgoingType, TurnMode } from '../../host/node/addon.js';
 import { BUFFER, OK, pattern, RingFixture } from './ring-fixture.js';
 
@@ -96,6 +96,41 @@ describe.each(FOLDERS)('a file in $name', ({ folder }) => {
     expected.set(content);
     expected.fill(0, 50_000, 50_000 + total);
     expected.set(pattern(parts.length, 9), 50_000 + parts.zeroBefore);
+    expect(fixture.content().equals(expected)).toBe(true);
+  });
+
+  test('a write takes what surrounds it from a scratch buffer', () => {
+    const { ring } = fixture;
+    ring.setScratch(8192);
+    const scratch = { space: BufferSpace.Scratch, request: 3 };
+    const filled = [
+      fixture.carryOut({ kind: OperationKind.Read, ...scratch, hostOffset: 1000, bufferOffset: 700, length: 600 }),
+      fixture.carryOut({ kind: OperationKind.Read, ...scratch, hostOffset: 5000, bufferOffset: 7692, length: 500 }),
+    ];
+    fixture.bytes.set(pattern(1024, 7), BUFFER);
+    const edges = { zeroBefore: 600, zeroAfter: 500, edges: 4, sourceOffset: 700 };
+
+    const outcome = fixture.carryOut({
+      kind: OperationKind.Write,
+      hostOffset: 20_000,
+      length: 1024,
+      bufferOffset: BUFFER,
+      ...edges,
+    });
+    const moved = fixture.carryOut({
+      kind: OperationKind.Write,
+      ...scratch,
+      hostOffset: 40_000,
+      bufferOffset: 700,
+      length: 600,
+    });
+
+    expect([...filled, outcome, moved]).toEqual([OK, OK, OK, OK]);
+    const expected = content.slice();
+    expected.set(content.subarray(1000, 1600), 20_000);
+    expected.set(pattern(1024, 7), 20_600);
+    expected.set(content.subarray(5000, 5500), 21_624);
+    expected.set(content.subarray(1000, 1600), 40_000);
     expect(fixture.content().equals(expected)).toBe(true);
   });
 

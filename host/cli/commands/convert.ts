@@ -149,7 +149,7 @@ async function openSource(path: string, options: Options, opened: Closers): Prom
     await file.close();
     throw new CommandError(`Could not open '${path}': Image is not in qcow2 format (-f raw copies it as it is)`);
   }
-  return named(imageSource(opened.add(await openImageIn(file, path))), path);
+  return named(imageSource(opened.add(await openImageIn(file, path, { forceShare: options.forceShare }))), path);
 }
 
 /** The same source, whose errors say that it was reading that failed. */

@@ -33,11 +33,13 @@ export function map(command: Command, context: Context): void {
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
   const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
-  await using image = await openImageIn(file, path, { requestCapacity: 1 });
+  await using image = await openImageIn(file, path, { requestCapacity: 1, forceShare: options.forceShare });
   const start = Number(options.startOffset ?? 0n);
   const end = Math.min(image.size, options.maxLength === undefined ? image.size : start + Number(options.maxLength));
   const extents = start < end ? joined(image.map({ offset: start, length: end - start }), start, end) : nothing();
-  await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, path, terminal));
+  await (options.output === 'json'
+    ? printJson(extents, terminal)
+    : printHuman(extents, image.info.dataFile ?? path, terminal));
 }
 
 /** The parts of the extents between two offsets; neighbours that would look alike as one, as QEMU joins them. */

@@ -1,0 +1,107 @@
+/** QEMU's tools, as one of the two engines. */
+
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Step } from './plan.js';
+
+const execute = promisify(execFile);
+/** Long enough for a machine that does other things. */
+const TIMEOUT = 120_000;
+
+/** One entry of `qemu-img map --output json`. */
+export interface MapEntry {
+  readonly start: number;
+  readonly length: number;
+  readonly depth: number;
+  readonly present: boolean;
+  readonly zero: boolean;
+  readonly data: boolean;
+  readonly compressed: boolean;
+  readonly offset?: number;
+}
+
+/** What it printed; throws with that when it failed, also when `qemu-io` only says so. */
+export async function runTool(program: string, args: readonly string[]): Promise<string> {
+  try {
+    const { stdout, stderr } = await execute(program, [...args], { timeout: TIMEOUT, maxBuffer: 1 << 28 });
+    if (program === 'qemu-io' && /failed|[Ii]nvalid|rror/.test(stdout + stderr))
+      throw new Error((stdout + stderr).replace(/^(wrote|discard) .*\n.*ops.*\n/gm, ''));
+    return stdout;
+  } catch (error) {
+    const { stdout = '', stderr = '', message } = error as { stdout?: string; stderr?: string; message: string };
+    throw new Error(`${program}: ${stdout}${stderr}${stdout + stderr === '' ? message : ''}`.trim());
+  }
+}
+
+/** Guest steps in one process as long as they follow each other; the others are commands of their own. */
+export async function performByQemu(path: string, steps: readonly Step[]): Promise<void> {
+  let commands: string[] = [];
+  const runCommands = async () => {
+    if (commands.length === 0) return;
+    await runTool('qemu-io', ['-f', 'qcow2', '-d', 'unmap', ...commands.flatMap((command) => ['-c', command]), path]);
+    commands = [];
+  };
+  for (const step of steps) {
+    const wanted = guestCommands(step);
+    if (wanted !== undefined) {
+      commands.push(...wanted);
+    } else {
+      await runCommands();
+      await runTool('qemu-img', controlArguments(step, path));
+    }
+  }
+  await runCommands();
+}
+
+export async function readByQemu(path: string): Promise<Uint8Array> {
+  const raw = `${path}.raw`;
+  await runTool('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
+  return readFile(raw);
+}
+
+export async function mapByQemu(path: string): Promise<MapEntry[]> {
+  return JSON.parse(await runTool('qemu-img', ['map', '-f', 'qcow2', '--output=json', path]));
+}
+
+/** Throws unless there are neither errors nor leaks. */
+export async function checkByQemu(path: string): Promise<void> {
+  await runTool('qemu-img', ['check', '-f', 'qcow2', path]);
+}
+
+function guestCommands(step: Step): string[] | undefined {
+  switch (step.kind) {
+    case 'write':
+      return [`write -P ${step.value} ${step.offset} ${step.length}`];
+    case 'compressed':
+      // Refused where something is allocated.
+      return [`discard ${step.offset} ${step.length}`, `write -c -P ${step.value} ${step.offset} ${step.length}`];
+    case 'zero':
+      return [`write -z ${step.offset} ${step.length}`];
+    case 'unmap':
+      return [`write -z -u ${step.offset} ${step.length}`];
+    case 'discard':
+      return [`discard ${step.offset} ${step.length}`];
+    case 'flush':
+      return ['flush'];
+    case 'reopen':
+      return [];
+    default:
+      return undefined;
+  }
+}
+
+function controlArguments(step: Step, path: string): string[] {
+  switch (step.kind) {
+    case 'snapshot':
+      return ['snapshot', '-c', step.name, path];
+    case 'apply':
+      return ['snapshot', '-a', step.name, path];
+    case 'delete':
+      return ['snapshot', '-d', step.name, path];
+    case 'resize':
+      return ['resize', '-q', '--shrink', '-f', 'qcow2', path, String(step.size)];
+    default:
+      throw new Error(`no ${step.kind} here`);
+  }
+}
