@@ -14,6 +14,7 @@ import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
 import { stepMap } from './control/map';
 import { stepOpen } from './control/open';
+import { abandonResize, endZeroingNew, isZeroingNew, stepResize } from './control/resize';
 import { stepSnapshotApply } from './control/snapshot-apply';
 import { stepSnapshotCreate } from './control/snapshot-create';
 import { stepSnapshotDelete } from './control/snapshot-delete';
@@ -300,8 +301,23 @@ function step(image: Image, task: Task): Status {
       return stepCreate(image, task);
     case RequestKind.Close:
       return stepClose(image, task);
+    case RequestKind.Resize:
+      return runResize(image, task);
     default:
       return refuseRequest(image, task, Status.Invalid);
+  }
+}
+
+/** What a longer disk shows must be zeros before the header says that it is longer: that is another verb's work. */
+function runResize(image: Image, task: Task): Status {
+  while (true) {
+    if (isZeroingNew(image, task)) {
+      const status = stepWriteZeroes(image, task);
+      if (status !== Status.Ok) return status;
+      endZeroingNew(image);
+    }
+    const status = stepResize(image, task);
+    if (status !== Status.Ok || task.committed) return status;
   }
 }
 
@@ -313,7 +329,9 @@ function isHeldUp(image: Image, task: Task): bool {
 /** Gives back what a failed task holds. */
 function abandon(image: Image, task: Task): Status {
   const kind = task.kind;
-  if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes) return abandonNewClusters(image, task);
+  if (kind === RequestKind.Resize) abandonResize(image, task);
+  if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes || isZeroingNew(image, task))
+    return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
   if (isSnapshotVerb(task.kind)) return abandonSnapshot(image, task);
   return abandonOwnership(image, task);

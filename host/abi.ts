@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x8168efc6;
+export const ABI_HASH = 0xa2970b1d;
 
 // ---- assembly/abi/check-result.ts
 
@@ -1909,6 +1909,8 @@ export const RequestKind = {
   SnapshotApply: 50,
   /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
   SnapshotList: 51,
+  /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
+  Resize: 52,
 } as const;
 /** What a host asks of an image. */
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
@@ -2116,6 +2118,91 @@ export class RequestView {
   set reserved1Big(value: bigint) {
     this.words[(this.start >>> 2) + 14] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
+  }
+}
+
+// ---- assembly/abi/resize-options.ts
+
+/** Bits of `ResizeOptions.flags`. */
+export const ResizeFlag = {
+  /** The disk may become smaller, and what lies behind its new end be lost. */
+  Shrink: 1,
+  /** What is new must be made zeros, all of it: a backing file would show through. */
+  ZeroNew: 2,
+} as const;
+/** Bits of `ResizeOptions.flags`. */
+export type ResizeFlag = (typeof ResizeFlag)[keyof typeof ResizeFlag];
+
+/** Where the fields of ResizeOptions lie, in bytes from the start of the record. */
+export const ResizeOptionsLayout = {
+  size: 16,
+  alignment: 8,
+  offsets: {
+    virtualSize: 0,
+    flags: 8,
+    reserved: 12,
+  },
+} as const;
+
+/** Options of a Resize request; the host writes them at the start of the page. */
+export class ResizeOptionsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`ResizeOptions at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes of the virtual disk, a multiple of 512. */
+  get virtualSize(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'ResizeOptions.virtualSize');
+  }
+  set virtualSize(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'ResizeOptions.virtualSize');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `virtualSize` as a BigInt, without a limit. */
+  get virtualSizeBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set virtualSizeBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** ResizeFlag bits. */
+  get flags(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set flags(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
   }
 }
 

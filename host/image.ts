@@ -10,6 +10,7 @@ import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
+import { type ResizeImageOptions, resizeRequest } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
 import { Snapshots } from './snapshots.js';
@@ -60,13 +61,11 @@ interface CallOptions {
 }
 
 export class Image {
-  /** Facts of the header when the image was opened. */
-  readonly info: ImageFacts;
+  private facts: ImageFacts;
   readonly readOnly: boolean;
   /** Control requests share the page: one at a time. */
   private readonly control = new SerialQueue();
   private closed = false;
-  private diskSize: number;
   /** The internal snapshots. */
   readonly snapshots: Snapshots;
 
@@ -76,9 +75,8 @@ export class Image {
     info: ImageFacts,
     write: boolean,
   ) {
-    this.info = info;
+    this.facts = info;
     this.readOnly = !write;
-    this.diskSize = info.virtualSize;
     this.snapshots = new Snapshots({
       engine,
       control: async (work) => {
@@ -86,7 +84,7 @@ export class Image {
         return this.control.run(work);
       },
       resized: (size) => {
-        this.diskSize = size;
+        this.facts = { ...this.facts, virtualSize: size };
       },
     });
   }
@@ -148,9 +146,14 @@ export class Image {
     await engine.run(request);
   }
 
+  /** Facts of the header when the image was opened, and what the calls of this image have changed of them. */
+  get info(): ImageFacts {
+    return this.facts;
+  }
+
   /** Bytes of the virtual disk. */
   get size(): number {
-    return this.diskSize;
+    return this.facts.virtualSize;
   }
 
   /** Fills the whole target from guest byte `offset` on. The target must be left alone until the promise ends. */
@@ -243,6 +246,19 @@ export class Image {
       } finally {
         clearInterval(timer);
       }
+    });
+  }
+
+  /**
+   * Makes the disk `size` bytes long, a multiple of 512; new bytes are zeros. Waits until it is alone with the image.
+   * Durable when the promise ends. Snapshots keep their sizes. Rejects with ERR_INVALID_ARGUMENT for a smaller disk
+   * without `shrink`, ERR_TOO_LARGE beyond what the format can hold.
+   */
+  async resize(size: number | bigint, options: ResizeImageOptions = {}): Promise<void> {
+    this.refuseClosed();
+    await this.control.run(async () => {
+      const virtualSize = await this.engine.run(resizeRequest(this.facts, size, options));
+      this.facts = { ...this.facts, virtualSize };
     });
   }
 

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x8168efc6u;
+inline constexpr uint32_t ABI_HASH = 0xa2970b1du;
 
 // ---- assembly/abi/check-result.ts
 
@@ -573,6 +573,8 @@ enum class RequestKind : uint32_t {
   SnapshotApply = 50,
   /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
   SnapshotList = 51,
+  /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
+  Resize = 52,
 };
 
 /** Bits of `Request.flags`. */
@@ -622,6 +624,29 @@ static_assert(offsetof(Request, progress) == 32);
 static_assert(offsetof(Request, progressTotal) == 40);
 static_assert(offsetof(Request, reserved0) == 48);
 static_assert(offsetof(Request, reserved1) == 56);
+
+// ---- assembly/abi/resize-options.ts
+
+/** Bits of `ResizeOptions.flags`. */
+enum class ResizeFlag : uint32_t {
+  /** The disk may become smaller, and what lies behind its new end be lost. */
+  Shrink = 1,
+  /** What is new must be made zeros, all of it: a backing file would show through. */
+  ZeroNew = 2,
+};
+
+/** Options of a Resize request; the host writes them at the start of the page. */
+struct ResizeOptions {
+  /** Bytes of the virtual disk, a multiple of 512. */
+  uint64_t virtualSize;
+  /** ResizeFlag bits. */
+  uint32_t flags;
+  uint32_t reserved;
+};
+static_assert(sizeof(ResizeOptions) == 16 && alignof(ResizeOptions) == 8);
+static_assert(offsetof(ResizeOptions, virtualSize) == 0);
+static_assert(offsetof(ResizeOptions, flags) == 8);
+static_assert(offsetof(ResizeOptions, reserved) == 12);
 
 // ---- assembly/abi/snapshot.ts
 

@@ -28,6 +28,8 @@ export enum RequestKind {
   SnapshotApply = 50,
   /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
   SnapshotList = 51,
+  /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
+  Resize = 52,
 }
 
 /** Bits of `Request.flags`. */

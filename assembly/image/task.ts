@@ -39,6 +39,8 @@ export class Task extends Waiter {
   looks: bool = false;
   /** What it did is durable and stays: cancelling comes too late. */
   committed: bool = false;
+  /** Alone with the image: what lies in `image.exclusiveMemory` is this task's. */
+  entered: bool = false;
   /** In the list of requests in flight. */
   inFlight: bool = false;
   /** Giving clusters back failed: they leak. */
@@ -110,6 +112,7 @@ export function resetTask(task: Task): void {
   task.gated = false;
   task.looks = false;
   task.committed = false;
+  task.entered = false;
   task.inFlight = false;
   task.leak = false;
   task.failed = Status.Ok;

@@ -12,6 +12,8 @@ export interface DataCluster {
 }
 
 export interface CheckOutcome {
+  /** Bytes of the virtual disk. */
+  readonly size: number;
   readonly clusters: readonly DataCluster[];
   /** How many clusters below `limit` are counted and not used; takes a walk over all refcounts. */
   countLeaks(limit?: number): number;
@@ -27,7 +29,11 @@ export function checkImage(reader: ImageReader): CheckOutcome {
   const blocks = addBlocks(reader, used);
   const clusters = addMappings(reader, used);
   used.checkCounts();
-  return { clusters, countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, used, blocks, limit) };
+  return {
+    size: header.virtualSize,
+    clusters,
+    countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, used, blocks, limit),
+  };
 }
 
 /** Who uses a cluster; becomes words only when something is wrong. */

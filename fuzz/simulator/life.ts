@@ -1,6 +1,6 @@
 /** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
 
-import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/abi.js';
+import { CheckResultView, RequestFlag, RequestKind, ResizeFlag, ResizeOptionsView, Status } from '../../host/abi.js';
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
 import type { GuestWrite, Model } from './model.js';
@@ -11,7 +11,7 @@ import type { LifePlan, Scenario } from './scenario.js';
 import type { SimulatedDisk } from './simulated-disk.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, type Trace } from './trace.js';
-import { drawRequest, type GuestRequest, type Verb } from './workload.js';
+import { drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
 
 /** What all lives of a seed share. */
 export interface World {
@@ -21,6 +21,8 @@ export interface World {
   readonly disk: SimulatedDisk;
   readonly model: Model;
   readonly trace: Trace;
+  /** Bytes of the virtual disk now. */
+  size: number;
 }
 
 interface Sent {
@@ -30,6 +32,8 @@ interface Sent {
   /** An earlier failure was already over, or had already spoilt everything, when it was sent. */
   readonly mustSucceed: boolean;
   readonly mustFail: boolean;
+  /** A change of the disk's size: what it becomes. */
+  readonly size?: number;
   cancelled: boolean;
 }
 
@@ -41,6 +45,7 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   unmap: { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap },
   discard: { kind: RequestKind.Discard, flags: 0 },
   flush: { kind: RequestKind.Flush, flags: 0 },
+  resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
 };
 const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
@@ -56,6 +61,10 @@ export class Life {
   private issued = 0;
   private cancels = 0;
   private healed: boolean;
+  /** The disk's size is being changed: the guest waits until it knows which one it is. */
+  private resizing = false;
+  /** Sizes that the disk may have, as changes failed. */
+  private readonly doubtfulSizes: number[] = [];
 
   constructor(
     private readonly world: World,
@@ -86,7 +95,12 @@ export class Life {
 
   /** What the disk holds from now on is what the guest must find. */
   private survive(file: CutResult): CutResult {
-    examine(file, this.world.model, true);
+    const { size } = examine(file, this.world.model, true);
+    const possible = [this.world.size, ...this.doubtfulSizes, ...[...this.sent.values()].map((sent) => sent.size)];
+    if (!possible.includes(size)) {
+      throw new SimulationFailure(`the disk has ${size} bytes, not ${this.world.size}`);
+    }
+    this.world.size = size;
     return file;
   }
 
@@ -149,7 +163,9 @@ export class Life {
     const { random, disk, model } = this.world;
     if (!this.healed && this.issued >= this.plan.troubleUntil) this.heal();
     const slot = this.engine.freeSlot;
-    if (slot >= 0 && this.issued < this.plan.requests && random.chance(this.plan.eagerness)) this.send(slot);
+    const asks = slot >= 0 && !this.resizing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
+    if (asks && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
+    else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
     if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
     if (random.chance(this.plan.imaginedCuts)) examine(disk.imagineCut(random), model, false);
@@ -181,7 +197,7 @@ export class Life {
 
   private send(slot: number): void {
     const { random, scenario, model, disk, trace } = this.world;
-    const request = drawRequest(random, scenario, this.plan.habits);
+    const request = drawRequest(random, scenario, this.world.size, this.plan.habits);
     this.issued++;
     const { verb, firstCell, endCell } = request;
     const { cells } = model;
@@ -206,6 +222,31 @@ export class Life {
     this.settleAnswers();
   }
 
+  /** The disk becomes longer or shorter. */
+  private sendResize(slot: number): void {
+    const { random, scenario, model, disk, trace, size: before } = this.world;
+    const size = drawSize(random, scenario, before);
+    this.issued++;
+    this.resizing = true;
+    const cell = (size / SECTOR) * model.cells.perSector;
+    this.sent.set(slot, {
+      request: { verb: 'resize', firstCell: cell, endCell: cell },
+      write: size < before ? model.submitCut(cell) : undefined,
+      submittedAt: model.clock++,
+      mustSucceed: this.healed && !disk.fatal && disk.regular,
+      mustFail: false,
+      size,
+      cancelled: false,
+    });
+    const options = new ResizeOptionsView(this.engine.core.memory, this.engine.core.layout.page);
+    options.virtualSize = size;
+    options.flags = ResizeFlag.Shrink;
+    trace.note(() => `slot ${slot}: resize from ${before} to ${size}`);
+    const { kind, flags } = CALLS.resize;
+    this.engine.submit(slot, kind, flags, 0, 0);
+    this.settleAnswers();
+  }
+
   /** What the request will change, if it is one that changes anything. */
   private enterModel({ verb, firstCell, endCell }: GuestRequest): GuestWrite | undefined {
     if (verb === 'read' || verb === 'flush') return undefined;
@@ -214,7 +255,7 @@ export class Life {
     const { scenario, model } = this.world;
     const { perSector } = model.cells;
     const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
-    const diskEnd = (scenario.virtualSize / SECTOR) * perSector;
+    const diskEnd = (this.world.size / SECTOR) * perSector;
     const first = Math.ceil(firstCell / cluster) * cluster;
     const end = endCell === diskEnd ? diskEnd : Math.floor(endCell / cluster) * cluster;
     return first < end ? model.submitWrite(first, end, true) : undefined;
@@ -240,7 +281,14 @@ export class Life {
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
     const { verb } = sent.request;
-    if (sent.write !== undefined) model.completeWrite(sent.write, succeeded, verb === 'durable write');
+    if (sent.size !== undefined) {
+      this.resizing = false;
+      if (succeeded) this.world.size = sent.size;
+      // Who knows what became of the header's sector?
+      else if (status !== Status.Cancelled) this.doubtfulSizes.push(sent.size);
+    }
+    if (sent.write !== undefined)
+      model.completeWrite(sent.write, succeeded, verb === 'durable write' || verb === 'resize');
     else if (verb === 'flush' && succeeded) model.completeFlush(sent.submittedAt);
     else if (verb === 'read' && succeeded) this.checkRead(slot, sent);
   }

@@ -13,6 +13,8 @@ export interface GuestWrite {
   readonly value: number;
   readonly firstCell: number;
   readonly endCell: number;
+  /** Instead of all cells in between, when they are many. */
+  readonly only?: readonly number[];
   readonly submittedAt: number;
   /** Infinity while it is in flight. */
   completedAt: number;
@@ -56,12 +58,29 @@ export class Model {
     return write;
   }
 
+  /** The disk ends at `firstCell` soon: what lies behind it is zeros, if it is anywhere. */
+  submitCut(firstCell: number): GuestWrite {
+    const only = [...new Set(this.touched())].filter((cell) => cell >= firstCell);
+    const write: GuestWrite = {
+      id: this.nextId++,
+      value: 0,
+      firstCell,
+      endCell: Number.POSITIVE_INFINITY,
+      only,
+      submittedAt: this.clock++,
+      completedAt: Number.POSITIVE_INFINITY,
+      succeeded: false,
+    };
+    for (const cell of only) this.recent.set(cell, [...(this.recent.get(cell) ?? []), write]);
+    return write;
+  }
+
   /** @param durable it was answered as being on the disk for good */
   completeWrite(write: GuestWrite, succeeded: boolean, durable: boolean): void {
     write.completedAt = this.clock++;
     write.succeeded = succeeded;
     if (!succeeded || !durable) return;
-    for (let cell = write.firstCell; cell < write.endCell; cell++) this.settle(cell, (other) => other === write);
+    for (const cell of cellsOf(write)) this.settle(cell, (other) => other === write);
   }
 
   /** A flush ended that was submitted at `submittedAt`: whatever was answered before is on the disk. */
@@ -132,4 +151,9 @@ export class Model {
   private describe(cell: number): string {
     return `the cell at guest offset ${this.cells.offsetOf(cell)}`;
   }
+}
+
+function* cellsOf({ firstCell, endCell, only }: GuestWrite): Iterable<number> {
+  if (only !== undefined) yield* only;
+  else for (let cell = firstCell; cell < endCell; cell++) yield cell;
 }

@@ -49,7 +49,8 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
   trace.note(() => JSON.stringify(scenario));
   const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
   const model = new Model(scenario.cells);
-  const world: World = { module, random, scenario, disk, model, trace };
+  const size = scenario.virtualSize;
+  const world: World = { module, random, scenario, disk, model, trace, size };
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {

@@ -19,7 +19,8 @@ export function examine(file: CutResult, model: Model, decide: boolean): CheckOu
   };
   for (const { guestOffset, hostOffset } of outcome.clusters) {
     mapped.add(guestOffset / reader.clusterSize);
-    const length = Math.min(reader.clusterSize, reader.header.virtualSize - guestOffset);
+    // Behind the end of the disk lies what a change of its size has not finished.
+    const length = Math.min(reader.clusterSize, Math.max(0, reader.header.virtualSize - guestOffset));
     file.bytes.read(hostOffset, memory.bytes.subarray(0, length));
     const { cells } = model;
     const firstCell = (guestOffset / SECTOR) * cells.perSector;

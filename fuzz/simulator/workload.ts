@@ -4,7 +4,7 @@ import { SECTOR } from './pattern.js';
 import type { Random } from './random.js';
 import type { Habits, Scenario } from './scenario.js';
 
-export type Verb = 'read' | 'write' | 'durable write' | 'write zeroes' | 'unmap' | 'discard' | 'flush';
+export type Verb = 'read' | 'write' | 'durable write' | 'write zeroes' | 'unmap' | 'discard' | 'flush' | 'resize';
 
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {
@@ -14,11 +14,11 @@ export interface GuestRequest {
 }
 
 /** Draws requests that often meet each other: hot spots, whole clusters, odd lengths. */
-export function drawRequest(random: Random, scenario: Scenario, habits: Habits): GuestRequest {
+export function drawRequest(random: Random, scenario: Scenario, size: number, habits: Habits): GuestRequest {
   const verb = drawVerb(random, habits);
   if (verb === 'flush') return { verb, firstCell: 0, endCell: 0 };
-  const { cells, virtualSize, clusterBits } = scenario;
-  const sectors = virtualSize / SECTOR;
+  const { cells, clusterBits } = scenario;
+  const sectors = size / SECTOR;
   const clusterSectors = 2 ** clusterBits / SECTOR;
   let first = random.below(sectors);
   if (random.chance(habits.locality)) {
@@ -37,6 +37,17 @@ export function drawRequest(random: Random, scenario: Scenario, habits: Habits):
   const firstCell = first * perSector + random.below(perSector);
   const endCell = Math.max(firstCell + 1, end * perSector - random.below(perSector));
   return { verb, firstCell, endCell };
+}
+
+/** The next size of a disk of `size` bytes: a little more or less, anything, or so much that its L1 table moves. */
+export function drawSize(random: Random, { clusterBits, virtualSize }: Scenario, size: number): number {
+  const clusterSize = 2 ** clusterBits;
+  const coverage = (clusterSize / 8) * clusterSize;
+  const limit = Math.min(2 ** 34, virtualSize * 2 + coverage * (clusterSize / 4));
+  const change = random.pick([SECTOR * 8, clusterSize * 8, coverage * 2, coverage * (clusterSize / 8)]);
+  const wanted = random.chance(0.3) ? random.below(virtualSize * 1.5) : size + random.between(-change, change);
+  const clamped = Math.max(SECTOR, Math.min(wanted, limit));
+  return random.chance(0.1) ? size : Math.floor(clamped / SECTOR) * SECTOR;
 }
 
 function drawVerb(random: Random, habits: Habits): Verb {

@@ -117,6 +117,21 @@ describe('a core that breaks its own order is noticed:', () => {
       find: '      image.headerStage = Stage.Flush;\n      flush(image.operations, Owner.Task, changetype<usize>(task));\n      return parkOnOperation(task);',
       replace: '      releaseHeaderSector(image);\n      return Status.Ok;',
     },
+    'the header names an L1 table that is not durable': {
+      file: 'control/grow-l1.ts',
+      find: '      requestFlush(image.order, task);\n      return Status.Miss;',
+      replace: '      return Status.Ok;',
+    },
+    'a disk is shorter before the clusters behind its end are gone': {
+      file: 'control/resize.ts',
+      find: '  requestFlush(image.order, task);\n  return Status.Miss;',
+      replace: '  return Status.Ok;',
+    },
+    'what is new on a longer disk keeps old bytes': {
+      file: 'scheduler.ts',
+      find: '      const status = stepWriteZeroes(image, task);\n      if (status !== Status.Ok) return status;\n      endZeroingNew',
+      replace: '      endZeroingNew',
+    },
     'requests that overlap do not wait for each other': {
       file: 'request/in-flight.ts',
       find: 'if (writes && other.guestOffset < task.guestEnd',

@@ -1,0 +1,107 @@
+/** `corral resize`: a longer or shorter disk, in qemu-img's words. */
+
+import type { Command } from 'commander';
+import { type Format, formatArgument, parseSize, SizeError } from '../arguments.js';
+import type { Context } from '../context.js';
+import { openFile, openImageIn, probeFormat } from '../open.js';
+import { CommandError, reasonOf, type Terminal } from '../output.js';
+
+const SECTOR = 512n;
+const SHRINK_WARNING =
+  "warning: Shrinking an image will delete all data beyond the shrunken image's end. " +
+  'Before performing such an operation, make sure there is no important data there.';
+
+interface Options {
+  format?: Format;
+  shrink?: boolean;
+  preallocation?: string;
+  quiet?: boolean;
+}
+
+/** A disk whose size can be changed. Sizes are bytes. */
+interface Disk {
+  readonly size: number;
+  resize(size: number, shrink: boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function resize(command: Command, context: Context): void {
+  command
+    .description('Makes the disk of an image longer or shorter; what is new reads as zeros.')
+    .argument('<file>', 'the image')
+    .argument('<size>', 'bytes of the disk, as in 512, 64k, 1.5G; +SIZE and -SIZE change it by so much')
+    .option('-f, --format <format>', 'qcow2 or raw; raw is never guessed', (text) => formatArgument(text))
+    .option('--shrink', 'the disk may become shorter; what lies behind its new end is lost')
+    .option('--preallocation <mode>', 'off')
+    .option('-q, --quiet', 'print nothing')
+    // A size may begin with a minus.
+    .allowUnknownOption()
+    .action((path: string, size: string, options: Options) => resizeImage(path, size, options, context.terminal));
+}
+
+async function resizeImage(path: string, text: string, options: Options, terminal: Terminal): Promise<void> {
+  const { preallocation = 'off' } = options;
+  if (!/^(off|metadata|falloc|full)$/.test(preallocation)) {
+    throw new CommandError(`Invalid preallocation mode '${preallocation}'`);
+  }
+  const [sign, amount] = readSize(text);
+  const disk = await openDisk(path, options.format);
+  try {
+    const size = sign * amount + (sign === 0n ? amount : BigInt(disk.size));
+    const shrinks = checkSize(size, disk.size, options, terminal);
+    if (preallocation !== 'off') throw new CommandError(`preallocation=${preallocation} is not supported yet`);
+    await disk.resize(Number(size), shrinks);
+  } catch (error) {
+    await disk.close().catch(() => {});
+    throw error instanceof CommandError ? error : new CommandError(reasonOf(error), 1, { cause: error });
+  }
+  await disk.close();
+  if (!options.quiet) terminal.print('Image resized.\n');
+}
+
+/** What is to be done with the disk's size, and how much: 0 to set it, else 1 or -1. */
+function readSize(text: string): [sign: bigint, amount: bigint] {
+  const sign = text.startsWith('+') ? 1n : text.startsWith('-') ? -1n : 0n;
+  const digits = sign === 0n ? text : text.slice(1);
+  try {
+    return [sign, parseSize(digits)];
+  } catch (error) {
+    if (!(error instanceof SizeError)) throw error;
+    if (error.outOfRange) throw new CommandError(`Value '${digits}' is out of range for parameter 'size'`);
+    throw new CommandError("Parameter 'size' expects a non-negative number below 2^64");
+  }
+}
+
+/** Refuses what QEMU refuses; true when the disk becomes shorter. */
+function checkSize(size: bigint, before: number, options: Options, terminal: Terminal): boolean {
+  if (size <= 0n) throw new CommandError('New image size must be positive');
+  const shrinks = size < BigInt(before);
+  if (shrinks && !options.shrink) {
+    terminal.note(`corral: ${SHRINK_WARNING}`);
+    throw new CommandError('Use the --shrink option to perform a shrink operation.');
+  }
+  if (shrinks && options.preallocation !== undefined && options.preallocation !== 'off') {
+    throw new CommandError('Preallocation can only be used for growing images');
+  }
+  if (size % SECTOR !== 0n) throw new CommandError('The new size must be a multiple of 512');
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new CommandError('The image size is too large');
+  return shrinks;
+}
+
+async function openDisk(path: string, wanted: Format | undefined): Promise<Disk> {
+  const file = await openFile(path, { write: true });
+  const format = wanted ?? (await probeFormat(file));
+  if (format === 'qcow2') {
+    const image = await openImageIn(file, path, { write: true });
+    return {
+      size: image.size,
+      resize: (size, shrink) => image.resize(size, { shrink }),
+      close: () => image.close(),
+    };
+  }
+  if (wanted === undefined) {
+    await file.close();
+    throw new CommandError(`'${path}' has no known format: -f raw resizes it as it is`);
+  }
+  return { size: await file.size(), resize: (size) => file.truncate(size), close: () => file.close() };
+}
