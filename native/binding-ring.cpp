@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <string>
+#include <string_view>
+
 #include "binding.hpp"
 #include "block-ring.hpp"
 
@@ -52,6 +55,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
                            InstanceMethod<&RingBinding::setFile>("setFile"),
                            InstanceMethod<&RingBinding::setGuestBuffers>("setGuestBuffers"),
                            InstanceMethod<&RingBinding::setScratch>("setScratch"),
+                           InstanceMethod<&RingBinding::deliver>("deliver"),
                            InstanceMethod<&RingBinding::attachQueue>("attachQueue"),
                            InstanceMethod<&RingBinding::pretendQueue>("pretendQueue"),
                            InstanceMethod<&RingBinding::pretendFetched>("pretendFetched"),
@@ -134,6 +138,25 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     return info.Env().Undefined();
   }
 
+  /** `deliver(operation, bytes)`; bytes are a Uint8Array, also one of shared memory, or null */
+  Napi::Value deliver(const Napi::CallbackInfo& info) {
+    const double operation = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+    const bool given = info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    if (!(operation >= 0 && operation <= UINT32_MAX) || !(given || info[1].IsNull())) {
+      Napi::TypeError::New(info.Env(), "deliver takes an operation and its bytes or null").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    const uint8_t* bytes = nullptr;
+    size_t length = 0;
+    if (given) {
+      const auto array = info[1].As<Napi::Uint8Array>();
+      static constexpr uint8_t NOTHING = 0;
+      length = array.ElementLength();
+      bytes = length == 0 ? &NOTHING : array.Data();
+    }
+    return Napi::Boolean::New(info.Env(), ring().deliver(static_cast<uint32_t>(operation), bytes, length));
+  }
+
   static UblkQueueOptions readQueue(Options& options) {
     UblkQueueOptions queue;
     queue.deviceId = static_cast<uint32_t>(options.number("deviceId", UINT32_MAX));
@@ -200,6 +223,17 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   std::shared_ptr<RingState> state_;
 };
 
+/**
+ * Whether a descriptor is an eventfd's. Its number came from another thread, whose ring may be gone since: what has the
+ * number now may be a disk, and a wake is a write. True where there is no /proc to ask.
+ */
+bool isEventCounter(int number) {
+  const std::string path = "/proc/self/fd/" + std::to_string(number);
+  char target[64];
+  const ssize_t length = ::readlink(path.c_str(), target, sizeof target);
+  return length < 0 || std::string_view(target, static_cast<size_t>(length)) == "anon_inode:[eventfd]";
+}
+
 /** Wakes a ring of another thread; owns a descriptor of its own, so that the ring may end first. */
 class WakerBinding : public Napi::ObjectWrap<WakerBinding> {
  public:
@@ -213,10 +247,12 @@ class WakerBinding : public Napi::ObjectWrap<WakerBinding> {
 
   explicit WakerBinding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<WakerBinding>(info) {
     auto copy = FileDescriptor::duplicate(info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1);
-    if (copy) {
-      descriptor_ = std::move(*copy);
-    } else {
+    if (!copy) {
       throwIf(info.Env(), copy.error());
+    } else if (!isEventCounter(copy->number())) {
+      throwIf(info.Env(), {"make waker", EINVAL});
+    } else {
+      descriptor_ = std::move(*copy);
     }
   }
 

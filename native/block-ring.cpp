@@ -96,12 +96,20 @@ SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t st
   return NO_ERROR;
 }
 
+bool BlockRing::deliver(uint32_t operation, const uint8_t* bytes, size_t length) {
+  if (closed()) return false;
+  int64_t slot = -1;
+  const bool delivered = files_.deliver(operation, bytes, length, &slot);
+  if (slot >= 0) queue_.released(static_cast<uint32_t>(slot));
+  return delivered;
+}
+
 SystemError BlockRing::turn() {
   if (closed()) return {"turn", EBADF};
   const auto mode = static_cast<TurnMode>(options_.outgoing[1]);
   if (mode != TurnMode::Apply) events_.begin();
   const uint32_t count = std::min(static_cast<uint32_t>(options_.outgoing[0]), options_.outgoingQuads - 1);
-  const bool alone = count <= FEW_ENTRIES && files_.inFlight() == 0;
+  const bool alone = count <= FEW_ENTRIES && files_.inRing() == 0;
   for (uint32_t index = 1; index <= count; ++index) apply(options_.outgoing + index * QUAD, alone);
   if (mode == TurnMode::Apply) return NO_ERROR;
 
@@ -197,8 +205,9 @@ void BlockRing::fetched(uint32_t tag, int32_t result) {
 void BlockRing::close() {
   if (closed()) return;
   closing_ = true;
-  // Buffers belong to the host again when this returns: no operation may still be writing into them.
-  while (files_.inFlight() > 0) {
+  // Buffers belong to the host again when this returns: no operation may still be writing into them. What the host was
+  // asked for is not waited for: only `deliver` would write, and does not any more.
+  while (files_.inRing() > 0) {
     events_.begin();
     if (ring_.enter(ring_.ready() == 0 ? 1 : 0)) break;
     reap();

@@ -51,6 +51,14 @@ class BlockRing {
   /** Scratch buffers of the core, of so many bytes each. */
   SystemError setScratch(uint32_t length) { return files_.setScratch(length); }
 
+  /**
+   * Ends an operation of a Help event with the bytes that it wanted, or without any when `bytes` is null: its buffer is
+   * free again, and the answer of a request that waited for it goes out with the next turn.
+   *
+   * @returns false when no such operation waits, or the number of bytes is another one: nothing was delivered
+   */
+  bool deliver(uint32_t operation, const uint8_t* bytes, size_t length);
+
   SystemError attachQueue(const UblkQueueOptions& options) { return queue_.attach(options); }
   SystemError pretendQueue(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
                            int32_t* answers) {

@@ -101,7 +101,7 @@ int32_t DirectFile::carryOut(const RunningOperation& operation) const {
         break;
       case OperationKind::Decompress:
       case OperationKind::ReadBacking:
-        break;  // never admitted
+        break;  // the host's
     }
     if (result != -EINTR) return result;
   }

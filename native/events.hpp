@@ -20,6 +20,8 @@ enum class EventType : int32_t {
   Control = 3,
   /** Every tag of the ublk queue came back for good: an errno, or 0 when the device was stopped in order. */
   QueueStopped = 4,
+  /** An operation that the host carries out, not the ring: its index, the bytes that it wants, its OperationKind. */
+  Help = 5,
 };
 
 /** First number of an outgoing entry. */

@@ -39,6 +39,9 @@ bool changesFile(OperationKind kind) {
          kind == OperationKind::Truncate;
 }
 
+/** What needs more than a file: the host has libraries for it. */
+bool isHosts(OperationKind kind) { return kind == OperationKind::Decompress || kind == OperationKind::ReadBacking; }
+
 }  // namespace
 
 bool CoreMemory::consistent() const {
@@ -113,6 +116,10 @@ void FileOperations::start(uint32_t index, bool alone) {
       running.active = true;
       ++inFlight_;
       if (running.guest) guest_.acquire(running.slot);
+      if (isHosts(running.kind)) {
+        askHost(index, running);
+        return;
+      }
       int32_t result = 0;
       if (direct_.attempt(running, alone, &result)) {
         completed(index, result);
@@ -130,9 +137,10 @@ void FileOperations::start(uint32_t index, bool alone) {
 bool FileOperations::admit(const abi::Operation& record, RunningOperation& running) const {
   const auto kind = static_cast<OperationKind>(record.kind);
   if (record.kind < static_cast<uint32_t>(OperationKind::Read) ||
-      record.kind > static_cast<uint32_t>(OperationKind::Truncate) || !file_) {
+      record.kind > static_cast<uint32_t>(OperationKind::ReadBacking) || !file_) {
     return false;
   }
+  if (isHosts(kind)) return admitHelp(record, running);
   if (changesFile(kind) && !writable_) return false;
 
   const bool ranged = kind != OperationKind::Flush && kind != OperationKind::Truncate;
@@ -151,23 +159,37 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
   running.edges = nullptr;
   if (gathers && record.edges != 0 && !admitEdges(record, running)) return false;
   if ((kind != OperationKind::Read && kind != OperationKind::Write) || running.length == 0) return true;
-  return admitBuffer(record, running);
+  return admitBuffer(record, record.length, running);
+}
+
+/** Checks where the host's bytes will go. What they are made of, the host checks by itself. */
+bool FileOperations::admitHelp(const abi::Operation& record, RunningOperation& running) const {
+  running.kind = static_cast<OperationKind>(record.kind);
+  running.hostOffset = record.hostOffset;
+  running.length = record.length;
+  running.total = static_cast<uint64_t>(record.length) +
+                  (running.kind == OperationKind::ReadBacking ? record.zeroAfter : 0);
+  running.guest = false;
+  running.edges = nullptr;
+  // Guest bytes never enter the sandbox.
+  if (static_cast<BufferSpace>(record.space) == BufferSpace::Module || running.total > INT32_MAX) return false;
+  return admitBuffer(record, running.total, running);
 }
 
 /** Finds the memory that an operation moves. */
-bool FileOperations::admitBuffer(const abi::Operation& record, RunningOperation& running) const {
+bool FileOperations::admitBuffer(const abi::Operation& record, uint64_t length, RunningOperation& running) const {
   switch (static_cast<BufferSpace>(record.space)) {
     case BufferSpace::Module:
       running.buffer = memory_.base + record.bufferOffset;
-      return static_cast<uint64_t>(record.bufferOffset) + record.length <= memory_.length;
+      return record.bufferOffset + length <= memory_.length;
     case BufferSpace::Guest:
-      if (!guest_.admits(record.request, record.bufferOffset, record.length)) return false;
+      if (!guest_.admits(record.request, record.bufferOffset, static_cast<uint32_t>(length))) return false;
       running.guest = true;
       running.slot = record.request;
       running.buffer = guest_.at(record.request, record.bufferOffset);
       return true;
     case BufferSpace::Scratch:
-      running.buffer = scratch(record.request, record.bufferOffset, record.length);
+      running.buffer = scratch(record.request, record.bufferOffset, length);
       return running.buffer != nullptr;
   }
   return false;
@@ -188,6 +210,37 @@ bool FileOperations::admitEdges(const abi::Operation& record, RunningOperation& 
 uint8_t* FileOperations::scratch(uint32_t number, uint64_t offset, uint64_t length) const {
   if (scratchLength_ == 0 || number >= abi::SCRATCH_COUNT || offset + length > scratchLength_) return nullptr;
   return scratch_.bytes() + static_cast<size_t>(number) * scratchLength_ + offset;
+}
+
+/** Leaves an operation to the host, unless all that it wants is zeros. */
+void FileOperations::askHost(uint32_t index, RunningOperation& running) {
+  if (running.length == 0) {
+    std::memset(running.buffer, 0, running.total);
+    finish(index, running, 0);
+    return;
+  }
+  ++helped_;
+  events_.push(EventType::Help, static_cast<int32_t>(index), static_cast<int32_t>(running.length),
+               static_cast<int32_t>(running.kind));
+}
+
+bool FileOperations::deliver(uint32_t index, const uint8_t* bytes, size_t length, int64_t* slot) {
+  *slot = -1;
+  if (index >= running_.size() || !running_[index].active || !isHosts(running_[index].kind)) return false;
+  RunningOperation& running = running_[index];
+  const bool fits = bytes == nullptr || length == running.length;
+  if (bytes != nullptr && fits) {
+    std::memcpy(running.buffer, bytes, length);
+    std::memset(running.buffer + length, 0, running.total - length);
+  }
+  running.active = false;
+  --inFlight_;
+  --helped_;
+  if (running.guest) {
+    guest_.release(running.slot);
+    *slot = running.slot;
+  }
+  return fits;
 }
 
 /** Prepares the next submission of an operation, or ends it when there is nothing to submit; result as `completed`. */
@@ -244,7 +297,7 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
       break;
     case OperationKind::Decompress:
     case OperationKind::ReadBacking:
-      break;  // `admit` takes none: they are the host's
+      break;  // the host's
   }
   return -1;
 }

@@ -66,19 +66,32 @@ class FileOperations {
    */
   void start(uint32_t index, bool alone);
 
+  /**
+   * Ends an operation that was handed to the host as a Help event, with the bytes that it wanted, or without when `bytes`
+   * is null. Its completion is then the host's to tell the core.
+   *
+   * @param slot the slot whose buffer it used and no longer does, or -1
+   * @returns false when no such operation waits, or wants another number of bytes: nothing was delivered
+   */
+  bool deliver(uint32_t index, const uint8_t* bytes, size_t length, int64_t* slot);
+
   /** A submission of operation `index` ended. Returns the slot whose buffer it used and no longer does, or -1. */
   int64_t completed(uint32_t index, int32_t result);
 
-  /** Operations between `start` and their event. */
+  /** Operations between `start` and their end. */
   uint32_t inFlight() const { return inFlight_; }
+  /** Those of them whose end is a completion of the ring. */
+  uint32_t inRing() const { return inFlight_ - helped_; }
   /** Operations refused because they asked for something that is not theirs. */
   uint64_t violations() const { return violations_; }
 
  private:
   bool admit(const abi::Operation& record, RunningOperation& running) const;
-  bool admitBuffer(const abi::Operation& record, RunningOperation& running) const;
+  bool admitHelp(const abi::Operation& record, RunningOperation& running) const;
+  bool admitBuffer(const abi::Operation& record, uint64_t length, RunningOperation& running) const;
   bool admitEdges(const abi::Operation& record, RunningOperation& running) const;
   uint8_t* scratch(uint32_t number, uint64_t offset, uint64_t length) const;
+  void askHost(uint32_t index, RunningOperation& running);
   int64_t submit(uint32_t index, RunningOperation& running);
   void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
   void fillGather(io_uring_sqe& entry, uint32_t index);
@@ -108,6 +121,8 @@ class FileOperations {
   };
   std::vector<Pieces> pieces_;
   uint32_t inFlight_ = 0;
+  /** Operations in the host's hands. */
+  uint32_t helped_ = 0;
   uint64_t violations_ = 0;
 };
 

@@ -24,6 +24,8 @@ export enum EventType {
   Control = 3,
   /** Every tag of the ublk queue came back for good; a is an errno, or 0 when the device was stopped in order. */
   QueueStopped = 4,
+  /** Operation a (a Decompress or ReadBacking, as c says) is the host's: `deliver` the b bytes that it wants. */
+  Help = 5,
 }
 
 /** Numbers of an outgoing entry or event: its type, a, b and c. The first quad of either array is its head. */
@@ -96,6 +98,13 @@ export interface Ring {
   setGuestBuffers(options: { buffer: ArrayBuffer; stride: number; lengths: Int32Array }): void;
   /** Gives the core its scratch buffers, of so many bytes each: two clusters of the image. */
   setScratch(length: number): void;
+  /**
+   * Ends an operation that came as a Help event with its bytes, which are copied, or without when there are none. Until
+   * then its buffer stays in use, so that the answer of its request waits. The host tells the core by itself.
+   *
+   * @returns false when no such operation waits, or wants another number of bytes: nothing was copied
+   */
+  deliver(operation: number, bytes: Uint8Array | null): boolean;
   /** Opens `/dev/ublkcN` and fetches with every tag. */
   attachQueue(options: QueueOptions): void;
   /** A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers. */
@@ -111,7 +120,7 @@ export interface Ring {
   statistics(): RingStatistics;
 }
 
-/** Wakes a ring of another thread; may outlive it. */
+/** Wakes a ring of another thread; may outlive it. Making one throws when the descriptor is not a ring's any more. */
 export interface Waker {
   wake(): void;
   close(): void;

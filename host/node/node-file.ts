@@ -66,13 +66,7 @@ export class NodeFile implements BlockFile {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    let done = 0;
-    while (done < target.length) {
-      const count = await readAt(this.descriptor, target.subarray(done), offset + done);
-      if (count === 0) break;
-      done += count;
-    }
-    target.fill(0, done);
+    await readDescriptor(this.descriptor, offset, target);
   }
 
   async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
@@ -130,6 +124,17 @@ export class NodeFile implements BlockFile {
     if (this.readOnly)
       throw new CorralError('ERR_READ_ONLY', { path: this.path, reason: 'The file is open read-only' });
   }
+}
+
+/** Fills the target from an open file, with zeros beyond its end. Rejects with the system's error. */
+export async function readDescriptor(descriptor: number, offset: number, target: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < target.length) {
+    const count = await readAt(descriptor, target.subarray(done), offset + done);
+    if (count === 0) break;
+    done += count;
+  }
+  target.fill(0, done);
 }
 
 function readAt(descriptor: number, target: Uint8Array, position: number): Promise<number> {

@@ -5,13 +5,15 @@
  * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
-import { RequestKind, type RequestView, Status } from '../abi.js';
+import { OperationKind, type OperationView, RequestKind, type RequestView, Status } from '../abi.js';
 import { CoreInstance } from '../core-instance.js';
 import { CorralError } from '../errors.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
 import type { Addon, Ring } from './addon.js';
 import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
 import { errnoOf, systemErrorOf } from './errno.js';
+import type { HelperData, HelperJob } from './helper-messages.js';
+import { RingHelper } from './ring-helper.js';
 
 /** Entries that the core can ask for between two turns before they are handed over early. */
 const OUTGOING_CAPACITY = 1024;
@@ -21,6 +23,12 @@ const OUTGOING_CAPACITY = 1024;
  * at: a device that idles costs more than a few system calls.
  */
 const EVENT_CAPACITY = 32;
+
+/** Largest file offset that numbers hold. */
+const MAXIMUM_OFFSET = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Jobs of the helper at once, unless the host says something else. */
+const DEFAULT_JOBS = 8;
 
 export interface RingEngineOptions {
   addon: Addon;
@@ -34,6 +42,16 @@ export interface RingEngineOptions {
   guestCapacity: number;
   /** Bytes of the metadata cache. */
   cacheSize: number;
+  /** For what is more than file I/O; without it, what needs it is refused by name. */
+  helper?: HelperOptions;
+}
+
+/** The thread that decompresses. Images that need none never start it. */
+export interface HelperOptions {
+  /** Starts the thread, with `data.port` transferred (`startHelperThread`). Called between two turns, at most once. */
+  start(data: HelperData): void;
+  /** Jobs at once; each holds memory for its result. Default: 8. */
+  jobs?: number;
 }
 
 /** What happens besides requests of the kernel, which the engine answers by itself. Called between two turns. */
@@ -66,12 +84,19 @@ export class RingEngine {
   private readonly serving: Uint8Array;
   /** The errno with which each operation failed last: the cause of what the core reports. */
   private readonly errnos: Int32Array;
+  /** Why the helper failed with an operation, where that was its last failure. */
+  private readonly causes = new Map<number, CorralError>();
+  private readonly helperOptions: HelperOptions | undefined;
+  private readonly descriptor: number;
+  private helper: RingHelper | undefined;
   private controlDone: ((status: Status) => void) | undefined;
 
   /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
   constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
     const { addon, guestCapacity } = options;
     this.handlers = handlers;
+    this.helperOptions = options.helper;
+    this.descriptor = options.descriptor;
     this.controlSlot = guestCapacity;
     this.serving = new Uint8Array(guestCapacity + 1);
     this.finished = new Int32Array(2 * (guestCapacity + 1));
@@ -84,6 +109,7 @@ export class RingEngine {
         fileLength: options.fileLength,
         zeroBeyondEnd: options.zeroBeyondEnd,
         scratch: true,
+        decompresses: options.helper !== undefined,
       },
       {
         submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
@@ -134,7 +160,23 @@ export class RingEngine {
   open(flags: number): ImageFacts {
     const facts = this.control(RequestKind.Open, flags, readFacts);
     this.ring.setScratch(2 * facts.clusterSize);
+    this.helper = this.makeHelper(facts);
     return facts;
+  }
+
+  /** False while a helper thread may be using the image file: `close` should wait. */
+  get helperEnded(): boolean {
+    return this.helper?.ended ?? true;
+  }
+
+  /** Asks the helper thread to end, when nothing of it is needed any more. */
+  endHelper(): void {
+    this.helper?.close();
+  }
+
+  /** The helper thread has ended by itself. What it had in hand, and all that would need it, fails. */
+  helperLost(reason: string): void {
+    this.helper?.lost(reason);
   }
 
   /**
@@ -169,13 +211,14 @@ export class RingEngine {
   /** Waits for operations under way and gives file and ring back. Requests that were not answered stay so. */
   close(): void {
     this.ring.close();
+    this.helper?.dropPort();
   }
 
   private dispatch(type: EventType, a: number, b: number, c: number): void {
     switch (type) {
       case EventType.Operation:
         if (this.trap !== undefined) return;
-        if (b !== Status.Ok) this.errnos[a] = c;
+        if (b !== Status.Ok) this.noteFailure(a, c);
         this.core.complete(a, b as Status);
         return;
       case EventType.Request:
@@ -183,13 +226,54 @@ export class RingEngine {
         if (this.trap !== undefined) this.finish(a, Status.Broken);
         else this.core.submit(a);
         return;
+      case EventType.Help:
+        this.help(a, b, c);
+        return;
       case EventType.Control:
+        this.helper?.takeReports();
         this.handlers.onControl?.();
         return;
       case EventType.QueueStopped:
         this.handlers.onQueueStopped?.(a);
         return;
     }
+  }
+
+  private makeHelper({ clusterSize, compressionType }: ImageFacts): RingHelper | undefined {
+    const options = this.helperOptions;
+    if (options === undefined) return undefined;
+    const { descriptor, ring } = this;
+    return new RingHelper({
+      data: { wakeDescriptor: ring.wakeDescriptor, descriptor, clusterSize, compressionType },
+      lanes: options.jobs ?? DEFAULT_JOBS,
+      start: (data) => options.start(data),
+      onAnswer: (operation, bytes, error) => this.helped(operation, bytes, error),
+    });
+  }
+
+  /** An operation for the helper, of so many bytes. The ring holds its buffer until `deliver`. */
+  private help(operation: number, length: number, kind: number): void {
+    const job =
+      this.trap === undefined
+        ? jobOf(this.core.operation(operation), kind, length, this.core.info.clusterBits)
+        : undefined;
+    if (job !== undefined && this.helper !== undefined) this.helper.ask(operation, job);
+    else this.endHelped(operation, null, Status.Invalid);
+  }
+
+  private helped(operation: number, bytes: Uint8Array | undefined, error: CorralError | undefined): void {
+    if (error === undefined) {
+      this.endHelped(operation, bytes ?? null, Status.Ok);
+      return;
+    }
+    this.causes.set(operation, error);
+    this.endHelped(operation, null, error.code === 'ERR_IMAGE_CORRUPT' ? Status.Corrupt : Status.InputOutput);
+  }
+
+  private endHelped(operation: number, bytes: Uint8Array | null, status: Status): void {
+    const delivered = this.ring.deliver(operation, bytes);
+    if (this.trap !== undefined) return;
+    this.enterCore(() => this.core.complete(operation, delivered ? status : Status.Invalid));
   }
 
   /** Called by the core, from inside of `submit` and `complete`. */
@@ -264,8 +348,29 @@ export class RingEngine {
     }
   }
 
+  private noteFailure(operation: number, errno: number): void {
+    this.errnos[operation] = errno;
+    this.causes.delete(operation);
+  }
+
   private causeOfFailure(): unknown {
-    const errno = this.errnos[this.core.failure.operation];
+    const { operation } = this.core.failure;
+    const cause = this.causes.get(operation);
+    if (cause !== undefined) return cause;
+    const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
+}
+
+/**
+ * What an operation wants of the helper. The record comes out of the sandbox: undefined when it asks for what no image
+ * can have.
+ */
+function jobOf(record: OperationView, kind: number, length: number, clusterBits: number): HelperJob | undefined {
+  if (kind !== OperationKind.Decompress || record.hostOffsetBig > MAXIMUM_OFFSET) return undefined;
+  const clusterSize = 2 ** clusterBits;
+  const { hostOffset, sourceLength, sourceOffset } = record;
+  // The specification's field holds sectors for two clusters.
+  if (sourceLength > 2 * clusterSize || sourceOffset + length > clusterSize) return undefined;
+  return { kind: 'decompress', hostOffset, sourceLength, sourceOffset, length };
 }

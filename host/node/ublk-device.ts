@@ -16,6 +16,8 @@ import { ServingThread } from './ublk-thread.js';
 const DEFAULT_QUEUE_DEPTH = 128;
 const DEFAULT_MAX_IO_BYTES = 512 * 1024;
 const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
+const DEFAULT_HELPER_JOBS = 8;
+const MAXIMUM_HELPER_JOBS = 64;
 /** The core has one request slot more than the queue has tags, and at most 4096. */
 const MAXIMUM_QUEUE_DEPTH = 4095;
 
@@ -33,6 +35,11 @@ export interface UblkDeviceOptions {
   maxIoBytes?: number;
   /** Bytes of the metadata cache, default 4 MiB. */
   cacheSize?: number;
+  /**
+   * Clusters that are decompressed at once, 1 to 64, default 8. Each holds memory for a cluster; images without compressed
+   * clusters hold none.
+   */
+  helperJobs?: number;
 }
 
 /** A device of this machine, whoever serves it. */
@@ -88,20 +95,21 @@ export class UblkDevice {
  */
 export async function createUblkDevice(path: string, options: UblkDeviceOptions = {}): Promise<UblkDevice> {
   const addon = requireAddon();
-  const wanted = checkOptions(options);
+  const { queueDepth, maxIoBytes, helperJobs } = checkOptions(options);
   await requireUblk(addon);
 
   const thread = new ServingThread(addon, {
     path,
     readOnly: options.readOnly ?? false,
-    queueDepth: wanted.queueDepth,
+    queueDepth,
     cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
+    helperJobs,
   });
   let id: number | undefined;
   try {
     const facts = await thread.opened;
     const device = await addon.ublk
-      .addDevice({ id: options.id, ...wanted, flags: FEATURE_IOCTL_ENCODE })
+      .addDevice({ id: options.id, queueDepth, maxIoBytes, flags: FEATURE_IOCTL_ENCODE })
       .catch((error) => Promise.reject(describe(error, options.id)));
     id = device.id;
     const deviceSize = facts.virtualSize - (facts.virtualSize % LOGICAL_BLOCK_SIZE);
@@ -189,8 +197,11 @@ async function removeDevice(addon: Addon, id: number): Promise<void> {
   });
 }
 
-function checkOptions(options: UblkDeviceOptions): { queueDepth: number; maxIoBytes: number } {
+type CheckedOptions = Required<Pick<UblkDeviceOptions, 'queueDepth' | 'maxIoBytes' | 'helperJobs'>>;
+
+function checkOptions(options: UblkDeviceOptions): CheckedOptions {
   const { queueDepth = DEFAULT_QUEUE_DEPTH, maxIoBytes = DEFAULT_MAX_IO_BYTES } = options;
+  const { helperJobs = DEFAULT_HELPER_JOBS } = options;
   if (!Number.isInteger(queueDepth) || queueDepth < 1 || queueDepth > MAXIMUM_QUEUE_DEPTH) {
     throw new CorralError('ERR_INVALID_ARGUMENT', {
       reason: `The queue depth must be from 1 to ${MAXIMUM_QUEUE_DEPTH}`,
@@ -201,5 +212,10 @@ function checkOptions(options: UblkDeviceOptions): { queueDepth: number; maxIoBy
       reason: 'The largest request must be a multiple of 4096 bytes from 4 KiB to 32 MiB',
     });
   }
-  return { queueDepth, maxIoBytes };
+  if (!Number.isInteger(helperJobs) || helperJobs < 1 || helperJobs > MAXIMUM_HELPER_JOBS) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
+    });
+  }
+  return { queueDepth, maxIoBytes, helperJobs };
 }

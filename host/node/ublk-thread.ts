@@ -4,8 +4,10 @@ import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { Addon, Waker } from './addon.js';
 import { loadCore } from './core.js';
+import { fromRecord } from './error-record.js';
+import type { HelperData } from './helper-messages.js';
+import { startHelperThread } from './helper-thread.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
-import { fromRecord } from './ublk-messages.js';
 
 /** Threads that would hold the process. */
 const living = new Set<ServingThread>();
@@ -43,6 +45,7 @@ export class ServingThread {
       this.worker.on('message', (report: UblkReport) => {
         if (report.type === 'closed') resolve();
         else if (report.type === 'failed') reject(fromRecord(report.error));
+        else if (report.type === 'helper') this.startHelper(report.data);
       });
       this.worker.on('error', (error) => reject(new CorralError('ERR_INTERNAL', { path: data.path, cause: error })));
       this.worker.on('exit', () =>
@@ -77,8 +80,19 @@ export class ServingThread {
   }
 
   private takeOpened(report: UblkReport & { type: 'opened' }): ImageFacts {
-    this.waker = new this.addon.Waker(report.wakeDescriptor);
+    this.waker ??= new this.addon.Waker(report.wakeDescriptor);
     return report.facts;
+  }
+
+  /** Here and not in the worker, which would not hear of its end. */
+  private startHelper(data: HelperData): void {
+    const tell = (reason: string): void => this.order({ type: 'helperLost', reason });
+    try {
+      this.waker ??= new this.addon.Waker(data.wakeDescriptor);
+      startHelperThread(data, tell);
+    } catch (error) {
+      tell((error as Error).message);
+    }
   }
 
   /** The process ends: it must not wait for ever for a thread that sits in the ring. */

@@ -3,14 +3,17 @@
  * from its first moment to its last: the event loop never runs, so orders are fetched by hand when the ring is woken.
  */
 import { writeSync } from 'node:fs';
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, type TransferListItem, workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
 import { systemErrorOf } from './errno.js';
+import { toRecord } from './error-record.js';
 import { NodeFile } from './node-file.js';
 import { RingEngine } from './ring-engine.js';
-import { toRecord, type UblkOrder, type UblkReport, type UblkWorkerData } from './ublk-messages.js';
+import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+
+type AttachOrder = UblkOrder & { type: 'attach' };
 
 const data = workerData as UblkWorkerData;
 const MAXIMUM_FAILURES_TOLD = 10;
@@ -31,8 +34,8 @@ try {
 
 /** From the open image to the closed one. */
 function serve(file: NodeFile, fileLength: number): void {
-  let order: UblkOrder | undefined;
-  let woken = false;
+  let attachment: AttachOrder | undefined;
+  let closing = false;
   let stopped: { errno: number } | undefined;
   let failure: unknown;
   const engine = new RingEngine(
@@ -45,10 +48,21 @@ function serve(file: NodeFile, fileLength: number): void {
       zeroBeyondEnd: file.zeroBeyondEnd,
       guestCapacity: data.queueDepth,
       cacheSize: data.cacheSize,
+      helper: {
+        jobs: data.helperJobs,
+        start: (helperData) => report({ type: 'helper', data: helperData }, [helperData.port]),
+      },
     },
     {
+      // Orders that cannot wait for the end of whatever is being waited for are carried out here.
       onControl: () => {
-        woken = true;
+        if (isAbandoned()) engine.helperLost('The process ends');
+        // One wake may stand for several orders, or for none: the helper wakes, too.
+        for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
+          if (order.type === 'attach') attachment = order;
+          else if (order.type === 'close') closing = true;
+          else engine.helperLost(order.reason);
+        }
       },
       onQueueStopped: (errno) => {
         stopped = { errno };
@@ -60,26 +74,21 @@ function serve(file: NodeFile, fileLength: number): void {
   try {
     const facts = engine.open(data.readOnly ? 0 : RequestFlag.Writable);
     report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor });
-    while (order?.type !== 'close' && stopped === undefined && failure === undefined) {
+    while (!closing && stopped === undefined && failure === undefined) {
       engine.step(TurnMode.Wait);
-      if (!woken) continue;
-      woken = false;
-      if (Atomics.load(abandoned, 0) !== 0) return;
-      // One wake may stand for several orders.
-      for (let next = nextOrder(); next !== undefined && failure === undefined; next = nextOrder()) {
-        order = next;
-        if (order.type !== 'attach') continue;
-        try {
-          attach(engine, order);
-        } catch (error) {
-          failure = error;
-        }
+      if (isAbandoned()) return;
+      if (attachment === undefined) continue;
+      try {
+        attach(engine, attachment);
+      } catch (error) {
+        failure = error;
       }
+      attachment = undefined;
     }
     // Also when it ended badly: what was answered has to become durable if it can.
     engine.control(RequestKind.Close, 0, () => undefined);
   } finally {
-    engine.close();
+    end(engine);
   }
   if (failure !== undefined) throw failure;
   if (stopped !== undefined && stopped.errno !== 0) {
@@ -91,13 +100,23 @@ function serve(file: NodeFile, fileLength: number): void {
   }
 }
 
+/** The helper first: it reads from a descriptor that is somebody else's once the image is closed. */
+function end(engine: RingEngine): void {
+  try {
+    engine.endHelper();
+    while (!engine.helperEnded && !isAbandoned()) engine.step(TurnMode.Wait);
+  } finally {
+    engine.close();
+  }
+}
+
 /** Says why the kernel gets an error, at once: this thread sends no messages before its end. The first few times. */
 function tell(error: CorralError): void {
   if (failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
   writeSync(process.stderr.fd, `corral: '${data.path}': ${error.message}\n`);
 }
 
-function attach({ ring }: RingEngine, order: UblkOrder & { type: 'attach' }): void {
+function attach({ ring }: RingEngine, order: AttachOrder): void {
   const { deviceId, queueDepth, maxIoBytes, deviceSize } = order;
   ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize });
   report({ type: 'attached' });
@@ -108,8 +127,13 @@ function nextOrder(): UblkOrder | undefined {
   return receiveMessageOnPort(parentPort)?.message as UblkOrder | undefined;
 }
 
-function report(message: UblkReport): void {
-  parentPort?.postMessage(message);
+function report(message: UblkReport, transferList: TransferListItem[] = []): void {
+  parentPort?.postMessage(message, transferList);
+}
+
+/** The process ends: nobody will start a thread, or hear anything. */
+function isAbandoned(): boolean {
+  return Atomics.load(abandoned, 0) !== 0;
 }
 
 function inWords(error: unknown): unknown {

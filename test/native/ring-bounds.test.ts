@@ -4,7 +4,7 @@ import { EventType, OutgoingType, TurnMode } from '../../host/node/addon.js';
 import type { OperationFields } from './ring-fixture.js';
 import { BUFFER, GUEST_SLOTS, GUEST_STRIDE, INVALID, MEMORY_LENGTH, OK, pattern, RingFixture } from './ring-fixture.js';
 
-const { Read, Write, WriteZeroes, Discard, Truncate } = OperationKind;
+const { Read, Write, WriteZeroes, Discard, Truncate, Decompress, ReadBacking } = OperationKind;
 const { Module, Guest, Scratch } = BufferSpace;
 /** Bytes of each scratch buffer. */
 const SCRATCH = 8192;
@@ -23,9 +23,24 @@ afterEach(() => fixture[Symbol.dispose]());
 describe('an operation is refused, counted, and does nothing', () => {
   const refused: [string, OperationFields][] = [
     ['of no kind', { kind: 0 as OperationKind, length: 512 }],
-    ['of an unknown kind', { kind: 7 as OperationKind, length: 512 }],
+    ['of an unknown kind', { kind: 9 as OperationKind, length: 512 }],
     ['of a kind with high bits', { kind: 0x80000001 as OperationKind, length: 512 }],
-    ["of a kind that is the host's", { kind: OperationKind.ReadBacking, length: 512 }],
+    ['that decompresses into the memory of the core', { kind: Decompress, length: 512, bufferOffset: BUFFER }],
+    ['that decompresses into no slot', { kind: Decompress, space: Guest, request: GUEST_SLOTS, length: 512 }],
+    ['that decompresses more than announced', { kind: Decompress, space: Guest, request: 2, length: 8704 }],
+    [
+      'that decompresses behind a scratch buffer',
+      { kind: Decompress, space: Scratch, bufferOffset: SCRATCH - 256, length: 512 },
+    ],
+    [
+      'whose zeros behind backing bytes go too far',
+      { kind: ReadBacking, space: Guest, request: 2, length: 8000, zeroAfter: 512 },
+    ],
+    [
+      'whose zeros behind backing bytes wrap around',
+      { kind: ReadBacking, space: Guest, request: 2, length: 512, zeroAfter: 0xffff_ffff },
+    ],
+    ['that reads backing bytes into wild memory', { kind: ReadBacking, space: 3 as BufferSpace, length: 512 }],
     ['in an unknown space', { kind: Read, space: 3 as BufferSpace, length: 512 }],
     ['for a scratch buffer that does not exist', { kind: Read, space: Scratch, request: 8, length: 512 }],
     ['for a scratch buffer of a wild number', { kind: Write, space: Scratch, request: 0xffff_ffff, length: 512 }],
@@ -100,6 +115,102 @@ describe('an operation is refused, counted, and does nothing', () => {
 
     expect(events.map(({ b }) => b).sort()).toEqual([Status.Ok, Status.Invalid]);
     expect(fixture.ring.statistics().violations).toBe(1);
+  });
+});
+
+describe("an operation that is the host's", () => {
+  const wanted = { kind: Decompress, space: Guest, request: 2, bufferOffset: 4096, length: 512 };
+
+  test.each([wanted, { ...wanted, kind: ReadBacking, zeroAfter: 512 }])(
+    'is handed to it, and takes its bytes and no others: %o',
+    (fields) => {
+      fixture.guestBytes.fill(0xee);
+      fixture.writeOperation(3, fields);
+      const events = fixture.turn([[OutgoingType.Operation, 3]], TurnMode.Wait);
+      const during = fixture.ring.statistics().operationsInFlight;
+      // What the core does to the record meanwhile changes nothing.
+      fixture.writeOperation(3, { kind: Write, space: Guest, request: 0, length: 16 });
+
+      const delivered = fixture.ring.deliver(3, new Uint8Array(new SharedArrayBuffer(512)).fill(0x11));
+
+      expect(events).toEqual([{ type: EventType.Help, a: 3, b: 512, c: fields.kind }]);
+      expect([delivered, during, fixture.ring.statistics().operationsInFlight]).toEqual([true, 1, 0]);
+      const expected = new Uint8Array(GUEST_SLOTS * GUEST_STRIDE).fill(0xee);
+      const start = 2 * GUEST_STRIDE + 4096;
+      expected.fill(0x11, start, start + 512);
+      if (fields.kind === ReadBacking) expected.fill(0, start + 512, start + 1024);
+      expect(Buffer.compare(fixture.guestBytes, expected)).toBe(0);
+    },
+  );
+
+  test('that wants only zeros gets them at once', () => {
+    fixture.guestBytes.fill(0xee);
+
+    const outcome = fixture.carryOut({ kind: ReadBacking, space: Guest, request: 2, length: 0, zeroAfter: 1024 });
+
+    expect(outcome).toEqual(OK);
+    const expected = new Uint8Array(GUEST_SLOTS * GUEST_STRIDE).fill(0xee);
+    expected.fill(0, 2 * GUEST_STRIDE, 2 * GUEST_STRIDE + 1024);
+    expect(Buffer.compare(fixture.guestBytes, expected)).toBe(0);
+  });
+
+  test('is delivered once', () => {
+    fixture.writeOperation(3, wanted);
+    fixture.turn([[OutgoingType.Operation, 3]], TurnMode.Wait);
+
+    const deliveries = [1, 2].map((value) => fixture.ring.deliver(3, new Uint8Array(512).fill(value)));
+
+    expect(deliveries).toEqual([true, false]);
+    expect(fixture.guestBytes[2 * GUEST_STRIDE + 4096]).toBe(1);
+  });
+
+  test.each([0, 511, 513, 100_000])('takes no %i bytes', (length) => {
+    fixture.writeOperation(3, wanted);
+    fixture.turn([[OutgoingType.Operation, 3]], TurnMode.Wait);
+
+    const delivered = fixture.ring.deliver(3, new Uint8Array(length).fill(1));
+
+    expect(delivered).toBe(false);
+    expect(fixture.ring.statistics().operationsInFlight).toBe(0);
+    expect(fixture.guestBytes.every((byte) => byte === 0)).toBe(true);
+  });
+
+  test.each([4, 15, 16, 0xffff_ffff])('is not operation %i', (index) => {
+    fixture.writeOperation(3, wanted);
+    fixture.turn([[OutgoingType.Operation, 3]], TurnMode.Wait);
+
+    expect(fixture.ring.deliver(index, new Uint8Array(512))).toBe(false);
+    expect(fixture.ring.statistics().operationsInFlight).toBe(1);
+  });
+
+  test('is not one of the ring', () => {
+    // Too long to be done at once.
+    fixture.writeOperation(0, { kind: Read, length: 1 << 20, bufferOffset: BUFFER });
+    fixture.turn([[OutgoingType.Operation, 0]], TurnMode.Apply);
+
+    const delivered = fixture.ring.deliver(0, new Uint8Array(1 << 20));
+
+    expect(delivered).toBe(false);
+    expect(fixture.turn([], TurnMode.Wait)).toEqual([{ type: EventType.Operation, a: 0, b: Status.Ok, c: 0 }]);
+  });
+
+  test('is not waited for by the end of the ring, after which nothing is delivered', () => {
+    fixture.writeOperation(3, wanted);
+    fixture.turn([[OutgoingType.Operation, 3]], TurnMode.Wait);
+
+    fixture.ring.close();
+
+    expect(fixture.ring.deliver(3, new Uint8Array(512).fill(1))).toBe(false);
+    expect(fixture.guestBytes.every((byte) => byte === 0)).toBe(true);
+  });
+
+  test.each([
+    [-1, null],
+    [3, 'bytes'],
+    [3, new Uint16Array(256)],
+    [3, undefined],
+  ])('is not %s with %o', (index, bytes) => {
+    expect(() => fixture.ring.deliver(index, bytes as never)).toThrow(TypeError);
   });
 });
 

@@ -1,31 +1,17 @@
 /** The core on the ring, with the kernel's part of a ublk queue played by the test. */
-import {
-  closeSync,
-  fstatSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { RequestFlag, RequestKind } from '../../host/abi.js';
-import type { ImageFacts } from '../../host/image-facts.js';
-import { requireAddon, TurnMode } from '../../host/node/addon.js';
-import { createImage, loadCore, openImage } from '../../host/node/index.js';
-import { RingEngine } from '../../host/node/ring-engine.js';
+import { RequestKind } from '../../host/abi.js';
+import { TurnMode } from '../../host/node/addon.js';
+import { createImage, openImage } from '../../host/node/index.js';
+import type { RingEngine } from '../../host/node/ring-engine.js';
 import { pattern } from './ring-fixture.js';
+import { DEPTH, EIO, FLUSH, READ, Served, STRIDE, WRITE } from './served.js';
 
-const DEPTH = 8;
-const STRIDE = 131_072;
 const SIZE = 16 << 20;
 const SECTOR = 512;
-const UNANSWERED = 12_345;
-const [READ, WRITE, FLUSH] = [0, 1, 2];
-const EIO = -5;
 
 let folder: string;
 let path: string;
@@ -42,96 +28,14 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** An engine with a queue whose kernel is the test. */
-class Served {
-  readonly engine: RingEngine;
-  readonly facts: ImageFacts;
-  readonly buffers = new Uint8Array(new ArrayBuffer(DEPTH * STRIDE));
-  readonly answers = new Int32Array(DEPTH).fill(UNANSWERED);
-  stopped: number | undefined;
-  private readonly descriptor: number;
-  private readonly descriptors = new DataView(new ArrayBuffer(DEPTH * 24));
-  private ended = false;
-
-  constructor({ writable = true } = {}) {
-    this.descriptor = openSync(path, writable ? 'r+' : 'r');
-    this.engine = new RingEngine(
-      {
-        addon: requireAddon(),
-        core: loadCore(),
-        descriptor: this.descriptor,
-        writable,
-        fileLength: fstatSync(this.descriptor).size,
-        zeroBeyondEnd: true,
-        guestCapacity: DEPTH,
-        cacheSize: 1 << 20,
-      },
-      {
-        onQueueStopped: (errno) => {
-          this.stopped = errno;
-        },
-      },
-    );
-    this.facts = this.engine.open(writable ? RequestFlag.Writable : 0);
-    this.engine.ring.setGuestBuffers({
-      buffer: this.buffers.buffer,
-      stride: STRIDE,
-      lengths: new Int32Array(DEPTH),
-    });
-    this.engine.ring.pretendQueue({
-      deviceId: 0,
-      depth: DEPTH,
-      maxIoBytes: STRIDE,
-      deviceSize: SIZE,
-      descriptors: this.descriptors.buffer as ArrayBuffer,
-      answers: this.answers,
-    });
-  }
-
-  /** The kernel's request arrives; it is answered by later steps. */
-  arrive(tag: number, operation: number, offset: number, length: number): void {
-    this.answers[tag] = UNANSWERED;
-    this.descriptors.setUint32(tag * 24, operation, true);
-    this.descriptors.setUint32(tag * 24 + 4, length / SECTOR, true);
-    this.descriptors.setBigUint64(tag * 24 + 8, BigInt(offset / SECTOR), true);
-    this.engine.ring.pretendFetched(tag, 0);
-  }
-
-  /** Steps until these tags are answered. */
-  answersOf(...tags: number[]): number[] {
-    const deadline = performance.now() + 20_000;
-    while (tags.some((tag) => this.answers[tag] === UNANSWERED)) {
-      if (performance.now() > deadline) throw new Error('the queue is stuck');
-      this.engine.step(TurnMode.Poll);
-    }
-    return tags.map((tag) => this.answers[tag]);
-  }
-
-  buffer(tag: number, length: number): Uint8Array {
-    return this.buffers.subarray(tag * STRIDE, tag * STRIDE + length);
-  }
-
-  close(): void {
-    this.engine.control(RequestKind.Close, 0, () => undefined);
-    this.end();
-  }
-
-  end(): void {
-    if (this.ended) return;
-    this.ended = true;
-    this.engine.close();
-    closeSync(this.descriptor);
-  }
-}
-
 test('opening tells the facts of the image', () => {
-  served = new Served();
+  served = new Served(path);
 
   expect(served.facts).toMatchObject({ version: 3, virtualSize: SIZE, clusterSize: 65_536 });
 });
 
 test('what the kernel wrote is in the image, and what it never wrote reads as zeros', async () => {
-  served = new Served();
+  served = new Served(path);
   const data = pattern(100_352);
   served.buffer(0, data.length).set(data);
   served.arrive(0, WRITE, 1 << 20, data.length);
@@ -158,7 +62,7 @@ test('what the kernel wrote is in the image, and what it never wrote reads as ze
 });
 
 test('many requests at once are each answered once', () => {
-  served = new Served();
+  served = new Served(path);
   const tags = Array.from({ length: DEPTH }, (_, tag) => tag);
   for (const tag of tags) {
     served.buffer(tag, 65_536).fill(tag + 1);
@@ -177,14 +81,14 @@ test('many requests at once are each answered once', () => {
 });
 
 test('a write to an image that was opened for reading is answered with EROFS', () => {
-  served = new Served({ writable: false });
+  served = new Served(path, { writable: false });
   served.arrive(0, WRITE, 0, 4096);
 
   expect(served.answersOf(0)).toEqual([-30]);
 });
 
 test('a table that cannot be read any more is an error of the requests that need it', () => {
-  served = new Served();
+  served = new Served(path);
   served.buffer(0, 4096).fill(1);
   served.arrive(0, WRITE, 0, 4096);
   served.answersOf(0);
@@ -195,7 +99,7 @@ test('a table that cannot be read any more is an error of the requests that need
   const l1 = Number(bytes.readBigUInt64BE(40));
   bytes.writeBigUInt64BE(0x8000_0000_0000_0200n, l1); // an L2 table at an offset that is no cluster's
   writeFileSync(path, bytes);
-  served = new Served({ writable: false });
+  served = new Served(path, { writable: false });
 
   served.arrive(0, READ, 0, 4096);
   served.arrive(1, READ, SIZE - 4096, 4096);
@@ -206,7 +110,7 @@ test('a table that cannot be read any more is an error of the requests that need
 test('an image that is none is refused with what is wrong', () => {
   truncateSync(path, 0);
 
-  expect(() => new Served()).toThrow(expect.objectContaining({ code: 'ERR_NOT_QCOW2' }));
+  expect(() => new Served(path)).toThrow(expect.objectContaining({ code: 'ERR_NOT_QCOW2' }));
 });
 
 describe('when the core traps', () => {
@@ -219,7 +123,7 @@ describe('when the core traps', () => {
   }
 
   test('the requests in service and all that follow are answered with an error', () => {
-    served = new Served();
+    served = new Served(path);
     served.arrive(0, READ, 0, 4096);
     served.arrive(1, READ, 4096, 4096);
     trap(served.engine, 'submit');
@@ -233,7 +137,7 @@ describe('when the core traps', () => {
   });
 
   test('nothing more is written', () => {
-    served = new Served();
+    served = new Served(path);
     const before = readFileSync(path);
     served.buffer(0, 4096).fill(1);
     served.arrive(0, WRITE, 0, 4096);
@@ -247,7 +151,7 @@ describe('when the core traps', () => {
   });
 
   test('the image cannot be closed as if all were well', () => {
-    served = new Served();
+    served = new Served(path);
     served.arrive(0, READ, 0, 4096);
     trap(served.engine, 'submit');
     served.answersOf(0);
@@ -259,7 +163,7 @@ describe('when the core traps', () => {
 });
 
 test('the end of the queue is told to the host', () => {
-  served = new Served();
+  served = new Served(path);
   for (let tag = 0; tag < DEPTH; tag++) served.engine.ring.pretendFetched(tag, -19);
 
   served.engine.step(TurnMode.Poll);

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { EventType, requireAddon, TurnMode } from '../../host/node/addon.js';
@@ -48,4 +49,12 @@ test('a waker needs a descriptor that is open', () => {
   const { Waker } = requireAddon();
 
   expect(() => new Waker(-1)).toThrow(/Bad file descriptor/);
+});
+
+test('a waker refuses a descriptor that has become a file: a wake would be a write to it', () => {
+  const { Waker } = requireAddon();
+  const descriptor = openSync(new URL(import.meta.url), 'r');
+
+  expect(() => new Waker(descriptor)).toThrow(/Invalid argument/);
+  closeSync(descriptor);
 });

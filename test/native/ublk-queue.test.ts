@@ -242,6 +242,20 @@ describe('an answer', () => {
     expect(answers[0]).toBe(4096);
   });
 
+  test('waits for what the host was asked for', () => {
+    arrive(0, { operation: READ, sectors: 8, start: 0 });
+    const wanted = { kind: OperationKind.Decompress, space: BufferSpace.Guest, request: 0, length: 4096 };
+    fixture.writeOperation(0, wanted);
+    fixture.turn([[OutgoingType.Operation, 0]], TurnMode.Poll);
+
+    finish(0, 0);
+    const early = answers[0];
+    fixture.ring.deliver(0, new Uint8Array(4096).fill(7));
+
+    expect([early, answers[0]]).toEqual([UNANSWERED, 4096]);
+    expect(fixture.carryOut(wanted)).toEqual(INVALID);
+  });
+
   test('is an error when a fill of the request was out of bounds', () => {
     arrive(0, { operation: READ, sectors: 8, start: 0 });
 

@@ -1,0 +1,37 @@
+/** What the thread of a ring and its helper say to each other. */
+import type { MessagePort } from 'node:worker_threads';
+import type { CompressionType } from '../codec/codec.js';
+import type { ErrorRecord } from './error-record.js';
+
+/** What a helper thread is started with; `port` has to be transferred. */
+export interface HelperData {
+  /** Orders come in, reports go out. The helper ends when the other side closes it. */
+  port: MessagePort;
+  /** Of the ring, for a Waker: it is woken after each report. */
+  wakeDescriptor: number;
+  /** The image file, which stays the ring thread's. Compressed data is read from it. */
+  descriptor: number;
+  clusterSize: number;
+  compressionType: CompressionType;
+}
+
+/** What a helper can do. Numbers are bytes. */
+export type HelperJob =
+  /** The `length` bytes from `sourceOffset` on of the cluster whose compressed data is in the image. */
+  { kind: 'decompress'; hostOffset: number; sourceLength: number; sourceOffset: number; length: number };
+
+/** To the helper. A lane is memory for the result of one job at a time, numbered from 0. */
+export type HelperOrder =
+  /** From now on the lane is this memory. */
+  | { type: 'lane'; lane: number; memory: SharedArrayBuffer }
+  /** Carry out the job and put the result at the start of the lane. */
+  | { type: 'job'; lane: number; job: HelperJob }
+  /** End the jobs under way and let everything go. */
+  | { type: 'close' };
+
+/** From the helper. */
+export type HelperReport =
+  | { type: 'done'; lane: number }
+  | { type: 'failed'; lane: number; error: ErrorRecord }
+  /** Nothing of the image is used any more. */
+  | { type: 'closed' };
