@@ -229,6 +229,20 @@ export function discard(operations: Operations, task: usize, hostOffset: u64, le
   send(operations, prepare(operations, OperationKind.Discard, Owner.Task, task, hostOffset, length));
 }
 
+/** As `writeZeroes`, where guest data lies. */
+export function zeroData(operations: Operations, task: usize, hostOffset: u64, length: u32): void {
+  const operation = prepare(operations, OperationKind.WriteZeroes, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
+  send(operations, operation);
+}
+
+/** As `discard`, where guest data lies. */
+export function discardData(operations: Operations, task: usize, hostOffset: u64, length: u32): void {
+  const operation = prepare(operations, OperationKind.Discard, Owner.Task, task, hostOffset, length);
+  operation.file = operations.dataFile;
+  send(operations, operation);
+}
+
 export function flush(operations: Operations, owner: Owner, record: usize): void {
   operations.flushes++;
   send(operations, prepare(operations, OperationKind.Flush, owner, record, 0, 0));

@@ -120,7 +120,8 @@ function endsRead(task: Task): bool {
 function noteFailed(image: Image, task: Task, operation: Operation, index: u32, status: Status): void {
   const kind = operation.kind;
   if (kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
-  if (task.failed !== Status.Ok) return;
+  // What could not be given back stays: nothing is wrong with that.
+  if (task.failed !== Status.Ok || kind === OperationKind.Discard) return;
   const field = kind === OperationKind.Decompress ? Field.Compression : Field.None;
   refuse(image.failure, status, structureOfOperation(kind), field, operation.hostOffset, 0, 0);
   image.failure.operation = index;

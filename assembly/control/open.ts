@@ -216,7 +216,8 @@ function refuseUnwritable(image: Image): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
-  if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
+  // A snapshot's clusters could not stay where they are.
+  if (image.hasDataFile && info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
   if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
   if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);

@@ -25,6 +25,9 @@ export class Task extends Waiter {
   guestOffset: u64 = 0;
   guestEnd: u64 = 0;
   cursor: u64 = 0;
+  /** How far a raw data file has been zeroed: see raw-data.ts. */
+  zeroedEnd: u64 = 0;
+  zeroing: bool = false;
   /** Order of submission. */
   sequence: u64 = 0;
   /** Operations in flight for this task. */
@@ -107,6 +110,8 @@ export function resetTask(task: Task): void {
   task.guestOffset = request.guestOffset;
   task.guestEnd = request.guestOffset + request.length;
   task.cursor = request.guestOffset;
+  task.zeroedEnd = request.guestOffset;
+  task.zeroing = false;
   task.cancelled = false;
   task.waiting = false;
   task.gated = false;

@@ -3,6 +3,7 @@
 import { ExtentKind } from '../abi/extent';
 import { Status } from '../abi/status';
 import { loadU64, storeU64 } from '../base/bytes';
+import { discardData } from '../block';
 import { needSlice, TableKind } from '../cache/table-cache';
 import { dropClusters, markDirty, needRoom } from '../cache/write-order';
 import { compressedLength, compressedOffset } from '../format/compressed';
@@ -23,7 +24,8 @@ export enum Replacement {
 
 /**
  * Replaces the entries of `image.run`, which `mapRun` has just found at the task's cursor, also that of a cluster of
- * which the run is only a part; moves the cursor behind the run. Host clusters that are not kept lose a reference.
+ * which the run is only a part; moves the cursor behind the run. Host clusters that are not kept lose a reference; in a
+ * data file, whose clusters nobody counts, they are discarded, and the task has one more operation in flight.
  */
 export function replaceEntries(image: Image, task: Task, replacement: Replacement): Status {
   const run = image.run;
@@ -32,7 +34,8 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
   if (place !== Status.Ok) return place;
   const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
   const length = run.kind === ExtentKind.Compressed ? u64(1) : run.length;
-  if (drops) {
+  const counted = drops && !image.hasDataFile;
+  if (counted) {
     // A table must never be handed out as free, whatever an entry says.
     const status = checkOverlap(image, run.hostOffset, length);
     if (status !== Status.Ok) return status;
@@ -44,7 +47,12 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
 
   const count = u32((run.length + geometry.clusterSize - 1) >> geometry.clusterBits);
   const firstAddress = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
-  if (drops) dropHosts(image, loadU64(firstAddress), count);
+  if (counted) dropHosts(image, loadU64(firstAddress), count);
+  else if (drops) {
+    // Whatever a crash leaves of the tables, they find the old bytes there or zeros: both are what the guest may see.
+    task.outstanding++;
+    discardData(image.operations, changetype<usize>(task), run.hostOffset, u32(run.length));
+  }
   let changed = false;
   for (let index: u32 = 0; index < count; index++) {
     const address = firstAddress + (usize(index) << geometry.l2EntryBits);

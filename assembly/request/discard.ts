@@ -10,7 +10,8 @@ import { Status } from '../abi/status';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { Task } from '../image/task';
+import { zeroRawData } from '../image/raw-data';
+import { TASK_OPERATIONS, Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
 
 export function stepDiscard(image: Image, task: Task): Status {
@@ -19,8 +20,11 @@ export function stepDiscard(image: Image, task: Task): Status {
   const end = task.guestEnd === image.virtualSize ? task.guestEnd : task.guestEnd & ~mask;
   while (true) {
     const cursor = (task.cursor + mask) & ~mask;
-    if (cursor >= end) return Status.Ok;
+    if (cursor >= end) return task.outstanding === 0 ? Status.Ok : Status.Miss;
     task.cursor = cursor;
+    const zeroed = zeroRawData(image, task, cursor, end);
+    if (zeroed !== Status.Ok) return zeroed;
+    if (task.outstanding === TASK_OPERATIONS) return Status.Miss;
     let status = mapRun(image, task, cursor, end - cursor);
     if (status !== Status.Ok) return status;
     const run = image.run;

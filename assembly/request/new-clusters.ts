@@ -24,7 +24,7 @@ import { makeDataEntry } from '../format/l2-entry';
 import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
 import { clusterStart, Image } from '../image/image';
-import { checkOverlap, checkTableOverlap } from '../image/overlap';
+import { checkDataOverlap, checkTableOverlap } from '../image/overlap';
 import { giveScratch, needScratch, takeScratch } from '../image/scratch';
 import { TASK_OPERATIONS, Task } from '../image/task';
 
@@ -99,20 +99,22 @@ export function takeNewClusters(image: Image, task: Task): Status {
   const oldOffset = run.hostOffset;
   const compressedLength = run.compressedLength;
   const drops = kind !== ExtentKind.Unallocated && kind !== ExtentKind.ZeroPlain;
-  const fresh = kind !== ExtentKind.ZeroAllocated || !run.copied;
+  // In a data file every cluster has its place, and nobody counts it.
+  const fixed = image.hasDataFile;
+  const fresh = !fixed && (kind !== ExtentKind.ZeroAllocated || !run.copied);
   let count = u32((task.cursor + run.length - start + clusterSize - 1) >> geometry.clusterBits);
   if (drops) {
     // Reserved clusters are written to, others may become free: a table must not be among them, whatever an entry says.
     const length = kind === ExtentKind.Compressed ? u64(1) : u64(count) << geometry.clusterBits;
     const offset = kind === ExtentKind.Compressed ? oldOffset : oldOffset - (task.cursor - start);
-    const status = checkOverlap(image, offset, length);
+    const status = checkDataOverlap(image, offset, length);
     if (status !== Status.Ok) return status;
   }
   if (copies) {
     if (task.outstanding > TASK_OPERATIONS - EDGE_OPERATIONS) return Status.Miss;
     if (!needScratch(image, task)) return Status.Miss;
   }
-  let hostOffset = oldOffset - (task.cursor - start);
+  let hostOffset = fixed ? start : oldOffset - (task.cursor - start);
   if (fresh) {
     // The slice must survive what the allocation loads.
     pin(slice);

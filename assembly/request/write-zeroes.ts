@@ -8,12 +8,13 @@
 import { ExtentKind } from '../abi/extent';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
-import { writeScratch, writeZeroes } from '../block';
+import { writeScratch, zeroData } from '../block';
 import { requestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { checkOverlap } from '../image/overlap';
+import { checkDataOverlap } from '../image/overlap';
+import { zeroRawData } from '../image/raw-data';
 import { TASK_OPERATIONS, Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
 import {
@@ -47,6 +48,8 @@ export function stepWriteZeroes(image: Image, task: Task): Status {
       requestFlush(image.order, task);
       return Status.Miss;
     }
+    const zeroed = zeroRawData(image, task, task.guestOffset, task.guestEnd);
+    if (zeroed !== Status.Ok) return zeroed;
     if (task.outstanding === TASK_OPERATIONS) return Status.Miss;
     const status = plan(image, task);
     if (status !== Status.Ok) return status;
@@ -96,11 +99,12 @@ function markClusters(image: Image, task: Task, replacement: Replacement): Statu
 
 function overwrite(image: Image, task: Task): Status {
   const run = image.run;
-  const status = checkOverlap(image, run.hostOffset, run.length);
+  const status = checkDataOverlap(image, run.hostOffset, run.length);
   if (status !== Status.Ok) return status;
   task.cursor += run.length;
+  if (image.isDataRaw) return Status.Ok;
   task.outstanding++;
-  writeZeroes(image.operations, changetype<usize>(task), run.hostOffset, u32(run.length));
+  zeroData(image.operations, changetype<usize>(task), run.hostOffset, u32(run.length));
   return Status.Ok;
 }
 
@@ -117,7 +121,7 @@ function handOut(image: Image, task: Task): void {
   task.stage = Stage.Link;
   task.outstanding += 1 + u32(head !== 0) + u32(tail !== 0);
   if (head !== 0) writeScratch(operations, owner, scratch, task.hostOffset, task.edgeOffset, head);
-  writeZeroes(operations, owner, task.hostOffset + head, length);
+  zeroData(operations, owner, task.hostOffset + head, length);
   if (tail === 0) return;
   const tailOffset = image.geometry.clusterSize * 2 - tail;
   writeScratch(operations, owner, scratch, task.hostOffset + head + length, tailOffset, tail);

@@ -11,7 +11,7 @@ import { requestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { checkOverlap } from '../image/overlap';
+import { checkDataOverlap } from '../image/overlap';
 import { TASK_OPERATIONS, Task } from '../image/task';
 import {
   checkCopy,
@@ -64,7 +64,7 @@ function plan(image: Image, task: Task): Status {
 
 function overwrite(image: Image, task: Task): Status {
   const run = image.run;
-  const status = checkOverlap(image, run.hostOffset, run.length);
+  const status = checkDataOverlap(image, run.hostOffset, run.length);
   if (status !== Status.Ok) return status;
   const length = u32(run.length);
   const bufferOffset = u32(task.cursor - task.guestOffset);
@@ -78,7 +78,11 @@ function overwrite(image: Image, task: Task): Status {
 function handOut(image: Image, task: Task): void {
   const end = newEnd(task);
   let before = headLength(task);
-  let after = tailLength(task);
+  // A raw data file ends where the disk does.
+  let after =
+    image.isDataRaw && task.scratch === 0
+      ? u32(min(task.allocatingEnd, max(end, image.virtualSize)) - end)
+      : tailLength(task);
   let hostOffset = task.hostOffset;
   if (task.virgin && task.scratch === 0) {
     hostOffset += before;
