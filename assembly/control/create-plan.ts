@@ -32,6 +32,9 @@ export class NewLayout {
   /** All clusters in use: what the refcount blocks say. */
   clusterCount: u64 = 0;
   l1Size: u32 = 0;
+  /** First L2 table, and how many there are: all, or none. They lie behind the L1 table. */
+  firstTableCluster: u64 = 0;
+  mappedTables: u64 = 0;
   /** Bytes of header, extensions and backing file name. */
   headerLength: u32 = 0;
 }
@@ -107,10 +110,12 @@ export function layOut(image: Image, options: CreateOptions, layout: NewLayout):
     );
   }
   const l1Clusters = unitsFor(l1Size << 3, bits);
+  // What others write to a raw data file is to be seen, so all of it is mapped from the beginning, as QEMU does.
+  const tables = (options.flags & CreateFlag.DataFileRaw) !== 0 ? l1Size : 0;
   let blocks: u64 = 1;
   let tableClusters: u64 = 1;
   while (true) {
-    const total = 1 + tableClusters + blocks + l1Clusters;
+    const total = 1 + tableClusters + blocks + l1Clusters + tables;
     const neededBlocks = ((total - 1) >> geometry.blockBits) + 1;
     const neededTable = unitsFor(neededBlocks << 3, bits);
     if (neededBlocks <= blocks && neededTable <= tableClusters) break;
@@ -126,7 +131,9 @@ export function layOut(image: Image, options: CreateOptions, layout: NewLayout):
   layout.blockCount = blocks;
   layout.l1Offset = (1 + tableClusters + blocks) << bits;
   layout.l1Size = u32(l1Size);
-  layout.clusterCount = 1 + tableClusters + blocks + l1Clusters;
+  layout.firstTableCluster = 1 + tableClusters + blocks + l1Clusters;
+  layout.mappedTables = tables;
+  layout.clusterCount = layout.firstTableCluster + tables;
   return Status.Ok;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Create: a new image in an empty file.
  *
- *     header | refcount table | refcount blocks | L1 table
+ *     header | refcount table | refcount blocks | L1 table | L2 tables, when all is mapped
  *
  * The header's first sector is written last, after a flush: a file that was cut off before that is no image.
  */
@@ -9,19 +9,21 @@
 import { PAGE_LENGTH } from '../abi/configuration';
 import { CreateOptions } from '../abi/create-options';
 import { Status } from '../abi/status';
+import { unitsFor } from '../base/align';
 import { storeU64 } from '../base/bytes';
 import { flush, Owner, writeModule, writeZeroes } from '../block';
 import { storeRefcount } from '../format/refcount-entry';
 import { Image, ImageState } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
 import { buildHeader } from './create-header';
+import { fillMapping } from './create-mapping';
 import { checkOptions, layOut, NewLayout, refuseOption } from './create-plan';
 
 enum Stage {
   Plan = 0,
   WriteTable = 1,
   WriteBlocks = 2,
-  ZeroL1 = 3,
+  WriteMapping = 3,
   WriteHeaderTail = 4,
   FlushTables = 5,
   WriteHeader = 6,
@@ -43,7 +45,8 @@ export function stepCreate(image: Image, task: Task): Status {
       return writeTable(image, task, layout);
     case Stage.WriteBlocks:
       return writeBlocks(image, task, layout);
-    case Stage.ZeroL1:
+    case Stage.WriteMapping:
+      if (layout.mappedTables !== 0) return writeMapping(image, task, layout);
       task.stage = Stage.WriteHeaderTail;
       if (layout.l1Size === 0) return stepCreate(image, task);
       writeZeroes(image.operations, address, layout.l1Offset, layout.l1Size << 3);
@@ -117,7 +120,8 @@ function writeBlocks(image: Image, task: Task, layout: NewLayout): Status {
   const geometry = image.geometry;
   const position = task.cursor << geometry.sliceBits;
   if (position === layout.blockCount << geometry.clusterBits) {
-    task.stage = Stage.ZeroL1;
+    task.cursor = 0;
+    task.stage = Stage.WriteMapping;
     return stepCreate(image, task);
   }
   const refcounts = u32((u64(8) << geometry.sliceBits) >> geometry.refcountOrder);
@@ -128,6 +132,21 @@ function writeBlocks(image: Image, task: Task, layout: NewLayout): Status {
   }
   task.cursor++;
   return writeScratch(image, task, (layout.firstBlockCluster << geometry.clusterBits) + position);
+}
+
+/** One slice of the L1 table or of the L2 tables behind it a step. */
+function writeMapping(image: Image, task: Task, layout: NewLayout): Status {
+  const geometry = image.geometry;
+  const hostOffset = layout.l1Offset + (task.cursor << geometry.sliceBits);
+  if (hostOffset === layout.clusterCount << geometry.clusterBits) {
+    task.stage = Stage.WriteHeaderTail;
+    return stepCreate(image, task);
+  }
+  const options = changetype<CreateOptions>(image.page);
+  memory.fill(image.scratch, 0, usize(1) << geometry.sliceBits);
+  fillMapping(image, layout, hostOffset, unitsFor(options.virtualSize, geometry.clusterBits));
+  task.cursor++;
+  return writeScratch(image, task, hostOffset);
 }
 
 function writeScratch(image: Image, task: Task, hostOffset: u64): Status {

@@ -21,6 +21,9 @@ export const SUBCLUSTER_COUNT_BITS: u32 = 5;
 /** Subclusters have at least a sector. */
 export const MINIMUM_EXTENDED_CLUSTER_BITS: u32 = 14;
 
+/** Every subcluster holds data. */
+export const ALL_ALLOCATED: u64 = 0x00000000ffffffff;
+
 const ZEROES_SHIFT: u32 = 32;
 const RESERVED: u64 = 1;
 

@@ -21,14 +21,26 @@ export interface NewImage {
   readonly refcountBits: number;
   readonly extendedL2: boolean;
   readonly compressionType: 'zlib' | 'zstd';
+  /** Path of the data file, as it is stored too. */
+  readonly dataFile: string | undefined;
+  readonly dataFileRaw: boolean;
   readonly preallocation: 'off' | undefined;
   /** `size=`, when it was given there. */
   readonly size: bigint | undefined;
 }
 
 /** Options that QEMU knows and this program does not yet. */
-const LATER = /^(backing_(file|fmt)|data_file(_raw)?|encrypt(ion|\..*)|keep_data_file)$/;
-const OF_QCOW2 = ['cluster_size', 'compat', 'compression_type', 'extended_l2', 'lazy_refcounts', 'refcount_bits'];
+const LATER = /^(backing_(file|fmt)|encrypt(ion|\..*)|keep_data_file)$/;
+const OF_QCOW2 = [
+  'cluster_size',
+  'compat',
+  'compression_type',
+  'data_file',
+  'data_file_raw',
+  'extended_l2',
+  'lazy_refcounts',
+  'refcount_bits',
+];
 
 /** Reads `-o`. Throws `CommandError` with a line about `path`. */
 export function newImage(path: string, format: Format, lists: readonly string[]): NewImage {
@@ -55,6 +67,8 @@ export function newImage(path: string, format: Format, lists: readonly string[])
     refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse),
     extendedL2: onOrOff('extended_l2', options.get('extended_l2') ?? 'off', refuse),
     compressionType: compressionType(options.get('compression_type') ?? 'zlib', refuse),
+    dataFile: options.get('data_file'),
+    dataFileRaw: onOrOff('data_file_raw', options.get('data_file_raw') ?? 'off', refuse),
     preallocation: preallocation === undefined ? undefined : 'off',
     size: size === undefined ? undefined : sizeArgument(size, 'image size'),
   };
@@ -71,6 +85,10 @@ export function newImage(path: string, format: Format, lists: readonly string[])
       'Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)',
     );
   }
+  if (image.dataFile !== undefined && image.compat === '0.10') {
+    refuse('External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  }
+  if (image.dataFileRaw && image.dataFile === undefined) refuse('data-file-raw requires data-file');
   if (image.extendedL2) checkExtended(image, refuse);
   return image;
 }
@@ -98,7 +116,7 @@ export function formattingLine(path: string, image: NewImage, size: bigint): str
   if (format === 'raw') return `${start} size=${size}${optional('preallocation', preallocation)}\n`;
   return (
     `${start} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}${optional('preallocation', preallocation)} compression_type=${image.compressionType} ` +
-    `size=${size}${optional('compat', compat)} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
+    `size=${size}${optional('compat', compat)}${optional('data_file', image.dataFile)}${image.dataFileRaw ? ' data_file_raw=on' : ''} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
     `refcount_bits=${image.refcountBits}\n`
   );
 }
@@ -123,7 +141,7 @@ function compressionType(text: string, refuse: Refuse): NewImage['compressionTyp
 
 /** A later option that asks for what is there anyway. */
 function isOff(name: string, value: string): boolean {
-  return ['data_file_raw', 'encryption'].includes(name) && value === 'off';
+  return name === 'encryption' && value === 'off';
 }
 
 function clusterSize(text: string, refuse: Refuse): number {

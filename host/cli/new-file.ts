@@ -14,6 +14,7 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
     if (image.format === 'raw') await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
     else {
       const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
+      if (image.dataFile !== undefined) await makeDataFile(image.dataFile, size);
       await Image.create(file, {
         core: loadCore(),
         virtualSize: size,
@@ -23,8 +24,21 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
         refcountBits,
         extendedL2,
         compressionType,
+        dataFile: image.dataFile,
+        dataFileRaw: image.dataFileRaw,
       });
     }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes or overwrites the file of the guest's data: all zeros, as long as the disk. */
+async function makeDataFile(path: string, size: bigint): Promise<void> {
+  const file = await NodeFile.open(path, { create: true, overwrite: true });
+  try {
+    await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
+    await file.flush();
   } finally {
     await file.close();
   }

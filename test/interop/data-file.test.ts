@@ -1,7 +1,7 @@
 /** Images whose guest data lies in an external data file. */
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, truncateSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Image, MemoryFile } from '../../host/index.js';
@@ -43,6 +43,37 @@ describe('what QEMU wrote', () => {
     }
   });
 
+  test.each(kinds)(
+    'and what Corral makes is the same (%s)',
+    async (options) => {
+      const theirs = make(options);
+      const [path, data] = [`${theirs.path}.ours`, `${theirs.data}.ours`];
+
+      const { status } = await corralHere('create', '-q', '-o', `data_file=${data},${options}`, path, String(SIZE));
+
+      expect(status).toBe(0);
+      checkWithQemu(path, options);
+      expect(qemuMap(path, 'json')).toBe(qemuMap(theirs.path, 'json'));
+      expect(statSync(data).size).toBe(SIZE);
+      qemuIo(path, ['write -P 1 0 1M', `write -P 2 ${SIZE - SECTOR} ${SECTOR}`]);
+      expectSameBytes(await readWithCorral({ path, data }), toRaw(path));
+    },
+  );
+
+  // QEMU allocates no subclusters here, and does not show what others write.
+  test.each(['off', 'on'])('to a raw data file of a new image is seen (extended_l2=%s)', async (extended) => {
+    const folder = temporaryFolder();
+    const [path, data] = [join(folder, 'image.qcow2'), join(folder, 'data')];
+    const options = `data_file=${data},data_file_raw=on,extended_l2=${extended}`;
+    await corralHere('create', '-q', '-o', options, path, String(SIZE));
+
+    execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -P 9 70k 300k', data]);
+
+    checkWithQemu(path, options);
+    expectSameBytes(await readWithCorral({ path, data }), readFileSync(data));
+    expectSameBytes(toRaw(path), readFileSync(data));
+  });
+
   test('is converted', async () => {
     const { path } = make('data_file_raw=on');
     qemuIo(path, ['write -P 7 64k 1M', 'write -z 128k 64k']);
@@ -51,6 +82,10 @@ describe('what QEMU wrote', () => {
 
     expect(status).toBe(0);
     expectSameBytes(readFileSync(`${path}.copy`), toRaw(path));
+    const options = `data_file=${path}.data,data_file_raw=on`;
+    expect((await corralHere('convert', '-O', 'qcow2', '-o', options, path, `${path}.new`)).status).toBe(0);
+    expectSameBytes(readFileSync(`${path}.data`), toRaw(path));
+    expectSameBytes(toRaw(`${path}.new`), toRaw(path));
   });
 });
 

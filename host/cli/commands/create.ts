@@ -25,7 +25,7 @@ export function create(command: Command, context: Context): void {
     .option('-f, --format <format>', 'qcow2 or raw', (text) => formatArgument(text), 'qcow2')
     .option(
       '-o, --options <list>',
-      'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, compression_type=zlib|zstd, size=, preallocation=off',
+      'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, compression_type=zlib|zstd, data_file=, data_file_raw=on|off, size=, preallocation=off',
       collect,
     )
     .option('-q, --quiet', 'print nothing')
