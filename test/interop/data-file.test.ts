@@ -43,22 +43,19 @@ describe('what QEMU wrote', () => {
     }
   });
 
-  test.each(kinds)(
-    'and what Corral makes is the same (%s)',
-    async (options) => {
-      const theirs = make(options);
-      const [path, data] = [`${theirs.path}.ours`, `${theirs.data}.ours`];
+  test.each(kinds)('and what Corral makes is the same (%s)', async (options) => {
+    const theirs = make(options);
+    const [path, data] = [`${theirs.path}.ours`, `${theirs.data}.ours`];
 
-      const { status } = await corralHere('create', '-q', '-o', `data_file=${data},${options}`, path, String(SIZE));
+    const { status } = await corralHere('create', '-q', '-o', `data_file=${data},${options}`, path, String(SIZE));
 
-      expect(status).toBe(0);
-      checkWithQemu(path, options);
-      expect(qemuMap(path, 'json')).toBe(qemuMap(theirs.path, 'json'));
-      expect(statSync(data).size).toBe(SIZE);
-      qemuIo(path, ['write -P 1 0 1M', `write -P 2 ${SIZE - SECTOR} ${SECTOR}`]);
-      expectSameBytes(await readWithCorral({ path, data }), toRaw(path));
-    },
-  );
+    expect(status).toBe(0);
+    checkWithQemu(path, options);
+    expect(qemuMap(path, 'json')).toBe(qemuMap(theirs.path, 'json'));
+    expect(statSync(data).size).toBe(SIZE);
+    qemuIo(path, ['write -P 1 0 1M', `write -P 2 ${SIZE - SECTOR} ${SECTOR}`]);
+    expectSameBytes(await readWithCorral({ path, data }), toRaw(path));
+  });
 
   // QEMU allocates no subclusters here, and does not show what others write.
   test.each(['off', 'on'])('to a raw data file of a new image is seen (extended_l2=%s)', async (extended) => {
