@@ -152,7 +152,10 @@ function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
   if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
-  const looks = kind === RequestKind.Map || kind === RequestKind.Check || kind === RequestKind.SnapshotList;
+  if (image.tablesOnly && !isAboutTables(kind)) return refuseRequest(image, task, Status.Invalid);
+  // A repair is alone with the image: it was opened for nothing else.
+  const checks = kind === RequestKind.Check && !image.tablesOnly;
+  const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || checks;
   if (!isGuestRequest(kind) && !looks) return Status.Ok;
   if (passGate(image, task) !== Status.Ok) return Status.Miss;
   if (looks) {
@@ -165,7 +168,6 @@ function admit(image: Image, task: Task): Status {
     return refuseRequest(image, task, Status.OutOfRange);
   }
   if (kind === RequestKind.Map) return Status.Ok;
-  if (image.tablesOnly) return refuseRequest(image, task, Status.Invalid);
   const buffered = kind === RequestKind.Read || kind === RequestKind.Write;
   if (buffered && length > 0xffffffff) return refuseRequest(image, task, Status.TooLarge);
   if (kind !== RequestKind.Read) {
@@ -177,6 +179,12 @@ function admit(image: Image, task: Task): Status {
   const status = enterFlight(image, task);
   task.waiting = status === Status.Miss;
   return status;
+}
+
+/** What an image takes that was opened for its tables only. */
+function isAboutTables(kind: u32): bool {
+  const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || kind === RequestKind.Check;
+  return looks || kind === RequestKind.Close;
 }
 
 function isGuestRequest(kind: u32): bool {

@@ -4,13 +4,25 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xa2970b1d;
+export const ABI_HASH = 0x5bf0679b;
 
 // ---- assembly/abi/check-result.ts
 
+/** Bits of `CheckResult.outcome`. */
+export const CheckOutcome = {
+  /** The refcount table and its blocks were made anew. */
+  Rebuilt: 1,
+  /** Only RepairAll can help, by making the refcount table anew: nothing was changed. */
+  NeedsRebuild: 2,
+  /** Leaked clusters were left alone: a damaged structure that cannot be repaired may have named them. */
+  LeaksKept: 4,
+} as const;
+/** Bits of `CheckResult.outcome`. */
+export type CheckOutcome = (typeof CheckOutcome)[keyof typeof CheckOutcome];
+
 /** Where the fields of CheckResult lie, in bytes from the start of the record. */
 export const CheckResultLayout = {
-  size: 72,
+  size: 88,
   alignment: 8,
   offsets: {
     corruptions: 0,
@@ -21,12 +33,14 @@ export const CheckResultLayout = {
     fragmentedClusters: 40,
     compressedClusters: 48,
     imageEndOffset: 56,
-    findingCount: 64,
-    reserved: 68,
+    corruptionsFixed: 64,
+    leaksFixed: 72,
+    findingCount: 80,
+    outcome: 84,
   },
 } as const;
 
-/** What a Check request found; lies at the start of the page. Counts are QEMU's. */
+/** What a Check request found; lies at the start of the page. Counts are QEMU's: after a repair, of what is left. */
 export class CheckResultView {
   private readonly words: Uint32Array;
   private start = 0;
@@ -197,19 +211,55 @@ export class CheckResultView {
     this.words[(this.start >>> 2) + 15] = Number((value >> 32n) & 0xffffffffn);
   }
 
-  /** `CheckFinding` records behind this one in the page: the first ones found. */
-  get findingCount(): number {
-    return this.words[(this.start >>> 2) + 16];
+  /** What a repair has put right. */
+  get corruptionsFixed(): number {
+    return join(this.words[(this.start >>> 2) + 16], this.words[(this.start >>> 2) + 17], 'CheckResult.corruptionsFixed');
   }
-  set findingCount(value: number) {
+  set corruptionsFixed(value: number) {
+    this.words[(this.start >>> 2) + 17] = highWord(value, 'CheckResult.corruptionsFixed');
     this.words[(this.start >>> 2) + 16] = value;
   }
 
-  get reserved(): number {
-    return this.words[(this.start >>> 2) + 17];
+  /** `corruptionsFixed` as a BigInt, without a limit. */
+  get corruptionsFixedBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 17]) << 32n) | BigInt(this.words[(this.start >>> 2) + 16]);
   }
-  set reserved(value: number) {
-    this.words[(this.start >>> 2) + 17] = value;
+  set corruptionsFixedBig(value: bigint) {
+    this.words[(this.start >>> 2) + 16] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 17] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get leaksFixed(): number {
+    return join(this.words[(this.start >>> 2) + 18], this.words[(this.start >>> 2) + 19], 'CheckResult.leaksFixed');
+  }
+  set leaksFixed(value: number) {
+    this.words[(this.start >>> 2) + 19] = highWord(value, 'CheckResult.leaksFixed');
+    this.words[(this.start >>> 2) + 18] = value;
+  }
+
+  /** `leaksFixed` as a BigInt, without a limit. */
+  get leaksFixedBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 19]) << 32n) | BigInt(this.words[(this.start >>> 2) + 18]);
+  }
+  set leaksFixedBig(value: bigint) {
+    this.words[(this.start >>> 2) + 18] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 19] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** `CheckFinding` records behind this one in the page: the first ones found. */
+  get findingCount(): number {
+    return this.words[(this.start >>> 2) + 20];
+  }
+  set findingCount(value: number) {
+    this.words[(this.start >>> 2) + 20] = value;
+  }
+
+  /** CheckOutcome bits. */
+  get outcome(): number {
+    return this.words[(this.start >>> 2) + 21];
+  }
+  set outcome(value: number) {
+    this.words[(this.start >>> 2) + 21] = value;
   }
 }
 
@@ -224,7 +274,7 @@ export const CheckFindingLayout = {
     found: 16,
     expected: 24,
     leak: 32,
-    reserved: 36,
+    repaired: 36,
   },
 } as const;
 
@@ -334,10 +384,11 @@ export class CheckFindingView {
     this.words[(this.start >>> 2) + 8] = value;
   }
 
-  get reserved(): number {
+  /** 1 when it was repaired: `expected` is there now. */
+  get repaired(): number {
     return this.words[(this.start >>> 2) + 9];
   }
-  set reserved(value: number) {
+  set repaired(value: number) {
     this.words[(this.start >>> 2) + 9] = value;
   }
 }
@@ -1899,7 +1950,10 @@ export const RequestKind = {
   Discard: 20,
   /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
   Map: 32,
-  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  /**
+   * Count every reference, compare with the refcounts; the page holds a `CheckResult`. With `RequestFlag.RepairLeaks` or
+   * `RepairAll` put right what is wrong, on an image that was opened Writable and TablesOnly.
+   */
   Check: 33,
   /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
   SnapshotCreate: 48,
@@ -1923,12 +1977,19 @@ export const RequestFlag = {
   Inspect: 2,
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable: 4,
-  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  /**
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
+   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   */
   TablesOnly: 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap: 16,
   /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
   Snapshot: 32,
+  /** Check: lower the refcounts of leaked clusters. */
+  RepairLeaks: 64,
+  /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
+  RepairAll: 128,
 } as const;
 /** Bits of `Request.flags`. */
 export type RequestFlag = (typeof RequestFlag)[keyof typeof RequestFlag];

@@ -138,7 +138,7 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
         ? `Unsupported qcow2 feature: ${name}`
         : `Unsupported qcow2 feature: unknown incompatible feature ${failure.foundBig.toString(16)}`;
     case Field.Dirty:
-      return 'Image was not closed cleanly (dirty bit): cannot be opened for writing yet';
+      return 'Image was not closed cleanly (dirty bit): it must be repaired before it is written';
     case Field.CorruptBit:
       return 'Image is corrupt; cannot be opened read/write';
     case Field.InternalSnapshots:

@@ -2,7 +2,7 @@
 
 import { RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
-import { type CheckReport, readCheckReport, reportProgress } from './check-report.js';
+import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import type { Codec } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
 import { type CreateImageOptions, createRequest } from './create-image.js';
@@ -10,6 +10,7 @@ import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
+import { isDirtyImage, repairDirty } from './repair.js';
 import { type ResizeImageOptions, resizeRequest } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
@@ -91,16 +92,29 @@ export class Image {
 
   /**
    * Opens the image in `file`. On success the files belong to the image and are closed with it; on failure they stay the
-   * caller's. Rejects with ERR_NOT_QCOW2, ERR_UNSUPPORTED, ERR_IMAGE_CORRUPT, ERR_IO or ERR_READ_ONLY.
+   * caller's. With `write` an image that was not closed cleanly is repaired first. Rejects with ERR_NOT_QCOW2,
+   * ERR_UNSUPPORTED, ERR_IMAGE_CORRUPT, ERR_IO or ERR_READ_ONLY.
    */
   static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
     const { snapshot } = options;
     if (typeof snapshot === 'string') return openNamed(file, snapshot, options);
     const write = options.write ?? false;
     if (write && file.readOnly) throw new CorralError('ERR_READ_ONLY', { reason: 'The file is open read-only' });
-    const { dataFile } = options;
-    if (write && dataFile?.readOnly)
+    if (write && options.dataFile?.readOnly) {
       throw new CorralError('ERR_READ_ONLY', { reason: 'The data file is open read-only' });
+    }
+    try {
+      return await Image.start(file, options, write);
+    } catch (error) {
+      if (!isDirtyImage(error)) throw error;
+      await repairDirty(file, { core: options.core, signal: options.signal });
+      return Image.start(file, options, write);
+    }
+  }
+
+  private static async start(file: BlockFile, options: OpenOptions, write: boolean): Promise<Image> {
+    const { dataFile } = options;
+    const snapshot = typeof options.snapshot === 'string' ? undefined : options.snapshot;
     const engine = await Engine.start(file, {
       core: options.core,
       dataFile,
@@ -226,27 +240,16 @@ export class Image {
     if (held !== undefined) yield held;
   }
 
-  /** Counts every reference and compares with the refcounts; changes nothing. Needs `checkSize`. */
+  /**
+   * Counts every reference and compares with the refcounts; changes nothing. Needs `checkSize`. To put right what is
+   * wrong see `repairImage`.
+   */
   async check(
     options: CallOptions & { onProgress?: (done: number, total: number) => void } = {},
   ): Promise<CheckReport> {
     this.refuseClosed();
-    return this.control.run(async () => {
-      let timer: ReturnType<typeof setInterval> | undefined;
-      try {
-        return await this.engine.run({
-          kind: RequestKind.Check,
-          signal: options.signal,
-          prepare: (core) => {
-            const report = options.onProgress;
-            if (report !== undefined) timer = setInterval(() => reportProgress(core, report), 100);
-          },
-          collect: readCheckReport,
-        });
-      } finally {
-        clearInterval(timer);
-      }
-    });
+    const request = { kind: RequestKind.Check, signal: options.signal, collect: readCheckReport };
+    return this.control.run(() => watchProgress(this.engine.core, options.onProgress, () => this.engine.run(request)));
   }
 
   /**

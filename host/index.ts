@@ -11,3 +11,4 @@ export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
 export type { NewSnapshot, Snapshot, SnapshotSelection } from './snapshot-record.js';
 export type { Snapshots } from './snapshots.js';
+export { type Repair, type RepairKind, type RepairOptions, repairImage } from './repair.js';

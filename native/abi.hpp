@@ -8,11 +8,21 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xa2970b1du;
+inline constexpr uint32_t ABI_HASH = 0x5bf0679bu;
 
 // ---- assembly/abi/check-result.ts
 
-/** What a Check request found; lies at the start of the page. Counts are QEMU's. */
+/** Bits of `CheckResult.outcome`. */
+enum class CheckOutcome : uint32_t {
+  /** The refcount table and its blocks were made anew. */
+  Rebuilt = 1,
+  /** Only RepairAll can help, by making the refcount table anew: nothing was changed. */
+  NeedsRebuild = 2,
+  /** Leaked clusters were left alone: a damaged structure that cannot be repaired may have named them. */
+  LeaksKept = 4,
+};
+
+/** What a Check request found; lies at the start of the page. Counts are QEMU's: after a repair, of what is left. */
 struct CheckResult {
   /** References without (enough) refcount, entries that point nowhere, wrong COPIED flags. */
   uint64_t corruptions;
@@ -29,11 +39,15 @@ struct CheckResult {
   uint64_t compressedClusters;
   /** End of the last host cluster in use, in bytes. */
   uint64_t imageEndOffset;
+  /** What a repair has put right. */
+  uint64_t corruptionsFixed;
+  uint64_t leaksFixed;
   /** `CheckFinding` records behind this one in the page: the first ones found. */
   uint32_t findingCount;
-  uint32_t reserved;
+  /** CheckOutcome bits. */
+  uint32_t outcome;
 };
-static_assert(sizeof(CheckResult) == 72 && alignof(CheckResult) == 8);
+static_assert(sizeof(CheckResult) == 88 && alignof(CheckResult) == 8);
 static_assert(offsetof(CheckResult, corruptions) == 0);
 static_assert(offsetof(CheckResult, leaks) == 8);
 static_assert(offsetof(CheckResult, checkErrors) == 16);
@@ -42,8 +56,10 @@ static_assert(offsetof(CheckResult, totalClusters) == 32);
 static_assert(offsetof(CheckResult, fragmentedClusters) == 40);
 static_assert(offsetof(CheckResult, compressedClusters) == 48);
 static_assert(offsetof(CheckResult, imageEndOffset) == 56);
-static_assert(offsetof(CheckResult, findingCount) == 64);
-static_assert(offsetof(CheckResult, reserved) == 68);
+static_assert(offsetof(CheckResult, corruptionsFixed) == 64);
+static_assert(offsetof(CheckResult, leaksFixed) == 72);
+static_assert(offsetof(CheckResult, findingCount) == 80);
+static_assert(offsetof(CheckResult, outcome) == 84);
 
 /** One thing that Check found. */
 struct CheckFinding {
@@ -59,7 +75,8 @@ struct CheckFinding {
   uint64_t expected;
   /** 1 for a leak, 0 for a corruption. */
   uint32_t leak;
-  uint32_t reserved;
+  /** 1 when it was repaired: `expected` is there now. */
+  uint32_t repaired;
 };
 static_assert(sizeof(CheckFinding) == 40 && alignof(CheckFinding) == 8);
 static_assert(offsetof(CheckFinding, structure) == 0);
@@ -68,7 +85,7 @@ static_assert(offsetof(CheckFinding, hostOffset) == 8);
 static_assert(offsetof(CheckFinding, found) == 16);
 static_assert(offsetof(CheckFinding, expected) == 24);
 static_assert(offsetof(CheckFinding, leak) == 32);
-static_assert(offsetof(CheckFinding, reserved) == 36);
+static_assert(offsetof(CheckFinding, repaired) == 36);
 
 // ---- assembly/abi/configuration.ts
 
@@ -563,7 +580,10 @@ enum class RequestKind : uint32_t {
   Discard = 20,
   /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
   Map = 32,
-  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  /**
+   * Count every reference, compare with the refcounts; the page holds a `CheckResult`. With `RequestFlag.RepairLeaks` or
+   * `RepairAll` put right what is wrong, on an image that was opened Writable and TablesOnly.
+   */
   Check = 33,
   /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
   SnapshotCreate = 48,
@@ -585,12 +605,19 @@ enum class RequestFlag : uint32_t {
   Inspect = 2,
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable = 4,
-  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  /**
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
+   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   */
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap = 16,
   /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
   Snapshot = 32,
+  /** Check: lower the refcounts of leaked clusters. */
+  RepairLeaks = 64,
+  /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
+  RepairAll = 128,
 };
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

@@ -1,4 +1,14 @@
-/** What a Check request found; lies at the start of the page. Counts are QEMU's. */
+/** Bits of `CheckResult.outcome`. */
+export enum CheckOutcome {
+  /** The refcount table and its blocks were made anew. */
+  Rebuilt = 1,
+  /** Only RepairAll can help, by making the refcount table anew: nothing was changed. */
+  NeedsRebuild = 2,
+  /** Leaked clusters were left alone: a damaged structure that cannot be repaired may have named them. */
+  LeaksKept = 4,
+}
+
+/** What a Check request found; lies at the start of the page. Counts are QEMU's: after a repair, of what is left. */
 @unmanaged
 export class CheckResult {
   /** References without (enough) refcount, entries that point nowhere, wrong COPIED flags. */
@@ -16,9 +26,13 @@ export class CheckResult {
   compressedClusters: u64 = 0;
   /** End of the last host cluster in use, in bytes. */
   imageEndOffset: u64 = 0;
+  /** What a repair has put right. */
+  corruptionsFixed: u64 = 0;
+  leaksFixed: u64 = 0;
   /** `CheckFinding` records behind this one in the page: the first ones found. */
   findingCount: u32 = 0;
-  reserved: u32 = 0;
+  /** CheckOutcome bits. */
+  outcome: u32 = 0;
 }
 
 /** One thing that Check found. */
@@ -36,5 +50,6 @@ export class CheckFinding {
   expected: u64 = 0;
   /** 1 for a leak, 0 for a corruption. */
   leak: u32 = 0;
-  reserved: u32 = 0;
+  /** 1 when it was repaired: `expected` is there now. */
+  repaired: u32 = 0;
 }

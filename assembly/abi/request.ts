@@ -18,7 +18,10 @@ export enum RequestKind {
   Discard = 20,
   /** Describe `length` guest bytes from `guestOffset` on as `Extent` records in the page; `result` is their count. */
   Map = 32,
-  /** Count every reference, compare with the refcounts; the page holds a `CheckResult`. */
+  /**
+   * Count every reference, compare with the refcounts; the page holds a `CheckResult`. With `RequestFlag.RepairLeaks` or
+   * `RepairAll` put right what is wrong, on an image that was opened Writable and TablesOnly.
+   */
   Check = 33,
   /** Make an internal snapshot of the disk as it is, from the `SnapshotOptions` in the page. Alone with the image. */
   SnapshotCreate = 48,
@@ -40,12 +43,19 @@ export enum RequestFlag {
   Inspect = 2,
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable = 4,
-  /** Open: only tables will be read (`check`): what backs unallocated clusters does not matter. */
+  /**
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
+   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   */
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. */
   Unmap = 16,
   /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
   Snapshot = 32,
+  /** Check: lower the refcounts of leaked clusters. */
+  RepairLeaks = 64,
+  /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
+  RepairAll = 128,
 }
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

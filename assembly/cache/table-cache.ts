@@ -216,6 +216,15 @@ export function dropSlices(cache: TableCache, hostOffset: u64, length: u64): voi
   }
 }
 
+/** Forgets every clean, unused slice. */
+export function dropAllSlices(cache: TableCache): void {
+  for (let index: u32 = 0; index < cache.count; index++) {
+    const slice = sliceAt(cache, index);
+    if (slice.state === u8(SliceState.Valid) && slice.pins === 0 && !slice.dirty && !slice.writing)
+      remove(cache, slice);
+  }
+}
+
 export function wakeSlotWaiters(cache: TableCache): void {
   if (!isEmpty(cache.slotWaiters)) moveAll(cache.slotWaiters, cache.ready);
 }

@@ -1,8 +1,9 @@
 /**
  * Check: count what refers to each cluster of the file, compare with the stored refcounts and the COPIED flags, as
- * `qemu-img check` does. Nothing is changed. For each window of clusters that fits the memory:
+ * `qemu-img check` does. Nothing is changed, unless a repair is asked for: then this is one of its passes. For each
+ * window of clusters that fits the memory:
  *
- *   load refcounts ─▶ walk L1 ─▶ walk L2 ─▶ walk refcount table ─▶ compare ─▶ next window or done
+ *   load refcounts ─▶ walk L1 ─▶ walk L2 ─▶ walk refcount table ─▶ compare ─▶ next window or end of the pass
  *                        ▲           │ next table window
  *                        └───────────┘
  *
@@ -17,19 +18,25 @@ import { unitsFor } from '../base/align';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
 import { Owner, readModule } from '../block';
+import { sliceRefcountBits } from '../format/geometry';
 import { Image } from '../image/image';
 import { settle } from '../image/settle';
 import { parkOnOperation, Task } from '../image/task';
 import { compareStored, loadStored } from './compare';
+import { rebuildSlice } from './rebuild';
 import { countReferences, openTableWindow, openWindow } from './references';
+import { endPass, isRepair } from './repair';
 import { reportCorruption, writeReport } from './report';
-import { CheckState, checkState, isFirstWindow, MINIMUM_CHECK_LENGTH, NONE, openState, Phase } from './state';
+import { setRefcounts } from './set-refcounts';
+import { CheckState, checkState, isFirstWindow, MINIMUM_CHECK_LENGTH, NONE, openState, Pass, Phase } from './state';
 import { isBlockWalkDone, startBlockWalk, stepBlockWalk } from './walk-blocks';
 import { isL1WalkDone, startL1Walk, stepL1Walk } from './walk-l1';
 import { isL2WalkDone, startL2Walk, stepL2Walk } from './walk-l2';
 
 /** Pieces, of a table slice each at most, before other requests have their turn. */
 const PIECES_PER_TURN: u32 = 16;
+/** Passes of a repair. */
+const PASSES: u64 = 6;
 /** Turns before the host has its turn too. */
 const TURNS_PER_BREATH: u32 = 16;
 const BREATH_LENGTH: u32 = 512;
@@ -75,6 +82,9 @@ function begin(image: Image, task: Task): Status {
   }
   // What is read is not what the header names as the active tables.
   if (image.snapshotSelected) return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.kind, 0);
+  if (isRepair(task) && !(image.writable && image.tablesOnly)) {
+    return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.flags, 0);
+  }
   if (image.checkLength < MINIMUM_CHECK_LENGTH) {
     return refuse(failure, Status.TooLarge, Structure.Request, Field.Cache, 0, image.checkLength, MINIMUM_CHECK_LENGTH);
   }
@@ -90,7 +100,7 @@ function begin(image: Image, task: Task): Status {
   const state = openState(image, task);
   state.result.totalClusters = unitsFor(image.virtualSize, image.geometry.clusterBits);
   task.request.progress = 0;
-  task.request.progressTotal = state.fileLength;
+  task.request.progressTotal = state.fileLength * (isRepair(task) ? PASSES : 1);
   startWindow(task, state, 0);
   return Status.Ok;
 }
@@ -113,22 +123,46 @@ function stepPhase(image: Image, task: Task, state: CheckState): Status {
         startTables(image, task, state, state.nextTable);
       } else {
         countRegions(image, state);
-        startBlockWalk(image, state);
         task.stage = Phase.WalkBlocks;
+        if (state.pass !== Pass.Rebuild) startBlockWalk(image, state);
+        else startCompare(task, state);
       }
       break;
     case Phase.WalkBlocks:
       if (!isBlockWalkDone(image, state)) return stepBlockWalk(image, task, state);
-      state.cursor = state.windowStart;
-      task.stage = Phase.Compare;
+      startCompare(task, state);
       break;
-    default:
-      if (state.cursor < min(state.windowEnd, state.clusterCount)) return compareStored(image, task, state);
-      if (state.nextWindow < state.clusterCount) startWindow(task, state, state.nextWindow);
-      else task.stage = Phase.Done;
+    case Phase.Compare:
+      if (state.cursor < min(state.windowEnd, state.clusterCount)) return stepCompare(image, task, state);
+      if (nextWindow(image, state) < state.clusterCount) startWindow(task, state, nextWindow(image, state));
+      else task.stage = Phase.EndPass;
       break;
+    default: {
+      const pass = state.pass;
+      const status = endPass(image, task, state);
+      if (status !== Status.Ok) return status;
+      if (state.pass !== pass) startWindow(task, state, 0);
+      break;
+    }
   }
   return Status.Ok;
+}
+
+function stepCompare(image: Image, task: Task, state: CheckState): Status {
+  if (state.pass === Pass.Rebuild) return rebuildSlice(image, task, state);
+  return state.pass === Pass.Refcounts ? setRefcounts(image, task, state) : compareStored(image, task, state);
+}
+
+function startCompare(task: Task, state: CheckState): void {
+  state.cursor = state.windowStart;
+  task.stage = Phase.Compare;
+}
+
+/** New blocks are written in whole slices. Where old refcounts are kept, no window can be passed over. */
+function nextWindow(image: Image, state: CheckState): u64 {
+  if (state.pass !== Pass.Rebuild) return state.nextWindow;
+  if (state.incomplete) return state.windowEnd;
+  return state.nextWindow & ~((u64(1) << sliceRefcountBits(image.geometry)) - 1);
 }
 
 function startWindow(task: Task, state: CheckState, start: u64): void {
@@ -146,8 +180,11 @@ function startTables(image: Image, task: Task, state: CheckState, start: u64): v
 /** What the header says is there. The L1 tables were counted when they were walked. */
 function countRegions(image: Image, state: CheckState): void {
   countReferences(state, 0, state.clusterSize, 1);
-  const tableLength = u64(image.refcountTableClusters) << state.clusterBits;
-  countRegion(state, Structure.RefcountTable, image.refcountTableOffset, tableLength);
+  // New refcount structures count themselves; the old ones are not used any more.
+  if (state.pass !== Pass.Rebuild) {
+    const tableLength = u64(image.refcountTableClusters) << state.clusterBits;
+    countRegion(state, Structure.RefcountTable, image.refcountTableOffset, tableLength);
+  }
   const snapshots = image.info.snapshotsOffset;
   countRegion(state, Structure.SnapshotTable, snapshots, state.snapshotOffset - snapshots);
 }
@@ -165,13 +202,14 @@ function updateProgress(task: Task, state: CheckState): void {
   else if (task.stage === Phase.WalkL1) walked = state.tableStart;
   else if (task.stage > u32(Phase.WalkL2)) walked = total;
   const clusters = state.windowStart + ((state.windowEnd - state.windowStart) * walked) / total;
-  task.request.progress = min(state.fileLength, clusters << state.clusterBits);
+  const passes = u64(state.pass) * state.fileLength;
+  task.request.progress = min(task.request.progressTotal, passes + (clusters << state.clusterBits));
 }
 
 function finish(image: Image, task: Task, state: CheckState): Status {
   state.result.imageEndOffset = (state.highestCluster + 1) << state.clusterBits;
   writeReport(state, image.page);
-  task.request.progress = state.fileLength;
+  task.request.progress = task.request.progressTotal;
   task.request.result = state.result.findingCount;
   state.owner = null;
   return Status.Ok;

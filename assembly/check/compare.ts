@@ -46,6 +46,7 @@ export function compareStored(image: Image, task: Task, state: CheckState): Stat
   if (!isReadable(state, entry)) {
     // The entry is a corruption already; each cluster whose refcount cannot be looked up is an error, as QEMU counts.
     state.result.checkErrors += end - start;
+    state.mustRebuild = true;
   } else if (hasBlock(state, entry)) {
     const slice = needBlockSlice(image, task, entry, start);
     if (slice === null) return task.outcome;
@@ -55,7 +56,10 @@ export function compareStored(image: Image, task: Task, state: CheckState): Stat
       compareCluster(state, cluster, loadRefcount(slice.data, index++, order));
     }
   } else {
-    for (let cluster = start; cluster < end; cluster++) compareCluster(state, cluster, 0);
+    for (let cluster = start; cluster < end; cluster++) {
+      if (referencesOf(state, cluster) !== 0) state.mustRebuild = true;
+      compareCluster(state, cluster, 0);
+    }
   }
   state.cursor = end;
   return Status.Ok;
@@ -88,6 +92,8 @@ function compareCluster(state: CheckState, cluster: u64, refcount: u64): void {
   const references = referencesOf(state, cluster);
   if ((refcount | references) === 0) return;
   state.highestCluster = cluster;
+  state.highestUsed = max(state.highestUsed, cluster);
+  if (refcount === 0) state.uncounted = true;
   if (refcount === references) return;
   const offset = cluster << state.clusterBits;
   if (refcount > references) reportLeak(state, offset, refcount, references);
@@ -95,7 +101,7 @@ function compareCluster(state: CheckState, cluster: u64, refcount: u64): void {
 }
 
 /** The refcount table's entry for `cluster`, 0 when it has none; `task.outcome` is not Ok when the step must stop. */
-function needBlockEntry(image: Image, task: Task, cluster: u64): u64 {
+export function needBlockEntry(image: Image, task: Task, cluster: u64): u64 {
   const index = blockIndex(image.geometry, cluster);
   task.outcome = Status.Ok;
   if (index >= refcountTableEntries(image)) return 0;
@@ -105,27 +111,27 @@ function needBlockEntry(image: Image, task: Task, cluster: u64): u64 {
 }
 
 /** QEMU cannot read a block that is not aligned, nor one whose offset is no file offset at all. */
-function isReadable(state: CheckState, entry: u64): bool {
+export function isReadable(state: CheckState, entry: u64): bool {
   return isAligned(refcountBlockOffset(entry), state.clusterSize) && i64(entry) >= 0;
 }
 
 /** A block beyond the end of the file counts nothing. */
-function hasBlock(state: CheckState, entry: u64): bool {
+export function hasBlock(state: CheckState, entry: u64): bool {
   const offset = refcountBlockOffset(entry);
   return offset !== 0 && offset < state.fileLength;
 }
 
-function needBlockSlice(image: Image, task: Task, entry: u64, cluster: u64): TableSlice | null {
+export function needBlockSlice(image: Image, task: Task, entry: u64, cluster: u64): TableSlice | null {
   const offset = refcountBlockOffset(entry) + blockSliceOffset(image.geometry, cluster);
   return viewSlice(image.cache, TableKind.RefcountBlock, offset, task);
 }
 
-function indexInSlice(image: Image, cluster: u64): u32 {
+export function indexInSlice(image: Image, cluster: u64): u32 {
   return u32(cluster) & ((u32(1) << sliceRefcountBits(image.geometry)) - 1);
 }
 
 /** First cluster that the next slice of a refcount block counts. */
-function sliceEnd(image: Image, cluster: u64): u64 {
+export function sliceEnd(image: Image, cluster: u64): u64 {
   const bits = sliceRefcountBits(image.geometry);
   return ((cluster >> bits) + 1) << bits;
 }

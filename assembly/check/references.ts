@@ -45,6 +45,7 @@ export function countReferences(state: CheckState, offset: u64, length: u64, wei
   if (offset >= limit || length >= limit - offset) return false;
   const last = (offset + length - 1) >> state.clusterBits;
   if (last >= state.clusterCount) state.clusterCount = last + 1;
+  state.highestUsed = max(state.highestUsed, last);
   for (let cluster = offset >> state.clusterBits; cluster <= last; cluster++) countCluster(state, cluster, weight);
   return true;
 }
@@ -62,6 +63,7 @@ function countCluster(state: CheckState, cluster: u64, weight: u32): void {
     const offset = cluster << state.clusterBits;
     reportCorruption(state, count - maximum, Structure.RefcountBlock, Field.Refcount, offset, maximum, count);
     count = maximum;
+    state.incomplete = true;
   }
   const address = state.references + (usize(cluster - state.windowStart) << state.referenceBits);
   if (state.referenceBits === 1) store<u16>(address, u16(count));
@@ -104,6 +106,7 @@ export function addTable(state: CheckState, cluster: u64, active: bool): void {
   const address = state.weights + (usize(cluster - state.tableStart) << 2);
   const weight = load<u32>(address);
   const all = min((weight >> WEIGHT_SHIFT) + 1, WEIGHT_MAXIMUM);
+  if (all === WEIGHT_MAXIMUM) state.incomplete = true;
   const inUse = min((weight & ACTIVE_MAXIMUM) + u32(active), ACTIVE_MAXIMUM);
   store<u32>(address, (all << WEIGHT_SHIFT) | inUse);
 }

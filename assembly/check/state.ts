@@ -25,7 +25,24 @@ export enum Phase {
   WalkL2 = 3,
   WalkBlocks = 4,
   Compare = 5,
-  Done = 6,
+  EndPass = 6,
+  Done = 7,
+}
+
+/** What the sequence is walked for: `CheckState.pass`. Each changes one thing and is durable before the next begins. */
+export enum Pass {
+  /** Finding out what is wrong; all that a check without repair does. */
+  Judge = 0,
+  /** L2 entries that can be put right without a look at anything else. */
+  Entries = 1,
+  /** New refcount structures, from what refers to what. */
+  Rebuild = 2,
+  /** Refcounts become the numbers of references. */
+  Refcounts = 3,
+  /** COPIED flags become what the refcounts say. */
+  Flags = 4,
+  /** Finding out what is wrong now. */
+  Verify = 5,
 }
 
 /** No such cluster. */
@@ -49,6 +66,8 @@ export class CheckState {
   /** No window reaches further than this cluster. */
   clusterLimit: u64 = 0;
   highestCluster: u64 = 0;
+  /** Last cluster that anything refers to, or that is counted, in any pass; unlike QEMU's number above never too low. */
+  highestUsed: u64 = 0;
 
   references: usize = 0;
   /** log2 of the bytes of one reference count. */
@@ -89,6 +108,40 @@ export class CheckState {
   nextContiguous: u64 = 0;
   /** Turns that the check has had. */
   turns: u32 = 0;
+
+  pass: Pass = Pass.Judge;
+  /** What the pass has changed is on its way to being durable. */
+  settling: bool = false;
+  /** Counts of the first pass. */
+  foundCorruptions: u64 = 0;
+  foundLeaks: u64 = 0;
+  /** Wrong COPIED flags among the corruptions of the running pass. */
+  copiedWrong: u64 = 0;
+  /** Something was not followed that may name clusters: what seems to be leaked may belong to it. */
+  incomplete: bool = false;
+  /** A cluster in use has a refcount of zero. */
+  uncounted: bool = false;
+  /** The refcount table or a block of it cannot be kept, or lacks. */
+  mustRebuild: bool = false;
+  /** The corruptions that were found are wrong COPIED flags, if there are any. */
+  onlyFlags: bool = false;
+  /** The repair makes the refcount structures anew. */
+  rebuilding: bool = false;
+  /** There are L2 entries for Pass.Entries. */
+  fixableEntries: bool = false;
+
+  /** Rebuild: first cluster of the new structures, and the end of them, 0 as long as it is not known. */
+  newStart: u64 = 0;
+  newEnd: u64 = 0;
+  newTableClusters: u64 = 0;
+  newBlocks: u64 = 0;
+  /** Rebuild: index of the block that is being written, NONE for none. */
+  blockIndex: u64 = 0;
+  /** Rebuild: offset within the new table of the slice of it that is being filled, NONE for none. */
+  tableSlice: u64 = 0;
+  /** Rebuild: clusters before this one have their refcounts in the new blocks. */
+  rebuilt: u64 = 0;
+  rebuildStage: u32 = 0;
 }
 
 const SECTOR: u64 = 512;
@@ -114,18 +167,34 @@ export function openState(image: Image, task: Task): CheckState {
   state.clusterBits = image.geometry.clusterBits;
   state.clusterSize = image.geometry.clusterSize;
   state.hasDataFile = (image.info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0;
-  state.fileLength = alignUp(image.fileLength, SECTOR);
-  state.clusterCount = (state.fileLength + state.clusterSize - 1) >> state.clusterBits;
-  state.clusterLimit = state.clusterCount + 1;
-
   // Counts as wide as the image's refcounts; nothing that fits the file refers to a cluster 2^32 times.
   const order = image.geometry.refcountOrder;
   state.referenceBits = order <= 3 ? 0 : order === 4 ? 1 : 2;
   state.referenceMaximum = order >= 5 ? 0xffffffff : (u64(1) << (u64(1) << order)) - 1;
 
-  const available = image.checkLength - HEAD_LENGTH;
   state.findings = image.checkMemory + HEAD_LENGTH;
-  state.findingCapacity = min(MAXIMUM_FINDINGS, available / 4 / FINDING_SIZE);
+  state.findingCapacity = min(MAXIMUM_FINDINGS, (image.checkLength - HEAD_LENGTH) / 4 / FINDING_SIZE);
+  openPass(image, state, Pass.Judge);
+  return state;
+}
+
+/** Begins a pass: nothing counted yet, and the arrays for the file as long as it is now. */
+export function openPass(image: Image, state: CheckState, pass: Pass): void {
+  state.pass = pass;
+  const result = state.result;
+  result.corruptions = 0;
+  result.leaks = 0;
+  result.checkErrors = 0;
+  result.allocatedClusters = 0;
+  result.fragmentedClusters = 0;
+  result.compressedClusters = 0;
+  state.highestCluster = 0;
+  state.copiedWrong = 0;
+  state.fileLength = alignUp(image.fileLength, SECTOR);
+  state.clusterCount = (state.fileLength + state.clusterSize - 1) >> state.clusterBits;
+  state.clusterLimit = state.clusterCount + 1;
+
+  const available = image.checkLength - HEAD_LENGTH;
   const findingsLength = (state.findingCapacity * FINDING_SIZE + 15) & ~15;
   // Four clusters take four counts, four weights of 4 bytes, and one byte of stored states.
   const fourClusters: u32 = (4 << state.referenceBits) + 17;
@@ -134,7 +203,11 @@ export function openState(image: Image, task: Task): CheckState {
   state.weights = state.findings + findingsLength;
   state.references = state.weights + (usize(state.capacity) << 2);
   state.stored = state.references + (usize(state.capacity) << state.referenceBits);
-  return state;
+}
+
+/** Whether wrong things are counted, not changed. */
+export function isJudging(state: CheckState): bool {
+  return state.pass === Pass.Judge || state.pass === Pass.Verify;
 }
 
 /** Whether what belongs to no cluster is judged now: once in a check. */

@@ -51,23 +51,28 @@ function walkEntry(state: CheckState, entry: u64, entryOffset: u64): void {
   const judge = isFirstWindow(state);
   const offset = refcountBlockOffset(entry);
   const cluster = offset >> state.clusterBits;
+  // None of these can be told from a good entry by who allocates later: the structures must be made anew.
   if (hasReservedBlockBits(entry)) {
+    state.mustRebuild = true;
     if (judge) reportCorruption(state, 1, Structure.RefcountTable, Field.ReservedBits, entryOffset, entry, 0);
     return;
   }
   if (!isAligned(offset, state.clusterSize)) {
+    state.mustRebuild = true;
     if (judge) {
       reportCorruption(state, 1, Structure.RefcountTable, Field.Alignment, entryOffset, entry, state.clusterSize);
     }
     return;
   }
   if (cluster >= state.clusterCount) {
+    state.mustRebuild = true;
     if (judge) reportCorruption(state, 1, Structure.RefcountTable, Field.Offset, entryOffset, entry, state.fileLength);
     return;
   }
   countReferences(state, offset, state.clusterSize, 1);
   if (isInWindow(state, cluster) && referencesOf(state, cluster) !== 1) {
     const references = referencesOf(state, cluster);
+    state.mustRebuild = true;
     reportCorruption(state, 1, Structure.RefcountTable, Field.Overlap, entryOffset, entry, references);
   }
 }

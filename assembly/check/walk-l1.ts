@@ -5,7 +5,7 @@ import { Status } from '../abi/status';
 import { alignUp, isAligned } from '../base/align';
 import { loadU16, loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
-import { TableKind, viewSlice } from '../cache/table-cache';
+import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
 import { HeaderOffset, MAXIMUM_L1_LENGTH } from '../format/header';
 import { hasReservedL1Bits, isL1Copied, L1_ENTRY_SIZE, l2TableOffset } from '../format/l1-entry';
 import {
@@ -19,9 +19,10 @@ import {
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { needCopiedWrong } from './compare';
+import { fixCopied } from './fix';
 import { addTable, countReferences } from './references';
 import { reportCorruption } from './report';
-import { CheckState, isFirstTableWindow, isFirstWindow } from './state';
+import { CheckState, isFirstTableWindow, isFirstWindow, Pass } from './state';
 
 /** Begins with the active table. */
 export function startL1Walk(image: Image, state: CheckState): void {
@@ -44,7 +45,7 @@ export function stepL1Walk(image: Image, task: Task, state: CheckState): Status 
   const end = min(state.l1End, slice.hostOffset + (u64(1) << image.cache.sliceBits));
   while (state.l1Cursor < end) {
     const entry = loadU64(slice.data + usize(state.l1Cursor - slice.hostOffset));
-    if (entry !== 0 && !walkEntry(image, task, state, entry)) return task.outcome;
+    if (entry !== 0 && !walkEntry(image, task, state, slice, entry)) return task.outcome;
     state.l1Cursor += L1_ENTRY_SIZE;
   }
   return Status.Ok;
@@ -54,6 +55,7 @@ export function stepL1Walk(image: Image, task: Task, state: CheckState): Status 
 function enterL1(state: CheckState, named: u64, offset: u64, entries: u32): void {
   const length = u64(entries) * L1_ENTRY_SIZE;
   if (isFirstTableWindow(state) && !countReferences(state, offset, length, 1) && isFirstWindow(state)) {
+    state.incomplete = true;
     reportCorruption(state, 1, Structure.L1Table, Field.L1TableOffset, named, offset, state.fileLength);
   }
   // What lies beyond the end of the file is zeros: no tables.
@@ -63,12 +65,13 @@ function enterL1(state: CheckState, named: u64, offset: u64, entries: u32): void
 }
 
 /** Judges and counts the entry at the cursor. False, and nothing has changed: the step must stop. */
-function walkEntry(image: Image, task: Task, state: CheckState, entry: u64): bool {
+function walkEntry(image: Image, task: Task, state: CheckState, slice: TableSlice, entry: u64): bool {
   const entryOffset = state.l1Cursor;
   const judge = isFirstTableWindow(state) && isFirstWindow(state);
   const tableOffset = l2TableOffset(entry);
   if (tableOffset === 0) {
     // QEMU follows the entry and reads the header as an L2 table. Its flags are wrong; there is nothing to follow.
+    state.incomplete = true;
     if (judge) reportCorruption(state, 1, Structure.L1Table, Field.ReservedBits, entryOffset, entry, 0);
     return true;
   }
@@ -77,18 +80,24 @@ function walkEntry(image: Image, task: Task, state: CheckState, entry: u64): boo
     if (state.active) {
       const wrong = needCopiedWrong(image, task, state, cluster, isL1Copied(entry));
       if (task.outcome !== Status.Ok) return false;
-      if (wrong) reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
+      if (wrong) {
+        reportCorruption(state, 1, Structure.L1Table, Field.Copied, entryOffset, entry, 0);
+        if (state.pass === Pass.Flags) fixCopied(image, state, slice, TableKind.L1, entryOffset, entry);
+      }
     }
     if (!countReferences(state, tableOffset, state.clusterSize, 1) && judge) {
+      state.incomplete = true;
       reportCorruption(state, 1, Structure.L1Table, Field.Offset, entryOffset, entry, state.fileLength);
     }
   }
   if (judge && hasReservedL1Bits(entry)) {
+    state.incomplete = true;
     reportCorruption(state, 1, Structure.L1Table, Field.ReservedBits, entryOffset, entry, 0);
   }
   // Only an aligned table is followed: any other is read by nobody, and its entries would be made up.
   const aligned = isAligned(tableOffset, state.clusterSize);
   if (judge && !aligned) {
+    state.incomplete = true;
     reportCorruption(state, 1, Structure.L1Table, Field.Alignment, entryOffset, entry, state.clusterSize);
   }
   if (aligned && tableOffset < state.fileLength) addTable(state, cluster, state.active);
@@ -168,11 +177,13 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
     reportCorruption(state, 1, Structure.SnapshotTable, Field.Length, entry, extra, required);
   }
   if (!isAligned(l1Offset, state.clusterSize)) {
+    state.incomplete = true;
     if (judge) reportCorruption(state, 1, Structure.SnapshotTable, Field.L1TableOffset, entry, l1Offset, 0);
     return;
   }
   const length = u64(l1Size) * L1_ENTRY_SIZE;
   if (length > MAXIMUM_L1_LENGTH) {
+    state.incomplete = true;
     if (judge) reportCorruption(state, 1, Structure.SnapshotTable, Field.L1Size, entry, l1Size, MAXIMUM_L1_LENGTH >> 3);
     return;
   }
@@ -180,6 +191,7 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
   // for ever: a table of 40 bytes a snapshot can name 32 MiB of L1 entries 65536 times.
   state.snapshotL1Length += length;
   if (state.snapshotL1Length > state.fileLength + MAXIMUM_L1_LENGTH) {
+    state.incomplete = true;
     if (judge) {
       state.result.checkErrors++;
       reportCorruption(state, 1, Structure.SnapshotTable, Field.Overlap, entry, l1Offset, 0);

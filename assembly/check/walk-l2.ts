@@ -7,16 +7,17 @@ import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
 import { isAligned } from '../base/align';
 import { loadU64 } from '../base/bytes';
-import { TableKind, viewSlice } from '../cache/table-cache';
+import { TableKind, TableSlice, viewSlice } from '../cache/table-cache';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { clusterOffset, hasReservedBits, isCompressed, isCopied, L2_ENTRY_SIZE } from '../format/l2-entry';
 import { hasReservedExtendedBits, isBitmapValid } from '../format/l2-subclusters';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { needCopiedWrong } from './compare';
+import { fixByZero, fixCopied, holdsData } from './fix';
 import { activeWeight, countReferences, findTable, tableWeight } from './references';
 import { reportCorruption } from './report';
-import { CheckState, isFirstWindow } from './state';
+import { CheckState, isFirstWindow, Pass } from './state';
 
 /** Clusters of the file that one step searches for the next table. */
 const CLUSTERS_PER_STEP: u64 = 65536;
@@ -51,8 +52,8 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
     const bitmap: u64 = extended ? loadU64(slice.data + at + L2_ENTRY_SIZE) : 0;
     if ((entry | bitmap) === 0) continue;
     if (isCompressed(entry)) {
-      walkCompressed(state, entry, bitmap, slice.hostOffset + at);
-    } else if (!walkStandard(image, task, state, entry, bitmap, slice.hostOffset + at)) {
+      walkCompressed(image, state, slice, entry, bitmap, slice.hostOffset + at);
+    } else if (!walkStandard(image, task, state, slice, entry, bitmap, slice.hostOffset + at)) {
       state.l2Done = (state.l2Done & ~(sliceSize - 1)) | at;
       return task.outcome;
     }
@@ -66,13 +67,21 @@ export function stepL2Walk(image: Image, task: Task, state: CheckState): Status 
   return Status.Ok;
 }
 
-function walkCompressed(state: CheckState, entry: u64, bitmap: u64, entryOffset: u64): void {
+function walkCompressed(
+  image: Image,
+  state: CheckState,
+  slice: TableSlice,
+  entry: u64,
+  bitmap: u64,
+  entryOffset: u64,
+): void {
   const judge = isFirstWindow(state);
   const weight = state.weight;
   if (judge) {
     // Its sectors may be shared, so it never may be written in place.
     if (isCopied(entry)) {
       reportCorruption(state, weight, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+      if (state.pass === Pass.Flags) fixCopied(image, state, slice, TableKind.L2, entryOffset, entry);
     }
     // It has no place in a data file, and no subclusters.
     if (state.hasDataFile) {
@@ -81,7 +90,10 @@ function walkCompressed(state: CheckState, entry: u64, bitmap: u64, entryOffset:
       reportCorruption(state, weight, Structure.L2Table, Field.Subclusters, entryOffset, bitmap, 0);
     }
   }
-  if (state.hasDataFile || bitmap !== 0) return;
+  if (state.hasDataFile || bitmap !== 0) {
+    state.incomplete = true;
+    return;
+  }
   if (judge) {
     // Compressed clusters are fragmented by nature, as QEMU counts.
     const result = state.result;
@@ -92,12 +104,21 @@ function walkCompressed(state: CheckState, entry: u64, bitmap: u64, entryOffset:
   const offset = compressedOffset(entry, state.clusterBits);
   const length = compressedLength(entry, state.clusterBits);
   if (!countReferences(state, offset, length, weight) && judge) {
+    state.incomplete = true;
     reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
   }
 }
 
 /** False, and nothing has changed: the step must stop. */
-function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, bitmap: u64, entryOffset: u64): bool {
+function walkStandard(
+  image: Image,
+  task: Task,
+  state: CheckState,
+  slice: TableSlice,
+  entry: u64,
+  bitmap: u64,
+  entryOffset: u64,
+): bool {
   const judge = isFirstWindow(state);
   const weight = state.weight;
   const active = state.activeWeight;
@@ -110,7 +131,10 @@ function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, b
       wrong = needCopiedWrong(image, task, state, offset >> state.clusterBits, isCopied(entry));
       if (task.outcome !== Status.Ok) return false;
     }
-    if (wrong) reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+    if (wrong) {
+      reportCorruption(state, active, Structure.L2Table, Field.Copied, entryOffset, entry, 0);
+      if (state.pass === Pass.Flags) fixCopied(image, state, slice, TableKind.L2, entryOffset, entry);
+    }
     if (judge) {
       state.result.allocatedClusters += active;
       if (state.nextContiguous !== 0 && offset !== state.nextContiguous) state.result.fragmentedClusters += active;
@@ -119,17 +143,28 @@ function walkStandard(image: Image, task: Task, state: CheckState, entry: u64, b
   }
   const zeroFlagReserved = image.geometry.extended && hasReservedExtendedBits(entry);
   if (judge && (zeroFlagReserved || hasReservedBits(entry, image.version))) {
+    state.incomplete = true;
     reportCorruption(state, weight, Structure.L2Table, Field.ReservedBits, entryOffset, entry, 0);
   }
   if (judge && !isBitmapValid(bitmap, hasHost)) {
     reportCorruption(state, weight, Structure.L2Table, Field.Subclusters, entryOffset, bitmap, 0);
   }
   if (!hasHost) return true;
-  if (judge && !isAligned(offset, state.clusterSize)) {
-    reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
+  if (!isAligned(offset, state.clusterSize)) {
+    // Reserved space for zeros: without it the guest reads the same.
+    if (!holdsData(image, entry, bitmap)) {
+      state.fixableEntries = true;
+      if (state.pass === Pass.Entries && fixByZero(image, state, slice, entryOffset, entry)) return true;
+    } else {
+      state.incomplete = true;
+    }
+    if (judge) {
+      reportCorruption(state, weight, Structure.L2Table, Field.Alignment, entryOffset, entry, state.clusterSize);
+    }
   }
   if (state.hasDataFile) return true;
   if (!countReferences(state, offset, state.clusterSize, weight) && judge) {
+    state.incomplete = true;
     reportCorruption(state, weight, Structure.L2Table, Field.Offset, entryOffset, entry, state.fileLength);
   }
   return true;

@@ -27,8 +27,11 @@ export function stepClose(image: Image, task: Task): Status {
       requestFlush(image.order, task);
       return Status.Miss;
     }
-    status = changeFeatures(image, task, 0, INCOMPATIBLE_DIRTY);
-    if (status !== Status.Ok) return status;
+    // A repair clears the bit itself when nothing is wrong any more. If it did not, the warning must stay.
+    if (!image.tablesOnly) {
+      status = changeFeatures(image, task, 0, INCOMPATIBLE_DIRTY);
+      if (status !== Status.Ok) return status;
+    }
   }
   image.state = ImageState.Closed;
   return Status.Ok;

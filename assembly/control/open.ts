@@ -79,7 +79,7 @@ function judge(image: Image, task: Task): Status {
   if (status !== Status.Ok) return status;
   if ((task.flags & RequestFlag.Writable) === 0) return becomeOpen(image, task);
 
-  status = refuseUnwritable(image);
+  status = refuseUnwritable(image, task);
   if (status !== Status.Ok) return status;
   if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0) return becomeOpen(image, task);
   return clearAutoclear(image, task);
@@ -212,7 +212,8 @@ function refuseUnreadable(image: Image, task: Task): Status {
   return Status.Ok;
 }
 
-function refuseUnwritable(image: Image): Status {
+function refuseUnwritable(image: Image, task: Task): Status {
+  if ((task.flags & RequestFlag.TablesOnly) !== 0) return Status.Ok;
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);

@@ -21,6 +21,11 @@ export function isCopied(entry: u64): bool {
   return (entry & COPIED) !== 0;
 }
 
+/** The same entry with the other COPIED flag; L1 entries have it at the same place. */
+export function flipCopied(entry: u64): u64 {
+  return entry ^ COPIED;
+}
+
 export function isCompressed(entry: u64): bool {
   return (entry & COMPRESSED) !== 0;
 }

@@ -59,6 +59,11 @@ export function areAllocated(bitmap: u64, first: u32, last: u32): bool {
   return (u32(bitmap) & mask) === mask && isBitmapValid(bitmap, true);
 }
 
+/** Whether any subcluster holds data. */
+export function areAnyAllocated(bitmap: u64): bool {
+  return u32(bitmap) !== 0;
+}
+
 /** Bit 0, the zero flag of standard entries, is set. */
 export function hasReservedExtendedBits(entry: u64): bool {
   return (entry & RESERVED) !== 0;

@@ -1,12 +1,15 @@
-/** `corral check`: reads all tables of an image and says what is wrong with them. Changes nothing. */
+/** `corral check`: reads all tables of an image and says what is wrong with them; with `-r` puts it right. */
 
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { Field, Structure } from '../../abi.js';
+import type { BlockFile } from '../../block-file.js';
 import type { CheckFinding, CheckReport } from '../../check-report.js';
-import type { Image } from '../../image.js';
+import { Image } from '../../image.js';
+import { loadCore } from '../../node/core.js';
+import { type RepairKind, repairImage } from '../../repair.js';
 import { formatArgument, outputArgument } from '../arguments.js';
 import type { Context } from '../context.js';
-import { openFile, openImageIn, probeFormat } from '../open.js';
+import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, formatJson, formatPercent, reasonOf, type Terminal } from '../output.js';
 import { stopSignal } from '../signals.js';
 
@@ -30,55 +33,96 @@ interface Options {
   output: 'human' | 'json';
   forceShare?: boolean;
   quiet?: boolean;
-  repair?: string;
+  repair?: RepairKind;
 }
 
 export function check(command: Command, context: Context): void {
   command
     .description(
-      'Compares what refers to each cluster with the refcounts. Exit status: 0 no errors, 1 the check failed, ' +
-        '2 errors, 3 leaked clusters only, 63 no format that can be checked.',
+      'Compares what refers to each cluster with the refcounts, and repairs them with -r. Exit status: 0 no errors ' +
+        '(left), 1 the check failed, 2 errors, 3 leaked clusters only, 63 no format that can be checked.',
     )
     .argument('<file>', 'the image')
     .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
     .option('--output <kind>', 'human or json', outputArgument, 'human')
     .option('-U, --force-share', 'also when another process writes to the image')
     .option('-q, --quiet', 'only findings, no summary')
-    .addOption(new Option('-r, --repair <what>').hideHelp())
+    .option('-r, --repair <what>', 'leaks: free lost clusters; all: whatever loses no data', repairArgument)
     .action(async (path: string, options: Options) => {
       context.exitCode = await checkImage(path, options, context.terminal);
     });
 }
 
 async function checkImage(path: string, options: Options, terminal: Terminal): Promise<Result> {
-  if (options.repair !== undefined) throw new CommandError('Repairing (-r) is not supported yet: nothing was changed');
-  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  const write = options.repair !== undefined;
+  if (write && options.forceShare) throw new CommandError('force-share=on can only be used with read-only images');
+  const file = await openFile(path, { write, forceShare: options.forceShare, mayForceShare: !write });
   const format = options.format ?? (await probeFormat(file));
   if (format === 'raw') {
     await file.close();
     throw new CommandError('This image format does not support checks', Result.Unsupported);
   }
-  await using image = await openImageIn(file, path, { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE });
-  const report = await runCheck(image);
-  const { clusterSize } = image.info;
+  const { clusterSize, report } =
+    options.repair === undefined ? await checkOnly(file, path) : await repair(file, path, options.repair);
+  const listed = report.findings.length;
+  const all = report.corruptions + report.leaks + report.corruptionsFixed + report.leaksFixed;
   for (const finding of report.findings) terminal.note(findingLine(finding, clusterSize));
-  if (report.findings.length >= LISTED && report.corruptions + report.leaks > report.findings.length) {
-    terminal.note(`Only the first ${report.findings.length} findings are listed; the counts are of all.`);
+  if (listed >= LISTED && all > listed) {
+    terminal.note(`Only the first ${listed} findings are listed; the counts are of all.`);
+  }
+  if (report.rebuilt) terminal.note('Rebuilding refcount structure');
+  if (report.leaksKept) {
+    terminal.note('Leaked clusters were left alone: damaged entries that cannot be repaired may have named them.');
+  }
+  if (report.needsRebuild) {
+    terminal.note('ERROR need to rebuild refcount structures');
+    throw new CommandError('Check failed: -r all can repair this; nothing was changed', Result.Failed);
   }
   if (options.output === 'json') terminal.print(`${formatJson(jsonReport(path, report))}\n`);
-  else if (!options.quiet) terminal.print(humanReport(report));
+  else if (!options.quiet) terminal.print(repairedText(report) + humanReport(report));
   return result(report);
 }
 
-async function runCheck(image: Image): Promise<CheckReport> {
+interface Outcome {
+  readonly clusterSize: number;
+  readonly report: CheckReport;
+}
+
+async function checkOnly(file: BlockFile, path: string): Promise<Outcome> {
+  await using image = await openImageIn(file, path, { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE });
+  const report = await stoppable((signal) => image.check({ signal }));
+  return { clusterSize: image.info.clusterSize, report };
+}
+
+async function repair(file: BlockFile, path: string, kind: RepairKind): Promise<Outcome> {
+  try {
+    // What cannot be opened is told in the words of opening.
+    const image = await Image.open(file, { core: loadCore(), inspect: true });
+    const { clusterSize } = image.info;
+    const options = { core: loadCore(), checkSize: CHECK_SIZE };
+    const { report } = await stoppable((signal) => repairImage(file, kind, { ...options, signal }));
+    return { clusterSize, report };
+  } catch (error) {
+    throw error instanceof CommandError ? error : cannotOpen(path, error);
+  } finally {
+    await file.close();
+  }
+}
+
+async function stoppable<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stop = stopSignal();
   try {
-    return await image.check({ signal: stop.signal });
+    return await run(stop.signal);
   } catch (error) {
     throw new CommandError(`Check failed: ${reasonOf(error)}`, Result.Failed, { cause: error });
   } finally {
     stop.release();
   }
+}
+
+function repairArgument(text: string): RepairKind {
+  if (text === 'leaks' || text === 'all') return text;
+  throw new InvalidArgumentError('It must be leaks or all.');
 }
 
 function result({ checkErrors, corruptions, leaks }: CheckReport): Result {
@@ -95,12 +139,23 @@ function jsonReport(path: string, report: CheckReport) {
     corruptions: unlessZero(report.corruptions),
     'check-errors': report.checkErrors,
     leaks: unlessZero(report.leaks),
+    'corruptions-fixed': unlessZero(report.corruptionsFixed),
+    'leaks-fixed': unlessZero(report.leaksFixed),
     'allocated-clusters': unlessZero(report.allocatedClusters),
     filename: path,
     'compressed-clusters': unlessZero(report.compressedClusters),
     format: 'qcow2',
     'fragmented-clusters': unlessZero(report.fragmentedClusters),
   };
+}
+
+function repairedText({ corruptionsFixed, leaksFixed }: CheckReport): string {
+  if (corruptionsFixed + leaksFixed === 0) return '';
+  return (
+    'The following inconsistencies were found and repaired:\n\n' +
+    `    ${leaksFixed} leaked clusters\n    ${corruptionsFixed} corruptions\n\n` +
+    'Double checking the fixed image now...\n'
+  );
 }
 
 function humanReport(report: CheckReport): string {
@@ -138,11 +193,14 @@ const STRUCTURES: Readonly<Record<number, string>> = {
 
 /** One finding in one line; QEMU's words for the frequent ones. */
 function findingLine(finding: CheckFinding, clusterSize: number): string {
-  const { structure, field, hostOffset, found, expected, leak } = finding;
+  const { structure, field, hostOffset, found, expected, leak, repaired } = finding;
   const cluster = Math.floor(hostOffset / clusterSize);
+  if (repaired && field === Field.Refcount)
+    return `Repairing cluster ${cluster} refcount=${found} reference=${expected}`;
   if (leak) return `Leaked cluster ${cluster} refcount=${found} reference=${expected}`;
   if (field === Field.Refcount) return `ERROR cluster ${cluster} refcount=${found} reference=${expected}`;
   const entry = `${STRUCTURES[structure] ?? 'structure'} entry ${found.toString(16)} at file offset 0x${hostOffset.toString(16)}`;
+  if (repaired) return `Repairing ${field === Field.Copied ? 'OFLAG_COPIED' : fieldName(field)}: ${entry}`;
   switch (field) {
     case Field.ReservedBits:
       return `ERROR reserved bits are set: ${entry}`;
