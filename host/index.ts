@@ -9,6 +9,6 @@ export { Image, type ImageStatistics, type OpenOptions } from './image.js';
 export type { ImageFacts } from './image-facts.js';
 export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
+export { type Repair, type RepairKind, type RepairOptions, repairImage } from './repair.js';
 export type { NewSnapshot, Snapshot, SnapshotSelection } from './snapshot-record.js';
 export type { Snapshots } from './snapshots.js';
-export { type Repair, type RepairKind, type RepairOptions, repairImage } from './repair.js';

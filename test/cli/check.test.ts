@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -35,6 +35,12 @@ class Tables {
   corrupt(): this {
     const first = this.offset(this.l2);
     this.bytes.writeUInt16BE(0, this.refcountBlock + (first / CLUSTER) * 2);
+    return this;
+  }
+
+  /** The entry of the disk's first cluster lacks its flag. */
+  loseFlag(): this {
+    this.bytes.writeBigUInt64BE(this.bytes.readBigUInt64BE(this.l2) ^ COPIED, this.l2);
     return this;
   }
 
@@ -106,15 +112,11 @@ describe('corral check', () => {
     expect(readFileSync(path).equals(before)).toBe(true);
   });
 
-  test('refuses to repair by name', async () => {
-    const path = new Tables(writtenImage()).leak().save();
-    const before = readFileSync(path);
-
-    const { status, stderr } = await corralHere('check', '-r', 'all', path);
+  test('takes leaks or all to repair, nothing else', async () => {
+    const { status, stderr } = await corralHere('check', '-r', 'some', writtenImage());
 
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^corral: .*-r.*not supported yet.*\n$/);
-    expect(readFileSync(path).equals(before)).toBe(true);
+    expect(stderr).toMatch(/leaks or all/);
   });
 
   test('of a file in no format that can be checked ends with 63', async () => {
@@ -135,5 +137,62 @@ describe('corral check', () => {
 
     expect(status).toBe(1);
     expect(stderr).toBe("corral: Could not open '/nowhere/at/all': No such file or directory\n");
+  });
+});
+
+describe('corral check -r repairs as qemu-img check -r does', () => {
+  const REPAIRS: Record<string, () => Tables> = {
+    'a sound image': () => new Tables(writtenImage()),
+    'a leaked cluster': () => new Tables(writtenImage()).leak(),
+    'a wrong flag': () => new Tables(writtenImage()).loseFlag(),
+    'a leaked cluster and a wrong flag': () => new Tables(writtenImage()).leak().loseFlag(),
+  };
+  const cases = Object.entries(REPAIRS).flatMap(([name, make]) =>
+    ['leaks', 'all'].flatMap((kind) => ['human', 'json'].map((output) => ({ name, make, kind, output }))),
+  );
+
+  test.each(cases)('$name, with $kind, output $output', async ({ make, kind, output }) => {
+    const path = make().save();
+    const theirs = `${path}.theirs`;
+    copyFileSync(path, theirs);
+    const options = ['-r', kind, `--output=${output}`];
+
+    const { status, stdout } = await corralHere('check', ...options, path);
+
+    const expected = qemuImg(['check', ...options, theirs]);
+    expect(status).toBe(expected.status);
+    expect(stdout).toBe(expected.stdout.replaceAll(theirs, path));
+    expect(qemuImg(['check', path]).status).toBe(0);
+  });
+
+  test('refcounts that lack are no matter of leaks: nothing is changed', async () => {
+    const path = new Tables(writtenImage()).leak().corrupt().save();
+    const before = readFileSync(path);
+
+    const { status, stderr } = await corralHere('check', '-r', 'leaks', path);
+
+    expect(readFileSync(path).equals(before)).toBe(true);
+    expect(status).toBe(qemuImg(['check', '-r', 'leaks', path]).status);
+    expect(stderr).toMatch(/^ERROR need to rebuild refcount structures$/m);
+  });
+
+  test('refcounts that lack are put right by -r all', async () => {
+    const path = new Tables(writtenImage()).leak().corrupt().save();
+
+    const { status, stdout, stderr } = await corralHere('check', '-r', 'all', path);
+
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^The following inconsistencies were found and repaired:\n\n {4}1 leaked clusters\n/);
+    expect(stderr).toMatch(/^Repairing cluster \d+ refcount=0 reference=1$/m);
+    expect(qemuImg(['check', path]).status).toBe(0);
+  });
+
+  test('what a damaged entry may still name is left alone, and said so', async () => {
+    const path = new Tables(writtenImage()).pointOutside().save();
+
+    const { status, stderr } = await corralHere('check', '-r', 'all', path);
+
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^Leaked clusters were left alone/m);
   });
 });

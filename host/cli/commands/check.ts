@@ -135,15 +135,15 @@ function jsonReport(path: string, report: CheckReport) {
   const unlessZero = (value: number): number | undefined => (value === 0 ? undefined : value);
   return {
     'image-end-offset': unlessZero(report.imageEndOffset),
+    'compressed-clusters': unlessZero(report.compressedClusters),
     'total-clusters': unlessZero(report.totalClusters),
     corruptions: unlessZero(report.corruptions),
+    'corruptions-fixed': unlessZero(report.corruptionsFixed),
     'check-errors': report.checkErrors,
     leaks: unlessZero(report.leaks),
-    'corruptions-fixed': unlessZero(report.corruptionsFixed),
     'leaks-fixed': unlessZero(report.leaksFixed),
     'allocated-clusters': unlessZero(report.allocatedClusters),
     filename: path,
-    'compressed-clusters': unlessZero(report.compressedClusters),
     format: 'qcow2',
     'fragmented-clusters': unlessZero(report.fragmentedClusters),
   };
