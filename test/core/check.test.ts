@@ -49,7 +49,7 @@ describe('refcounts of every width', () => {
       builder.setRefcount(cluster, refcount);
       if (refcount === references) continue;
       const where = { structure: Structure.RefcountBlock, field: Field.Refcount, hostOffset: cluster * 4096 };
-      expected.push({ ...where, found: refcount, expected: references, leak: refcount > references });
+      expected.push({ ...where, found: refcount, expected: references, leak: refcount > references, repaired: false });
     }
 
     const report = await check(builder.file());
