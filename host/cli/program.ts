@@ -21,6 +21,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     summary: 'copy an image into another one',
     load: async () => (await import('./commands/convert.js')).convert,
   },
+  snapshot: {
+    summary: 'internal snapshots of an image',
+    load: async () => (await import('./commands/snapshot.js')).snapshot,
+  },
   attach: {
     summary: 'serve an image as a block device',
     load: async () => (await import('./commands/attach.js')).attach,

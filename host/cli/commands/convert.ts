@@ -15,7 +15,8 @@ import {
 import { CorralError, systemErrorCode } from '../../errors.js';
 import type { Image } from '../../image.js';
 import { NodeFile } from '../../node/node-file.js';
-import { collect, countArgument, type Format, formatArgument, parseSize } from '../arguments.js';
+import type { SnapshotSelection } from '../../snapshot-record.js';
+import { collect, countArgument, type Format, formatArgument, optionList, parseSize } from '../arguments.js';
 import type { Context } from '../context.js';
 import { checkSize, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
@@ -37,6 +38,7 @@ interface Options {
   quiet?: boolean;
   forceShare?: boolean;
   compress?: boolean;
+  snapshot?: SnapshotSelection | string;
 }
 
 export function convert(command: Command, context: Context): void {
@@ -52,6 +54,11 @@ export function convert(command: Command, context: Context): void {
       'least zeros in a row that are left out; 0 writes everything',
       sparseArgument,
       4096,
+    )
+    .option(
+      '-l, --snapshot <snapshot>',
+      'copy this internal snapshot: an id or name, or snapshot.id=,snapshot.name=',
+      snapshotArgument,
     )
     .option('-n, --no-create', 'write into an image that exists')
     .option(
@@ -86,6 +93,13 @@ function sparseArgument(text: string): number {
     `Invalid buffer size for sparse output specified: '${text}'. Must be a multiple of 512 up to ${MAXIMUM_SPARSE_SIZE}, ` +
       'or 0, which writes everything.',
   );
+}
+
+/** `snapshot.id=1,snapshot.name=x` names both; any other text is an id, or else a name. */
+function snapshotArgument(text: string): SnapshotSelection | string {
+  if (!/^snapshot\.(id|name)=/.test(text)) return text;
+  const options = optionList([text]);
+  return { id: options.get('snapshot.id'), name: options.get('snapshot.name') };
 }
 
 function sizeOf(text: string): bigint {
@@ -143,13 +157,19 @@ async function openSource(path: string, options: Options, opened: Closers): Prom
   const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
   if (options.sourceFormat === 'raw') {
     opened.add(file);
+    if (options.snapshot !== undefined) throw new CommandError('Failed to load snapshot: a raw image has none');
     return named(fileSource(file, Math.ceil((await file.size()) / SECTOR) * SECTOR), path);
   }
   if (options.sourceFormat === undefined && (await probeFormat(file)) === 'raw') {
     await file.close();
     throw new CommandError(`Could not open '${path}': Image is not in qcow2 format (-f raw copies it as it is)`);
   }
-  return named(imageSource(opened.add(await openImageIn(file, path, { forceShare: options.forceShare }))), path);
+  return named(
+    imageSource(
+      opened.add(await openImageIn(file, path, { forceShare: options.forceShare, snapshot: options.snapshot })),
+    ),
+    path,
+  );
 }
 
 /** The same source, whose errors say that it was reading that failed. */
