@@ -242,7 +242,11 @@ function checkRefcountTable(info: ImageInfo, geometry: Geometry, failure: Failur
 }
 
 function checkSnapshots(info: ImageInfo, geometry: Geometry, failure: Failure): Status {
-  if (info.snapshotCount === 0) return Status.Ok;
+  if (info.snapshotCount === 0) {
+    // Whatever the field says: nothing there is a table, to be read or to be released.
+    info.snapshotsOffset = 0;
+    return Status.Ok;
+  }
   if (info.snapshotCount > MAXIMUM_SNAPSHOTS) {
     return refuseField(
       failure,

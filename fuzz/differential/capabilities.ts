@@ -17,7 +17,7 @@ export interface Capabilities {
 export const CAPABILITIES: Capabilities = {
   copyOnWrite: true,
   backing: false,
-  snapshots: false,
+  snapshots: true,
   resize: false,
   extendedL2: false,
   dataFile: false,

@@ -28,9 +28,12 @@ export async function performByCorral(
         image = await open();
         continue;
       }
+      // The size of the disk may change, and names are looked up before the request is made.
+      const alone = isControl(step);
+      if (alone) await Promise.all(calls);
       const call = perform(image, step);
       calls.push(call);
-      if (!atOnce) await call;
+      if (alone || !atOnce) await call;
     }
     await Promise.all(calls);
   } finally {
@@ -39,15 +42,20 @@ export async function performByCorral(
   }
 }
 
+function isControl({ kind }: Step): boolean {
+  return kind === 'snapshot' || kind === 'apply' || kind === 'delete' || kind === 'resize';
+}
+
 function isLeftToQemu({ kind }: Step): boolean {
   if (kind === 'snapshot' || kind === 'apply' || kind === 'delete') return !CAPABILITIES.snapshots;
   if (kind === 'resize') return !CAPABILITIES.resize;
   return kind === 'compressed';
 }
 
-/** The whole disk, in pieces of any size, some at once. */
-export async function readByCorral(path: string, random: Random): Promise<Uint8Array> {
-  await using image = await openImage(path, { requestCapacity: 4, cacheSize: 0 });
+/** The whole disk, or a snapshot of it, in pieces of any size, some at once. */
+export async function readByCorral(path: string, random: Random, snapshot?: string): Promise<Uint8Array> {
+  const selected = snapshot === undefined ? {} : { snapshot: { name: snapshot } };
+  await using image = await openImage(path, { requestCapacity: 4, cacheSize: 0, ...selected });
   const target = new Uint8Array(image.size);
   const calls: Promise<void>[] = [];
   for (let offset = 0; offset < target.length; ) {
@@ -92,6 +100,12 @@ function perform(image: Image, step: Step): Promise<void> {
       return image.discard(step.offset, step.length);
     case 'flush':
       return image.flush();
+    case 'snapshot':
+      return image.snapshots.create({ name: step.name });
+    case 'apply':
+      return image.snapshots.apply({ name: step.name });
+    case 'delete':
+      return image.snapshots.delete({ name: step.name });
     default:
       throw new Error(`no ${step.kind} here yet`);
   }

@@ -4,7 +4,7 @@ import type { GuestStep, Plan, Step } from './plan.js';
 
 export class Model {
   bytes: Uint8Array;
-  private readonly snapshots = new Map<string, Uint8Array>();
+  readonly snapshots = new Map<string, Uint8Array>();
 
   constructor(
     private readonly plan: Plan,

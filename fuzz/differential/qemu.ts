@@ -54,9 +54,11 @@ export async function performByQemu(path: string, steps: readonly Step[]): Promi
   await runCommands();
 }
 
-export async function readByQemu(path: string): Promise<Uint8Array> {
+/** The whole disk, or a snapshot of it. */
+export async function readByQemu(path: string, snapshot?: string): Promise<Uint8Array> {
   const raw = `${path}.raw`;
-  await runTool('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
+  const selected = snapshot === undefined ? [] : ['-l', `snapshot.name=${snapshot}`];
+  await runTool('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', ...selected, path, raw]);
   return readFile(raw);
 }
 

@@ -72,6 +72,7 @@ class Sequence {
       await inContext(context, async () => {
         expectBytes('QEMU', await readByQemu(path), model.bytes);
         expectBytes('Corral', await readByCorral(path, this.random), model.bytes);
+        await this.compareSnapshot(model, path);
         const map = (await mapByQemu(path)).reduce(joinDataWithHoles, []);
         expectMap('the map by Corral', await mapByCorral(path), map);
         maps.push(map);
@@ -79,6 +80,19 @@ class Sequence {
     }
     const [first = [], twin = []] = maps;
     await inContext(when, async () => expectMap('the map of the twin', kindsOf(twin), kindsOf(first)));
+  }
+
+  /** One of the snapshots, if there are any. */
+  private async compareSnapshot(model: Model, path: string): Promise<void> {
+    const names = [...model.snapshots.keys()];
+    if (names.length === 0) return;
+    const name = this.random.pick(names);
+    const bytes = model.snapshots.get(name) as Uint8Array;
+    // QEMU reads as many bytes as the disk has now.
+    const qemu = await readByQemu(path, name);
+    const common = Math.min(qemu.length, bytes.length);
+    expectBytes(`in snapshot ${name}, QEMU`, qemu.subarray(0, common), bytes.subarray(0, common));
+    expectBytes(`in snapshot ${name}, Corral`, await readByCorral(path, this.random, name), bytes);
   }
 }
 

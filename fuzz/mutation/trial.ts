@@ -86,6 +86,7 @@ class Trial {
       const place = this.random.chance(0.5) ? image.size - 512 : this.random.below(image.size - 512);
       await this.attempt(() => image.read(place, new Uint8Array(512)));
     }
+    if (first && this.random.chance(0.3)) await this.attempt(() => this.readSnapshots(image));
     let report: CheckReport | undefined;
     await this.attempt(async () => {
       report = await image.check();
@@ -98,6 +99,18 @@ class Trial {
   private async map(image: Image): Promise<void> {
     let count = 0;
     for await (const _ of image.map()) if (++count > EXTENTS) return;
+  }
+
+  /** Lists them, and reads the beginning of one. */
+  private async readSnapshots(image: Image): Promise<void> {
+    const snapshots = await image.snapshots.list();
+    if (snapshots.length === 0) return;
+    const { idBytes: id, nameBytes: name } = this.random.pick(snapshots);
+    const snapshot = await this.open({ snapshot: { id, name } });
+    if (snapshot === undefined) return;
+    const length = Math.min(snapshot.size, WATCHED_LENGTH);
+    await this.attempt(() => snapshot.read(0, new Uint8Array(length)));
+    await this.attempt(() => snapshot.close());
   }
 
   /** Writes a little, several requests at once; the guest ranges that may have changed. */
@@ -115,11 +128,20 @@ class Trial {
       calls.push(this.attempt(this.drawChange(image, offset, length)));
       if (this.random.chance(0.3)) await Promise.all(calls);
     }
+    if (this.random.chance(0.2)) calls.push(this.attempt(() => this.changeSnapshots(image)));
     for (const done of await Promise.all(calls)) this.progress[done ? 'writes' : 'writeErrors']++;
     if (this.random.chance(0.8)) await this.attempt(() => image.close());
     // Left as it is, it goes on with what it freed: from here on in a file that nobody looks at.
     else this.file = new WatchedFile(this.file.contents(), this.limits(this.file.end, false));
     return changed;
+  }
+
+  private async changeSnapshots(image: Image): Promise<void> {
+    if (this.random.chance(0.5)) await image.snapshots.create({ name: 'mutant' });
+    const snapshots = await image.snapshots.list();
+    if (snapshots.length === 0 || this.random.chance(0.3)) return;
+    const { idBytes: id, nameBytes: name } = this.random.pick(snapshots);
+    await image.snapshots.delete({ id, name });
   }
 
   private drawChange(image: Image, offset: number, length: number): () => Promise<void> {

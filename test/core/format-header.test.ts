@@ -80,6 +80,13 @@ describe('a header of version 3', () => {
     expect(read(header({ 31: [1] })).info.virtualSizeBig).toBe(2n ** 30n);
   });
 
+  test('without snapshots has no snapshot table, whatever the field says', () => {
+    const { status, info } = read(header({ 64: [0, 0, 0, 0, 0, 0x50, 0x50, 0x82] }));
+
+    expect(status).toBe(Status.Ok);
+    expect(info.snapshotsOffsetBig).toBe(0n);
+  });
+
   test('of 104 bytes has no compression type, whatever stands behind it', () => {
     const { status, info } = read(header({ 103: [104], 104: [1] }));
 
