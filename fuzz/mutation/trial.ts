@@ -69,7 +69,8 @@ class Trial {
     if (after.report === undefined) throw new Failure('it was sound, and cannot be checked after it was written');
     if (!isSound(after.report))
       throw new Failure(`it was sound, and is not after it was written: ${describe(after.report)}`);
-    this.compare(before.bytes, after.bytes, changed);
+    // A refcount that is too high may hide that a table is somebody's data, too.
+    if (before.report?.leaks === 0) this.compare(before.bytes, after.bytes, changed);
   }
 
   /** Opens for reading; what lies in the first guest bytes, and what a check says. */
