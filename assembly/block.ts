@@ -148,6 +148,16 @@ export function decompress(
   send(operations, operation);
 }
 
+/** Compresses the first `length` bytes of the guest buffer of request `request` into scratch buffer `scratch` - 1. */
+export function compress(operations: Operations, task: usize, request: u32, length: u32, scratch: u32): void {
+  const operation = prepare(operations, OperationKind.Compress, Owner.Task, task, 0, length);
+  operation.space = BufferSpace.Guest;
+  operation.request = request;
+  operation.edges = scratch;
+  operation.sourceLength = 0;
+  send(operations, operation);
+}
+
 /**
  * Writes bytes of the guest buffer of request `request` as one write with what surrounds them: zeros when `edges` is 0;
  * else bytes of scratch buffer `edges` - 1, from its byte `edgeOffset` on and from its end.

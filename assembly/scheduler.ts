@@ -34,6 +34,7 @@ import { abandonNewClusters } from './request/new-clusters';
 import { stepRead } from './request/read';
 import { startSimpleRead } from './request/simple-read';
 import { stepWrite } from './request/write';
+import { abandonCompressed, isCompressing, noteCompressedLength } from './request/write-compressed';
 import { stepWriteZeroes } from './request/write-zeroes';
 
 /** Takes the request in slot `slot`. Invalid when there is no such slot or its last request is not done. */
@@ -65,6 +66,9 @@ export function completeOperation(image: Image, index: u32, status: Status): Sta
   if (status === Status.Ok && operation.kind !== OperationKind.Read) noteWritten(image, operation);
   if (status !== Status.Ok && owner === Owner.Task)
     noteFailed(image, changetype<Task>(record), operation, index, status);
+  if (operation.kind === OperationKind.Compress) {
+    noteCompressedLength(image, changetype<Task>(record), operation.sourceLength);
+  }
   release(image.operations, index);
   if (owner === Owner.Task) {
     const task = changetype<Task>(record);
@@ -101,7 +105,11 @@ export function refreshStatistics(image: Image): void {
 
 function structureOfOperation(kind: u32): Structure {
   if (kind === OperationKind.ReadBacking) return Structure.BackingFile;
-  const onData = kind === OperationKind.Read || kind === OperationKind.Write || kind === OperationKind.Decompress;
+  const onData =
+    kind === OperationKind.Read ||
+    kind === OperationKind.Write ||
+    kind === OperationKind.Decompress ||
+    kind === OperationKind.Compress;
   return onData ? Structure.DataCluster : Structure.File;
 }
 
@@ -122,7 +130,7 @@ function noteFailed(image: Image, task: Task, operation: Operation, index: u32, 
   if (kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
   // What could not be given back stays: nothing is wrong with that.
   if (task.failed !== Status.Ok || kind === OperationKind.Discard) return;
-  const field = kind === OperationKind.Decompress ? Field.Compression : Field.None;
+  const field = kind === OperationKind.Decompress || kind === OperationKind.Compress ? Field.Compression : Field.None;
   refuse(image.failure, status, structureOfOperation(kind), field, operation.hostOffset, 0, 0);
   image.failure.operation = index;
   keepFailure(image, task, status);
@@ -338,6 +346,7 @@ function isHeldUp(image: Image, task: Task): bool {
 /** Gives back what a failed task holds. */
 function abandon(image: Image, task: Task): Status {
   const kind = task.kind;
+  if (isCompressing(task)) return abandonCompressed(image, task);
   if (kind === RequestKind.Resize) abandonResize(image, task);
   if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes || isZeroingNew(image, task))
     return abandonNewClusters(image, task);

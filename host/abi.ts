@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x5bf0679b;
+export const ABI_HASH = 0x07dc75d1;
 
 // ---- assembly/abi/check-result.ts
 
@@ -416,6 +416,8 @@ export const ConfigurationFlag = {
   Backing: 8,
   /** The host has opened the image's external data file. */
   DataFile: 16,
+  /** The host carries out Compress operations. */
+  Compresses: 32,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
@@ -1714,6 +1716,12 @@ export const OperationKind = {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking: 8,
+  /**
+   * Compress `length` bytes of the buffer, with zeros behind them up to a whole cluster, into scratch buffer `edges` - 1
+   * from its start on, and zeros behind the result up to a whole sector. The host puts the bytes of that result, without
+   * those zeros, into `sourceLength` before it answers: 0 when the sectors would be no less than the cluster.
+   */
+  Compress: 9,
 } as const;
 /** What the host is asked to do with the image file. */
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
@@ -1903,7 +1911,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 12] = value;
   }
 
-  /** Decompress only: bytes of compressed data in the file. */
+  /** Decompress: bytes of compressed data in the file. Compress: the host's answer. */
   get sourceLength(): number {
     return this.words[(this.start >>> 2) + 13];
   }
@@ -1911,7 +1919,7 @@ export class OperationView {
     this.words[(this.start >>> 2) + 13] = value;
   }
 
-  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  /** Write: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. Compress: the target. */
   get edges(): number {
     return this.words[(this.start >>> 2) + 14];
   }
@@ -1990,6 +1998,8 @@ export const RequestFlag = {
   RepairLeaks: 64,
   /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
   RepairAll: 128,
+  /** Write, of one whole cluster: in compressed form if that is smaller. */
+  Compressed: 256,
 } as const;
 /** Bits of `Request.flags`. */
 export type RequestFlag = (typeof RequestFlag)[keyof typeof RequestFlag];

@@ -76,11 +76,11 @@ export function fileSource(file: BlockFile, length: number): CopySource {
   };
 }
 
-/** An image that is open for writing as target. It stays the caller's, who flushes it. */
-export function imageTarget(image: Image): CopyTarget {
+/** An image that is open for writing as target, with `compress` for compressed clusters. It stays the caller's, who flushes it. */
+export function imageTarget(image: Image, options: { compress?: boolean } = {}): CopyTarget {
   return {
     granularity: image.info.clusterSize,
-    write: (offset, source) => image.write(offset, source),
+    write: (offset, source) => (options.compress ? image.writeCompressed(offset, source) : image.write(offset, source)),
     async writeZeroes(offset, length) {
       for await (const extent of image.map({ offset, length })) {
         if (extent.kind === 'zero' || extent.kind === 'unallocated') continue;

@@ -46,6 +46,8 @@ export interface CoreConfiguration {
   zeroBeyondEnd: boolean;
   /** The host carries out Decompress operations; else compressed clusters are refused by name. */
   decompresses?: boolean;
+  /** The host carries out Compress operations; else compressed writes are refused by name. */
+  compresses?: boolean;
   /** The host has scratch buffers; else parts of shared, compressed and backed clusters cannot be written. */
   scratch?: boolean;
   /** The host carries out ReadBacking operations; else images with a backing file are refused by name. */
@@ -164,6 +166,7 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
   view.flags =
     (configuration.zeroBeyondEnd ? ConfigurationFlag.ZeroBeyondEnd : 0) |
     (configuration.decompresses ? ConfigurationFlag.Decompresses : 0) |
+    (configuration.compresses ? ConfigurationFlag.Compresses : 0) |
     (configuration.scratch ? ConfigurationFlag.Scratch : 0) |
     (configuration.backing ? ConfigurationFlag.Backing : 0) |
     (configuration.dataFileLength !== undefined ? ConfigurationFlag.DataFile : 0);

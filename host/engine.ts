@@ -40,6 +40,8 @@ export interface EngineOptions {
   checkSize: number;
   /** Decompresses clusters; without it they are refused by name. */
   codec?: Codec;
+  /** For writes that compress; the library's default when undefined. */
+  compressionLevel?: number;
   /** What lies behind the image; without it images with a backing file are refused by name. */
   backing?: Backing;
   /** The image's external data file; without it images that have one are refused by name. */
@@ -52,11 +54,14 @@ export interface Backing {
   read(offset: number, target: Uint8Array): Promise<void>;
 }
 
+const SECTOR = 512;
+
 export class Engine {
   readonly core: CoreInstance;
   private readonly file: BlockFile;
   private readonly dataFile: BlockFile | undefined;
   private readonly codec: Codec | undefined;
+  private readonly compressionLevel: number | undefined;
   private readonly backing: Backing | undefined;
   /** Scratch buffers by number; each is made when it is used first. */
   private readonly scratches: Uint8Array[] = [];
@@ -79,11 +84,19 @@ export class Engine {
     this.file = file;
     this.dataFile = options.dataFile;
     this.codec = options.codec;
+    this.compressionLevel = options.compressionLevel;
     this.backing = options.backing;
     const { requestCapacity, cacheSize, checkSize } = options;
     const { zeroBeyondEnd } = file;
     const decompresses = options.codec !== undefined;
-    const abilities = { decompresses, scratch: true, backing: options.backing !== undefined, dataFileLength };
+    const compresses = options.codec?.compress !== undefined;
+    const abilities = {
+      decompresses,
+      compresses,
+      scratch: true,
+      backing: options.backing !== undefined,
+      dataFileLength,
+    };
     const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {
       submit: (operation) => this.handedOut.push(operation),
@@ -204,6 +217,8 @@ export class Engine {
         return this.readBacking(index);
       case OperationKind.Decompress:
         return this.decompress(index);
+      case OperationKind.Compress:
+        return this.compress(index);
       case OperationKind.WriteZeroes:
         return file.writeZeroes(hostOffset, length);
       case OperationKind.Discard:
@@ -263,6 +278,28 @@ export class Engine {
     target.set(cluster.subarray(sourceOffset, sourceOffset + length));
   }
 
+  private async compress(index: number): Promise<void> {
+    const operation = this.core.operation(index);
+    const { edges, length } = operation;
+    const { clusterBits, compressionType } = this.core.info;
+    const clusterSize = 2 ** clusterBits;
+    let source = this.spaceOf(index);
+    if (length < clusterSize) {
+      const padded = new Uint8Array(clusterSize);
+      padded.set(source);
+      source = padded;
+    }
+    const codec = this.codec as Required<Codec>;
+    const result = await codec.compress(compressionType === 1 ? 'zstd' : 'zlib', source, this.compressionLevel);
+    const fits = roundUp(result.length, SECTOR) < clusterSize;
+    if (fits) {
+      const target = this.scratch(edges - 1);
+      target.set(result);
+      target.fill(0, result.length, roundUp(result.length, SECTOR));
+    }
+    this.core.operation(index).sourceLength = fits ? result.length : 0;
+  }
+
   /** The bytes that an operation names. */
   private spaceOf(index: number): Uint8Array {
     const { space, bufferOffset, length, request } = this.core.operation(index);
@@ -283,6 +320,10 @@ export class Engine {
   private bufferOf(slot: number): Uint8Array {
     return this.pending[slot]?.request.buffer ?? new Uint8Array(0);
   }
+}
+
+function roundUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
 }
 
 /** What the core is told of a host's error. */

@@ -38,6 +38,8 @@ export interface OpenOptions {
   checkSize?: number;
   /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
   codec?: Codec;
+  /** Level of compressed writes: zlib 1 to 9, zstd 1 to 19. Default: that of the library. */
+  compressionLevel?: number;
   /** The external data file that the image names, opened by the caller: the name is never followed here. */
   dataFile?: BlockFile;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
@@ -122,6 +124,7 @@ export class Image {
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       checkSize: options.checkSize ?? 0,
       codec: options.codec ?? portableCodec,
+      compressionLevel: options.compressionLevel,
     });
     const flags =
       (write ? RequestFlag.Writable : 0) |
@@ -192,6 +195,24 @@ export class Image {
     await this.inPieces(offset, source, (guestOffset, buffer) =>
       this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }),
     );
+  }
+
+  /**
+   * As `write`, in compressed form where that is smaller: whole clusters, of which the last may be cut short by the end of
+   * the disk. Whoever changes them later gets plain ones. Rejects with ERR_UNSUPPORTED without a codec that compresses,
+   * and for images with an external data file.
+   */
+  async writeCompressed(offset: number, source: Uint8Array, options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    const { clusterSize } = this.info;
+    const writes: Promise<void>[] = [];
+    for (let start = 0; start < source.length; start += clusterSize) {
+      const buffer = source.subarray(start, start + clusterSize);
+      const guestOffset = offset + start;
+      const flags = RequestFlag.Compressed;
+      writes.push(this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }));
+    }
+    await allEnded(writes);
   }
 
   /**
@@ -320,8 +341,12 @@ export class Image {
 
 /** Closes every file, whatever happens to the others; rejects with what one of them says. */
 async function closeAll(files: readonly BlockFile[]): Promise<void> {
-  const endings = await Promise.allSettled(files.map((file) => file.close()));
-  for (const ending of endings) if (ending.status === 'rejected') throw ending.reason;
+  await allEnded(files.map((file) => file.close()));
+}
+
+/** Waits for the end of all, and rejects with what the first of the failed ones says. */
+async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  for (const ending of await Promise.allSettled(work)) if (ending.status === 'rejected') throw ending.reason;
 }
 
 /** An id goes before a name. */

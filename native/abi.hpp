@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x5bf0679bu;
+inline constexpr uint32_t ABI_HASH = 0x07dc75d1u;
 
 // ---- assembly/abi/check-result.ts
 
@@ -110,6 +110,8 @@ enum class ConfigurationFlag : uint32_t {
   Backing = 8,
   /** The host has opened the image's external data file. */
   DataFile = 16,
+  /** The host carries out Compress operations. */
+  Compresses = 32,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
@@ -482,6 +484,12 @@ enum class OperationKind : uint32_t {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking = 8,
+  /**
+   * Compress `length` bytes of the buffer, with zeros behind them up to a whole cluster, into scratch buffer `edges` - 1
+   * from its start on, and zeros behind the result up to a whole sector. The host puts the bytes of that result, without
+   * those zeros, into `sourceLength` before it answers: 0 when the sectors would be no less than the cluster.
+   */
+  Compress = 9,
 };
 
 /** Which of the host's files an operation is about. */
@@ -534,9 +542,9 @@ struct Operation {
    * it the `zeroBefore` bytes begin; the `zeroAfter` bytes are its last ones.
    */
   uint32_t sourceOffset;
-  /** Decompress only: bytes of compressed data in the file. */
+  /** Decompress: bytes of compressed data in the file. Compress: the host's answer. */
   uint32_t sourceLength;
-  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  /** Write: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. Compress: the target. */
   uint32_t edges;
   /** OperationFile. */
   uint32_t file;
@@ -618,6 +626,8 @@ enum class RequestFlag : uint32_t {
   RepairLeaks = 64,
   /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
   RepairAll = 128,
+  /** Write, of one whole cluster: in compressed form if that is smaller. */
+  Compressed = 256,
 };
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

@@ -101,6 +101,7 @@ int32_t DirectFile::carryOut(const RunningOperation& operation) const {
         break;
       case OperationKind::Decompress:
       case OperationKind::ReadBacking:
+      case OperationKind::Compress:
         break;  // the host's
     }
     if (result != -EINTR) return result;

@@ -297,6 +297,7 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
       break;
     case OperationKind::Decompress:
     case OperationKind::ReadBacking:
+    case OperationKind::Compress:
       break;  // the host's
   }
   return -1;

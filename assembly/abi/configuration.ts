@@ -19,6 +19,8 @@ export enum ConfigurationFlag {
   Backing = 8,
   /** The host has opened the image's external data file. */
   DataFile = 16,
+  /** The host carries out Compress operations. */
+  Compresses = 32,
 }
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

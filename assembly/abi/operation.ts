@@ -25,6 +25,12 @@ export enum OperationKind {
    * and put `zeroAfter` zeros behind them. What lies beyond the end of that disk reads as zeros.
    */
   ReadBacking = 8,
+  /**
+   * Compress `length` bytes of the buffer, with zeros behind them up to a whole cluster, into scratch buffer `edges` - 1
+   * from its start on, and zeros behind the result up to a whole sector. The host puts the bytes of that result, without
+   * those zeros, into `sourceLength` before it answers: 0 when the sectors would be no less than the cluster.
+   */
+  Compress = 9,
 }
 
 /** Which of the host's files an operation is about. */
@@ -78,9 +84,9 @@ export class Operation {
    * it the `zeroBefore` bytes begin; the `zeroAfter` bytes are its last ones.
    */
   sourceOffset: u32 = 0;
-  /** Decompress only: bytes of compressed data in the file. */
+  /** Decompress: bytes of compressed data in the file. Compress: the host's answer. */
   sourceLength: u32 = 0;
-  /** Write only: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. */
+  /** Write: what surrounds the buffer's bytes. 0 for zeros, n for scratch buffer number n - 1. Compress: the target. */
   edges: u32 = 0;
   /** OperationFile. */
   file: u32 = 0;

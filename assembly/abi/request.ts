@@ -56,6 +56,8 @@ export enum RequestFlag {
   RepairLeaks = 64,
   /** Check: also raise refcounts, set COPIED flags right, make new refcount structures; anything that loses no data. */
   RepairAll = 128,
+  /** Write, of one whole cluster: in compressed form if that is smaller. */
+  Compressed = 256,
 }
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

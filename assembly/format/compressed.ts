@@ -16,6 +16,12 @@ export function compressedOffset(entry: u64, clusterBits: u32): u64 {
   return entry & ((u64(1) << offsetBits(clusterBits)) - 1);
 }
 
+/** The entry for `length` bytes at `offset`, both of whole sectors. */
+export function makeCompressedEntry(offset: u64, length: u32, clusterBits: u32): u64 {
+  const additionalSectors = u64(length / 512 - 1);
+  return (u64(1) << 62) | (additionalSectors << offsetBits(clusterBits)) | offset;
+}
+
 /** Bytes from `compressedOffset` to the end of the last sector. */
 export function compressedLength(entry: u64, clusterBits: u32): u64 {
   const bits = offsetBits(clusterBits);

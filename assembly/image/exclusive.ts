@@ -26,6 +26,8 @@ export function enterExclusive(image: Image, task: Task): Status {
   const owner = image.exclusiveOwner;
   if (owner !== null && owner !== task) return park(image, task);
   image.exclusiveOwner = task;
+  // Who is alone may change refcounts: nothing relies on what was true of them before.
+  image.packOffset = 0;
   if (isIdle(image)) return Status.Ok;
   push(image.idleWaiters, task);
   task.outcome = Status.Miss;

@@ -112,6 +112,9 @@ export class Image {
   allocatedOffset: u64 = 0;
   allocatedCount: u32 = 0;
   allocatedTotal: u64 = 0;
+  /** Where the next compressed cluster goes; 0 when it needs a new host cluster. Answer: where the last one went. */
+  packOffset: u64 = 0;
+  packedOffset: u64 = 0;
   /** What was allocated was never written: it reads as zeros. */
   allocatedVirgin: bool = false;
   /** Clusters that became free since the opening and may be used again. */

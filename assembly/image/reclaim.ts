@@ -12,6 +12,7 @@ import { dropSlices, TableSlice } from '../cache/table-cache';
 import { markDirty } from '../cache/write-order';
 import { loadRefcount, storeRefcount } from '../format/refcount-entry';
 import { Image } from './image';
+import { forgetPacking } from './pack';
 import { waitForReads } from './read-barrier';
 import { needRefcounts, nextSlice, refcountIndex } from './refcounts';
 import { parkOnOperation, Task } from './task';
@@ -97,6 +98,7 @@ function lower(image: Image, slice: TableSlice, run: ClusterRun, count: u32): vo
 
 /** What does not fit the list is found again by the scan. An L2 table that nobody needs any more leaves the cache. */
 function makeSpare(image: Image, cluster: u64): void {
+  forgetPacking(image, cluster);
   dropSlices(image.cache, cluster << image.geometry.clusterBits, image.geometry.clusterSize);
   if (addRun(image.spare, cluster, 1)) return;
   image.scanCluster = min(image.scanCluster, cluster);

@@ -83,6 +83,8 @@ export class Task extends Waiter {
   /** Host clusters that lose a reference when the new ones are linked. */
   dropCount: u32 = 0;
   dropCluster: u64 = 0;
+  /** Compressed write: bytes of whole sectors that the compressed cluster takes; 0 when it is not smaller. */
+  packedLength: u32 = 0;
   /** L2 table that is being made, 0 when none. */
   tableOffset: u64 = 0;
 }

@@ -23,10 +23,17 @@ import {
   takeNewClusters,
   waitForAllocation,
 } from './new-clusters';
+import { stepWriteCompressed } from './write-compressed';
 
 export function stepWrite(image: Image, task: Task): Status {
   while (true) {
     if (task.stage === Stage.Durable) return Status.Ok;
+    if ((task.flags & RequestFlag.Compressed) !== 0) {
+      const status = stepWriteCompressed(image, task);
+      if (status !== Status.Ok) return status;
+      // Done, or not smaller: then as any other write.
+      task.flags &= ~u32(RequestFlag.Compressed);
+    }
     if (task.stage === Stage.Edges) {
       if (task.scratch !== 0 && task.outstanding !== 0) return Status.Miss;
       handOut(image, task);

@@ -4,6 +4,7 @@ import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
 import { Image, type OpenOptions } from '../image.js';
 import { loadCore } from '../node/core.js';
+import { nodeCodec } from '../node/node-codec.js';
 import { NodeFile } from '../node/node-file.js';
 import type { Format } from './arguments.js';
 import { CommandError, reasonOf } from './output.js';
@@ -39,7 +40,7 @@ export async function openImageIn(
   let dataFile: NodeFile | undefined;
   try {
     if (!options.inspect && !options.tablesOnly) dataFile = await openDataFile(file, path, options);
-    return await Image.open(file, { core: loadCore(), dataFile, ...options });
+    return await Image.open(file, { core: loadCore(), codec: nodeCodec, dataFile, ...options });
   } catch (error) {
     await dataFile?.close();
     await file.close();

@@ -1,4 +1,4 @@
-/** Decompressing clusters: what the engine asks of a host's libraries. */
+/** Decompressing and compressing clusters: what the engine asks of a host's libraries. */
 
 /** Compression types of the specification's header field. */
 export type CompressionType = 'zlib' | 'zstd';
@@ -9,7 +9,20 @@ export interface Codec {
    * when the data are damaged, or decompress to another size; never takes more memory than a few times `size`.
    */
   decompress(type: CompressionType, source: Uint8Array, size: number): Promise<Uint8Array>;
+  /**
+   * Compresses one cluster so that every reader of qcow2 understands it: raw deflate with a window of 4 KiB, or one zstd
+   * frame. The source stays the caller's and is left alone until the promise ends. Missing where no library can.
+   *
+   * @param level of the library; its own default when undefined
+   */
+  compress?(type: CompressionType, source: Uint8Array, level: number | undefined): Promise<Uint8Array>;
 }
+
+/** Levels that the libraries know. */
+export const COMPRESSION_LEVELS: Readonly<Record<CompressionType, { least: number; most: number }>> = {
+  zlib: { least: 1, most: 9 },
+  zstd: { least: 1, most: 19 },
+};
 
 /** Throws unless a decompressed cluster has the size of a cluster. */
 export function expectSize(cluster: Uint8Array, size: number): Uint8Array {

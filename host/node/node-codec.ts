@@ -1,32 +1,52 @@
-/** Codecs on Node: zlib on libuv's threads; zstd there too where Node has it (22.15), else fzstd. */
+/**
+ * Codecs on Node: zlib on libuv's threads; zstd there too where Node has it (22.15), else fzstd to decompress, and threads
+ * of our own to compress.
+ */
 
 import * as zlib from 'node:zlib';
 import { type Codec, type CompressionType, expectSize } from '../codec/codec.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { cutFrame } from '../codec/zstd-frame.js';
+import { compressInThread } from './zstd-threads.js';
 
 type Callback = (error: Error | null, result: Uint8Array) => void;
-type Decompress = (
-  source: Uint8Array,
-  options: { maxOutputLength: number; chunkSize: number },
-  callback: Callback,
-) => void;
+type Transform<Options> = (source: Uint8Array, options: Options, callback: Callback) => void;
 
 /** Missing on Node 20. */
-const zstdDecompress = (zlib as { zstdDecompress?: Decompress }).zstdDecompress;
+const { zstdCompress, zstdDecompress, constants } = zlib as {
+  zstdCompress?: Transform<{ params: Record<number, number> }>;
+  zstdDecompress?: Transform<{ maxOutputLength: number; chunkSize: number }>;
+  constants: { ZSTD_c_compressionLevel?: number };
+};
+
+/** Distances that every reader of qcow2 follows: 4 KiB. */
+const WINDOW_BITS = 12;
+
+/** What both libraries do by default. */
+const DEFAULT_ZSTD_LEVEL = 3;
 
 export const nodeCodec: Codec = {
   async decompress(type: CompressionType, source: Uint8Array, size: number): Promise<Uint8Array> {
-    if (type === 'zlib') return expectSize(await run(zlib.inflateRaw as Decompress, source, size), size);
+    // One chunk of the whole size saves the joining of many; zlib wants at least 64 bytes.
+    const options = { maxOutputLength: size, chunkSize: size };
+    if (type === 'zlib') return expectSize(await run(zlib.inflateRaw, source, options), size);
     if (zstdDecompress === undefined) return portableCodec.decompress(type, source, size);
-    return expectSize(await run(zstdDecompress, cutFrame(source, size), size), size);
+    return expectSize(await run(zstdDecompress, cutFrame(source, size), options), size);
+  },
+
+  compress(type: CompressionType, source: Uint8Array, level: number | undefined): Promise<Uint8Array> {
+    if (type === 'zlib') {
+      const options = { windowBits: WINDOW_BITS, memLevel: 9, chunkSize: source.length };
+      return run(zlib.deflateRaw, source, level === undefined ? options : { ...options, level });
+    }
+    const zstdLevel = level ?? DEFAULT_ZSTD_LEVEL;
+    if (zstdCompress === undefined) return compressInThread(source, zstdLevel);
+    return run(zstdCompress, source, { params: { [constants.ZSTD_c_compressionLevel as number]: zstdLevel } });
   },
 };
 
-function run(decompress: Decompress, source: Uint8Array, size: number): Promise<Uint8Array> {
-  // One chunk of the whole size saves the joining of many; zlib wants at least 64 bytes.
-  const options = { maxOutputLength: size, chunkSize: size };
+function run<Options>(transform: Transform<Options>, source: Uint8Array, options: Options): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    decompress(source, options, (error, result) => (error === null ? resolve(result) : reject(error)));
+    transform(source, options, (error, result) => (error === null ? resolve(result) : reject(error)));
   });
 }

@@ -43,13 +43,15 @@ describe('corral convert copies every byte', () => {
     ['512 byte clusters', 'cluster_size=512'],
     ['2 MiB clusters', 'cluster_size=2M'],
     ['version 2', 'compat=0.10'],
-  ])('from raw to qcow2 with %s, and back', async (_, options) => {
+    ['zlib', 'cluster_size=64k', '-c'],
+    ['zstd', 'compression_type=zstd,cluster_size=16k', '-c', '--compression-level', '1'],
+  ])('from raw to qcow2 with %s, and back', async (_, options, ...more) => {
     const seed = chooseSeed();
     const raw = rawDisk(12 * MIB + 512, seed);
     const image = `${raw}.qcow2`;
     const back = `${raw}.back`;
 
-    const there = await corralHere('convert', '-f', 'raw', '-O', 'qcow2', '-o', options, raw, image);
+    const there = await corralHere('convert', '-f', 'raw', '-O', 'qcow2', '-o', options, ...more, raw, image);
     const returned = await corralHere('convert', '-f', 'qcow2', '-O', 'raw', image, back);
 
     expect([there, returned], `CORRAL_SEED=${seed}`).toEqual(Array(2).fill({ status: 0, stdout: '', stderr: '' }));
@@ -185,7 +187,12 @@ describe('corral convert fails in one line and changes nothing', () => {
     ['with a bad -S', (image: string) => ['-S', '100', image, 'x'], /Invalid buffer size for sparse output/],
     ['with a bad -m', (image: string) => ['-m', '17', image, 'x'], /Must be between 1 and 16/],
     ['with a size', (image: string) => ['-O', 'qcow2', '-o', 'size=1M', image, 'x'], /size is the source's/],
-    ['compressing', (image: string) => ['-c', '-O', 'qcow2', image, 'x'], /not supported yet/],
+    ['compressing raw', (image: string) => ['-c', '-O', 'raw', image, 'x'], /Compression not supported for this/],
+    [
+      'with a level of nothing',
+      (image: string) => ['--compression-level', '3', '-O', 'qcow2', image, 'x'],
+      /no effect without -c/,
+    ],
     ['into a folder', (image: string) => [image, '.'], /Could not create '\.': Not a regular file/],
     ['without a target', (image: string) => [image], /missing required argument 'target'/],
   ])('%s', (_, args, reason) => {

@@ -2,7 +2,7 @@
 
 import { type Stats, statSync } from 'node:fs';
 import { chmod, realpath, rename, unlink } from 'node:fs/promises';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import {
   type CopySource,
   type CopyTarget,
@@ -39,6 +39,7 @@ interface Options {
   forceShare?: boolean;
   compress?: boolean;
   snapshot?: SnapshotSelection | string;
+  compressionLevel?: number;
 }
 
 export function convert(command: Command, context: Context): void {
@@ -70,9 +71,11 @@ export function convert(command: Command, context: Context): void {
     .option('-p, --progress', 'show how far it is')
     .option('-q, --quiet', 'print nothing')
     .option('-U, --force-share', 'also when another process writes to the source')
-    .addOption(new Option('-c, --compress').hideHelp())
+    .option('-c, --compress', 'write compressed clusters (qcow2 only)')
+    .option('--compression-level <level>', 'of zlib 1 to 9, of zstd 1 to 19', (text) =>
+      countArgument(text, 'compression level', 1, 19),
+    )
     .action(async (source: string, target: string, options: Options) => {
-      if (options.compress) throw new CommandError('Compressing (-c) is not supported yet');
       const stop = stopSignal();
       try {
         await convertFile(source, target, options, { terminal: context.terminal, stop });
@@ -130,6 +133,12 @@ class Closers {
 }
 
 async function convertFile(path: string, target: string, options: Options, around: Surroundings): Promise<void> {
+  if (options.compress && options.targetFormat !== 'qcow2') {
+    throw new CommandError('Compression not supported for this file format');
+  }
+  if (options.compressionLevel !== undefined && !options.compress) {
+    throw new CommandError('--compression-level has no effect without -c');
+  }
   await using opened = new Closers();
   const source = await openSource(path, options, opened);
   const replaced = statOf(target);
@@ -248,11 +257,12 @@ async function fill(
   { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
 ): Promise<void> {
   const file = await openFile(path, { write: true });
-  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true }) : file;
+  const { compressionLevel } = options;
+  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel }) : file;
   try {
     const length = opened instanceof NodeFile ? await file.size() : opened.size;
     if (length < source.length) throw new CommandError('output file is smaller than input file');
-    await copyWithProgress(source, targetOf(opened), { options, around, targetIsZero });
+    await copyWithProgress(source, targetOf(opened, options), { options, around, targetIsZero });
     await opened.flush();
   } catch (error) {
     await opened.close().catch(() => {});
@@ -261,8 +271,8 @@ async function fill(
   await opened.close();
 }
 
-function targetOf(opened: NodeFile | Image): CopyTarget {
-  return opened instanceof NodeFile ? fileTarget(opened) : imageTarget(opened);
+function targetOf(opened: NodeFile | Image, { compress }: Options): CopyTarget {
+  return opened instanceof NodeFile ? fileTarget(opened) : imageTarget(opened, { compress });
 }
 
 async function copyWithProgress(
