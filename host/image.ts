@@ -3,7 +3,7 @@
 import { RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
-import type { Codec } from './codec/codec.js';
+import { type Codec, checkLevel } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
 import { type CreateImageOptions, createRequest } from './create-image.js';
 import { Engine } from './engine.js';
@@ -148,6 +148,7 @@ export class Image {
     if (dataFile !== undefined && !info.hasDataFile) {
       throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
     }
+    checkLevel(info.compressionType, options.compressionLevel);
     return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write);
   }
 

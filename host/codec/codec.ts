@@ -1,5 +1,7 @@
 /** Decompressing and compressing clusters: what the engine asks of a host's libraries. */
 
+import { CorralError } from '../errors.js';
+
 /** Compression types of the specification's header field. */
 export type CompressionType = 'zlib' | 'zstd';
 
@@ -18,11 +20,14 @@ export interface Codec {
   compress?(type: CompressionType, source: Uint8Array, level: number | undefined): Promise<Uint8Array>;
 }
 
-/** Levels that the libraries know. */
-export const COMPRESSION_LEVELS: Readonly<Record<CompressionType, { least: number; most: number }>> = {
-  zlib: { least: 1, most: 9 },
-  zstd: { least: 1, most: 19 },
-};
+const HIGHEST_LEVEL: Readonly<Record<CompressionType, number>> = { zlib: 9, zstd: 19 };
+
+/** Throws ERR_INVALID_ARGUMENT unless the libraries know the level. */
+export function checkLevel(type: CompressionType, level: number | undefined): void {
+  const highest = HIGHEST_LEVEL[type];
+  if (level === undefined || (Number.isInteger(level) && level >= 1 && level <= highest)) return;
+  throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `Levels of ${type} are 1 to ${highest}, not ${level}` });
+}
 
 /** Throws unless a decompressed cluster has the size of a cluster. */
 export function expectSize(cluster: Uint8Array, size: number): Uint8Array {

@@ -111,6 +111,16 @@ describe('compressed writes', () => {
     });
   });
 
+  test('have the levels of their library', async () => {
+    const path = join(temporaryFolder(), 'image.qcow2');
+    await createImage(path, { virtualSize: 1 << 20 });
+
+    await expect(openImage(path, { write: true, compressionLevel: 10 })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining('Levels of zlib are 1 to 9, not 10'),
+    });
+  });
+
   test.each([
     { compressionType: 'zlib' as const, levels: [1, 9] },
     { compressionType: 'zstd' as const, levels: [1, 9] },
