@@ -111,7 +111,10 @@ function pack(image: Image, task: Task): Status {
   const mapped = mapRun(image, task, task.guestOffset, task.guestEnd - task.guestOffset);
   if (mapped !== Status.Ok) return mapped;
   const run = image.run;
-  if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.guestOffset);
+  if (!run.hasTable || run.tableShared) {
+    const status = makeL2Table(image, task, task.guestOffset);
+    return status === Status.Ok ? pack(image, task) : status;
+  }
   const sliceOffset = run.sliceOffset;
   const sliceIndex = run.sliceIndex;
   const slice = needSlice(image.cache, TableKind.L2, sliceOffset, task);
