@@ -10,6 +10,7 @@ import { finishRequest, Owner, operationAt, release } from './block';
 import { completeLoad, TableSlice } from './cache/table-cache';
 import { completeWriteOut, isUnderPressure, noteFailedFlush, relievePressure } from './cache/write-order';
 import { stepCheck } from './check/check';
+import { stepAmend } from './control/amend';
 import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
 import { stepMap } from './control/map';
@@ -192,7 +193,7 @@ function admit(image: Image, task: Task): Status {
 /** What an image takes that was opened for its tables only. */
 function isAboutTables(kind: u32): bool {
   const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || kind === RequestKind.Check;
-  return looks || kind === RequestKind.Close;
+  return looks || kind === RequestKind.Amend || kind === RequestKind.Close;
 }
 
 function isGuestRequest(kind: u32): bool {
@@ -318,6 +319,8 @@ function step(image: Image, task: Task): Status {
       return stepCreate(image, task);
     case RequestKind.Close:
       return stepClose(image, task);
+    case RequestKind.Amend:
+      return stepAmend(image, task);
     case RequestKind.Resize:
       return runResize(image, task);
     default:

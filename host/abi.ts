@@ -4,7 +4,104 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x07dc75d1;
+export const ABI_HASH = 0x5fda48c0;
+
+// ---- assembly/abi/amend-options.ts
+
+/** Where in the page the names begin: backing file and backing format, one behind the other. */
+export const AMEND_NAMES_OFFSET = 64;
+
+/** What one Amend request changes. */
+export const AmendKind = {
+  /** To version 3. */
+  Upgrade: 1,
+  /** To version 2: zero clusters become unallocated, and what version 2 does not have is refused. */
+  Downgrade: 2,
+  /** The compatible feature bit of lazy refcounts; `value` 0 or 1. */
+  LazyRefcounts: 3,
+  /**
+   * The names of backing file and backing format, which lie at AMEND_NAMES_OFFSET; the disk's contents stay as they are
+   * in the file, whatever shows through now.
+   */
+  BackingFile: 4,
+  /** The data file is a raw image no longer: `value` 0. */
+  DataFileRaw: 5,
+  /** The width of the refcounts: `value` is log2 of the bits. */
+  RefcountOrder: 6,
+} as const;
+/** What one Amend request changes. */
+export type AmendKind = (typeof AmendKind)[keyof typeof AmendKind];
+
+/** Where the fields of AmendOptions lie, in bytes from the start of the record. */
+export const AmendOptionsLayout = {
+  size: 16,
+  alignment: 4,
+  offsets: {
+    kind: 0,
+    value: 4,
+    backingFileLength: 8,
+    backingFormatLength: 12,
+  },
+} as const;
+
+/** Options of an Amend request; the host writes them at the start of the page. */
+export class AmendOptionsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 3) !== 0) {
+      throw new RangeError(`AmendOptions at ${address >>> 0}: not a multiple of 4`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** AmendKind. */
+  get kind(): number {
+    return this.words[this.start >>> 2];
+  }
+  set kind(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  get value(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set value(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes of each name, at most 1023; both 0 to have no backing file any more. */
+  get backingFileLength(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set backingFileLength(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  get backingFormatLength(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set backingFormatLength(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+}
 
 // ---- assembly/abi/check-result.ts
 
@@ -1973,6 +2070,8 @@ export const RequestKind = {
   SnapshotList: 51,
   /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
   Resize: 52,
+  /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
+  Amend: 53,
 } as const;
 /** What a host asks of an image. */
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];

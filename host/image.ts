@@ -1,6 +1,7 @@
 /** An open qcow2 image: the library's main class. */
 
 import { RequestFlag, RequestKind } from './abi.js';
+import { type AmendImageOptions, amendRequests } from './amend.js';
 import type { BlockFile } from './block-file.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type Codec, checkLevel } from './codec/codec.js';
@@ -69,6 +70,8 @@ export class Image {
   /** Control requests share the page: one at a time. */
   private readonly control = new SerialQueue();
   private closed = false;
+  /** The backing file is no longer the one that is open. */
+  private outdated = false;
   /** The internal snapshots. */
   readonly snapshots: Snapshots;
 
@@ -287,6 +290,22 @@ export class Image {
     });
   }
 
+  /**
+   * Changes properties of the image, one after the other; each is durable when the next begins. Waits until it is alone
+   * with the image. Rejects with ERR_INVALID_ARGUMENT or ERR_UNSUPPORTED, with ERR_TOO_LARGE when a refcount does not fit
+   * the new width. After a change of the backing file only `close` is left: open the image anew.
+   */
+  async amend(options: AmendImageOptions): Promise<void> {
+    this.refuseClosed();
+    await this.control.run(async () => {
+      for (const request of amendRequests(this.facts, options)) {
+        const changed = await this.engine.run(request);
+        this.facts = { ...this.facts, ...changed };
+      }
+    });
+    if (options.backingFile !== undefined) this.outdated = true;
+  }
+
   statistics(): ImageStatistics {
     const view = this.engine.core.statistics();
     return {
@@ -322,6 +341,8 @@ export class Image {
   }
 
   private refuseClosed(): void {
+    if (this.outdated)
+      throw new CorralError('ERR_CLOSED', { reason: 'The backing file is another one now: open the image anew' });
     if (this.closed) throw new CorralError('ERR_CLOSED', { reason: 'The image is closed' });
   }
 

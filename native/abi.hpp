@@ -8,7 +8,46 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x07dc75d1u;
+inline constexpr uint32_t ABI_HASH = 0x5fda48c0u;
+
+// ---- assembly/abi/amend-options.ts
+
+/** Where in the page the names begin: backing file and backing format, one behind the other. */
+inline constexpr uint32_t AMEND_NAMES_OFFSET = 64u;
+
+/** What one Amend request changes. */
+enum class AmendKind : uint32_t {
+  /** To version 3. */
+  Upgrade = 1,
+  /** To version 2: zero clusters become unallocated, and what version 2 does not have is refused. */
+  Downgrade = 2,
+  /** The compatible feature bit of lazy refcounts; `value` 0 or 1. */
+  LazyRefcounts = 3,
+  /**
+   * The names of backing file and backing format, which lie at AMEND_NAMES_OFFSET; the disk's contents stay as they are
+   * in the file, whatever shows through now.
+   */
+  BackingFile = 4,
+  /** The data file is a raw image no longer: `value` 0. */
+  DataFileRaw = 5,
+  /** The width of the refcounts: `value` is log2 of the bits. */
+  RefcountOrder = 6,
+};
+
+/** Options of an Amend request; the host writes them at the start of the page. */
+struct AmendOptions {
+  /** AmendKind. */
+  uint32_t kind;
+  uint32_t value;
+  /** Bytes of each name, at most 1023; both 0 to have no backing file any more. */
+  uint32_t backingFileLength;
+  uint32_t backingFormatLength;
+};
+static_assert(sizeof(AmendOptions) == 16 && alignof(AmendOptions) == 4);
+static_assert(offsetof(AmendOptions, kind) == 0);
+static_assert(offsetof(AmendOptions, value) == 4);
+static_assert(offsetof(AmendOptions, backingFileLength) == 8);
+static_assert(offsetof(AmendOptions, backingFormatLength) == 12);
 
 // ---- assembly/abi/check-result.ts
 
@@ -603,6 +642,8 @@ enum class RequestKind : uint32_t {
   SnapshotList = 51,
   /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
   Resize = 52,
+  /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
+  Amend = 53,
 };
 
 /** Bits of `Request.flags`. */

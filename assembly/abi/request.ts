@@ -33,6 +33,8 @@ export enum RequestKind {
   SnapshotList = 51,
   /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
   Resize = 52,
+  /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
+  Amend = 53,
 }
 
 /** Bits of `Request.flags`. */

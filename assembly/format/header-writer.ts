@@ -70,6 +70,28 @@ export function completeHeader(
   return u32(nameStart + nameLength);
 }
 
+/** Where the extensions at `address` end for who looks at them: behind the one that ends the list, at `end` at the latest. */
+export function extensionsEnd(address: usize, end: usize): usize {
+  let next = address;
+  while (next + EXTENSION_HEADER_SIZE <= end) {
+    if (loadU32(next) === ExtensionType.End) return next + EXTENSION_HEADER_SIZE;
+    next = following(next, end);
+  }
+  return end;
+}
+
+/** Address of the first extension of that type; 0 when there is none. */
+export function findExtension(address: usize, end: usize, type: ExtensionType): usize {
+  let next = address;
+  while (next + EXTENSION_HEADER_SIZE <= end) {
+    const found = loadU32(next);
+    if (found === u32(type)) return next;
+    if (found === ExtensionType.End) return 0;
+    next = following(next, end);
+  }
+  return 0;
+}
+
 /** Fields of version 3, with the defaults of what version 2 does not have, for a header that had 72 bytes. */
 export function writeVersion3Fields(address: usize, refcountOrder: u32): void {
   memory.fill(address + HEADER_LENGTH_V2, 0, HEADER_LENGTH_KNOWN - HEADER_LENGTH_V2);

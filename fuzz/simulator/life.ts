@@ -1,6 +1,14 @@
 /** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
 
-import { CheckResultView, RequestFlag, RequestKind, ResizeFlag, ResizeOptionsView, Status } from '../../host/abi.js';
+import {
+  AmendOptionsView,
+  CheckResultView,
+  RequestFlag,
+  RequestKind,
+  ResizeFlag,
+  ResizeOptionsView,
+  Status,
+} from '../../host/abi.js';
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
 import type { GuestWrite, Model } from './model.js';
@@ -11,7 +19,7 @@ import type { LifePlan, Scenario } from './scenario.js';
 import type { SimulatedDisk } from './simulated-disk.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, type Trace } from './trace.js';
-import { drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
+import { drawAmend, drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
 
 /** What all lives of a seed share. */
 export interface World {
@@ -46,6 +54,7 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   discard: { kind: RequestKind.Discard, flags: 0 },
   flush: { kind: RequestKind.Flush, flags: 0 },
   resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
+  amend: { kind: RequestKind.Amend, flags: 0 },
 };
 const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
@@ -61,8 +70,8 @@ export class Life {
   private issued = 0;
   private cancels = 0;
   private healed: boolean;
-  /** The disk's size is being changed: the guest waits until it knows which one it is. */
-  private resizing = false;
+  /** The image is being changed: the guest waits until it knows its size. */
+  private changing = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
 
@@ -125,6 +134,8 @@ export class Life {
     if (!quietUntilNow || disk.faults !== 0) return;
     const leaks = examine(disk.imagineCut(random), model, false).countLeaks();
     const leaksBefore = before.countLeaks();
+    // Refcounts of another width forget what was counted behind the end of the file.
+    if (this.plan.amends > 0 && leaks < leaksBefore) return;
     if (leaks !== leaksBefore) throw new SimulationFailure(`${leaks} leaks after a close, ${leaksBefore} before it`);
   }
 
@@ -163,8 +174,9 @@ export class Life {
     const { random, disk, model } = this.world;
     if (!this.healed && this.issued >= this.plan.troubleUntil) this.heal();
     const slot = this.engine.freeSlot;
-    const asks = slot >= 0 && !this.resizing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
+    const asks = slot >= 0 && !this.changing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
     if (asks && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
+    else if (asks && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
     if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
@@ -227,7 +239,7 @@ export class Life {
     const { random, scenario, model, disk, trace, size: before } = this.world;
     const size = drawSize(random, scenario, before);
     this.issued++;
-    this.resizing = true;
+    this.changing = true;
     const cell = (size / SECTOR) * model.cells.perSector;
     this.sent.set(slot, {
       request: { verb: 'resize', firstCell: cell, endCell: cell },
@@ -244,6 +256,31 @@ export class Life {
     trace.note(() => `slot ${slot}: resize from ${before} to ${size}`);
     const { kind, flags } = CALLS.resize;
     this.engine.submit(slot, kind, flags, 0, 0);
+    this.settleAnswers();
+  }
+
+  /** A property of the image changes; what the disk holds does not. */
+  private sendAmend(slot: number): void {
+    const { random, model, disk, trace } = this.world;
+    const { info } = this.engine.core;
+    const { kind, value } = drawAmend(random, info.version, info.refcountOrder);
+    this.issued++;
+    this.changing = true;
+    this.sent.set(slot, {
+      request: { verb: 'amend', firstCell: 0, endCell: 0 },
+      write: undefined,
+      submittedAt: model.clock++,
+      mustSucceed: this.healed && !disk.fatal && disk.regular,
+      mustFail: false,
+      cancelled: false,
+    });
+    const options = new AmendOptionsView(this.engine.core.memory, this.engine.core.layout.page);
+    options.kind = kind;
+    options.value = value;
+    options.backingFileLength = 0;
+    options.backingFormatLength = 0;
+    trace.note(() => `slot ${slot}: amend ${kind} to ${value}`);
+    this.engine.submit(slot, CALLS.amend.kind, CALLS.amend.flags, 0, 0);
     this.settleAnswers();
   }
 
@@ -281,8 +318,9 @@ export class Life {
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
     const { verb } = sent.request;
+    if (verb === 'amend') this.changing = false;
     if (sent.size !== undefined) {
-      this.resizing = false;
+      this.changing = false;
       if (succeeded) this.world.size = sent.size;
       // Who knows what became of the header's sector?
       else if (status !== Status.Cancelled) this.doubtfulSizes.push(sent.size);

@@ -41,6 +41,8 @@ export interface LifePlan {
   /** How often a step is followed by the question what a power cut would leave now. */
   readonly imaginedCuts: number;
   readonly cancels: number;
+  /** How often a request changes a property of the image. */
+  readonly amends: number;
   /** How often a request is one for another size of the disk. */
   readonly resizes: number;
   /** The engine's own check runs before the first request, and again before a close. */
@@ -135,6 +137,7 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     troubleUntil: troubled ? random.between(1, requests) : 0,
     imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
+    amends: random.pick([0, 0, 0, 0.01, 0.1]),
     resizes: random.pick([0, 0, 0, 0.01, 0.05, 0.3]),
     check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),

@@ -1,10 +1,20 @@
 /** The guest: what it asks next. */
 
+import { AmendKind } from '../../host/abi.js';
 import { SECTOR } from './pattern.js';
 import type { Random } from './random.js';
 import type { Habits, Scenario } from './scenario.js';
 
-export type Verb = 'read' | 'write' | 'durable write' | 'write zeroes' | 'unmap' | 'discard' | 'flush' | 'resize';
+export type Verb =
+  | 'read'
+  | 'write'
+  | 'durable write'
+  | 'write zeroes'
+  | 'unmap'
+  | 'discard'
+  | 'flush'
+  | 'resize'
+  | 'amend';
 
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {
@@ -48,6 +58,15 @@ export function drawSize(random: Random, { clusterBits, virtualSize }: Scenario,
   const wanted = random.chance(0.3) ? random.below(virtualSize * 1.5) : size + random.between(-change, change);
   const clamped = Math.max(SECTOR, Math.min(wanted, limit));
   return random.chance(0.1) ? size : Math.floor(clamped / SECTOR) * SECTOR;
+}
+
+/** A property that the image can have as it is now. */
+export function drawAmend(random: Random, version: number, order: number): { kind: AmendKind; value: number } {
+  if (version === 2) return { kind: AmendKind.Upgrade, value: 0 };
+  if (order === 4 && random.chance(0.3)) return { kind: AmendKind.Downgrade, value: 0 };
+  if (random.chance(0.2)) return { kind: AmendKind.LazyRefcounts, value: random.below(2) };
+  // With 16 bits the way down is open again.
+  return { kind: AmendKind.RefcountOrder, value: random.chance(0.3) ? 4 : random.below(7) };
 }
 
 function drawVerb(random: Random, habits: Habits): Verb {

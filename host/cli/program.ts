@@ -16,6 +16,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   map: { summary: 'where the data of an image lies', load: async () => (await import('./commands/map.js')).map },
   check: { summary: 'look for errors in an image', load: async () => (await import('./commands/check.js')).check },
   create: { summary: 'make a new image', load: async () => (await import('./commands/create.js')).create },
+  amend: { summary: 'change properties of an image', load: async () => (await import('./commands/amend.js')).amend },
   resize: { summary: 'change the size of a disk', load: async () => (await import('./commands/resize.js')).resize },
   convert: {
     summary: 'copy an image into another one',

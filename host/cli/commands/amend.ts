@@ -1,0 +1,121 @@
+/** `corral amend`: changes properties of an image, in qemu-img's words. */
+
+import type { Command } from 'commander';
+import type { AmendImageOptions } from '../../amend.js';
+import { CorralError } from '../../errors.js';
+import { collect, type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
+import type { Context } from '../context.js';
+import { openFile, openImageIn } from '../open.js';
+import { CommandError, reasonOf } from '../output.js';
+
+interface Options {
+  format?: Format;
+  options?: string[];
+  quiet?: boolean;
+}
+
+/** What only a new image can have. */
+const OF_CREATION = new Set(['cluster_size', 'compression_type', 'encryption', 'extended_l2', 'preallocation']);
+
+export function amend(command: Command, _context: Context): void {
+  command
+    .description('Changes properties of an image; what its disk holds stays as it is.')
+    .argument('<file>', 'the image')
+    .option('-f, --format <format>', 'qcow2, the only format that has such properties', (text) => formatArgument(text))
+    .option(
+      '-o, --options <list>',
+      'compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, data_file_raw=off, size=',
+      collect,
+    )
+    .option('-q, --quiet', 'print nothing')
+    .action((path: string, options: Options) => amendImage(path, options));
+}
+
+async function amendImage(path: string, { format, options: lists }: Options): Promise<void> {
+  if (lists === undefined) throw new CommandError('Must specify options (-o)');
+  if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
+  const { size, ...changes } = readOptions(optionList(lists));
+  const file = await openFile(path, { write: true });
+  const image = await openImageIn(file, path, { write: true, tablesOnly: true });
+  try {
+    await image.amend(changes);
+  } catch (error) {
+    await image.close().catch(() => {});
+    throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
+  }
+  await image.close();
+  if (size !== undefined) await setSize(path, size);
+}
+
+/** Another size touches the guest's bytes: the image is opened with everything that it needs. */
+async function setSize(path: string, size: bigint): Promise<void> {
+  const image = await openImageIn(await openFile(path, { write: true }), path, { write: true });
+  try {
+    await image.resize(size, { shrink: true });
+  } catch (error) {
+    await image.close().catch(() => {});
+    throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
+  }
+  await image.close();
+}
+
+function readOptions(options: Map<string, string>): AmendImageOptions & { size?: bigint } {
+  const changes: AmendImageOptions & { size?: bigint } = {};
+  for (const [name, value] of options) {
+    switch (name) {
+      case 'compat':
+        changes.compat = compatibility(value);
+        break;
+      case 'lazy_refcounts':
+        changes.lazyRefcounts = onOrOff(name, value);
+        break;
+      case 'refcount_bits':
+        changes.refcountBits = refcountBits(value);
+        break;
+      case 'data_file_raw':
+        if (onOrOff(name, value)) throw new CommandError('data-file-raw cannot be set on existing images');
+        changes.dataFileRaw = false;
+        break;
+      case 'size':
+        changes.size = sizeOption(value);
+        break;
+      case 'backing_file':
+      case 'backing_fmt':
+        throw new CommandError('Cannot amend the backing file');
+      default:
+        throw new CommandError(
+          OF_CREATION.has(name)
+            ? `Invalid parameter '${name}': this option is only supported for image creation`
+            : `Invalid parameter '${name}'`,
+        );
+    }
+  }
+  return changes;
+}
+
+function compatibility(text: string): '0.10' | '1.1' {
+  if (text === '0.10' || text === 'v2') return '0.10';
+  if (text === '1.1' || text === 'v3') return '1.1';
+  throw new CommandError(`Unknown compatibility level ${text}`);
+}
+
+function onOrOff(name: string, text: string): boolean {
+  if (text === 'on' || text === 'off') return text === 'on';
+  throw new CommandError(`Parameter '${name}' expects 'on' or 'off'`);
+}
+
+function refcountBits(text: string): number {
+  if (!/^\d+$/.test(text)) throw new CommandError("Parameter 'refcount_bits' expects a number");
+  const bits = Number(text);
+  if (bits >= 1 && bits <= 64 && Number.isInteger(Math.log2(bits))) return bits;
+  throw new CommandError('Refcount width must be a power of two and may not exceed 64 bits');
+}
+
+function sizeOption(text: string): bigint {
+  try {
+    return parseSize(text);
+  } catch (error) {
+    if (!(error instanceof SizeError)) throw error;
+    throw new CommandError("Parameter 'size' expects a size");
+  }
+}

@@ -1,0 +1,223 @@
+/** Properties that change while the disk keeps what it holds: QEMU sees the new ones, and the same bytes. */
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { AmendImageOptions } from '../../host/amend.js';
+import { openImage } from '../../host/node/index.js';
+import { expectSameBytes } from '../same-bytes.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { io, makeImage, qemuCheck, snapshot } from './check-fixture.js';
+
+const CLEAN = { corruptions: 0, leaks: 0, checkErrors: 0 };
+const FEATURE_NAMES = 0x6803f857;
+const UNKNOWN = 0x12345678;
+
+interface Facts {
+  'backing-filename'?: string;
+  'backing-filename-format'?: string;
+  'format-specific': { data: Record<string, unknown> };
+}
+
+function qemuInfo(path: string): Facts {
+  return JSON.parse(execFileSync('qemu-img', ['info', '-f', 'qcow2', '--output=json', path], { encoding: 'utf8' }));
+}
+
+function bytesOf(path: string): Buffer {
+  const raw = join(temporaryFolder(), 'raw');
+  execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
+  return readFileSync(raw);
+}
+
+async function amend(path: string, options: AmendImageOptions): Promise<void> {
+  const image = await openImage(path, { write: true, tablesOnly: true });
+  try {
+    await image.amend(options);
+  } finally {
+    await image.close();
+  }
+}
+
+/** Header extensions by type. */
+function extensionsOf(path: string): Map<number, Buffer> {
+  const bytes = readFileSync(path);
+  const found = new Map<number, Buffer>();
+  let offset = bytes.readUInt32BE(4) === 2 ? 72 : bytes.readUInt32BE(100);
+  while (bytes.readUInt32BE(offset) !== 0) {
+    const length = bytes.readUInt32BE(offset + 4);
+    found.set(bytes.readUInt32BE(offset), bytes.subarray(offset + 8, offset + 8 + length));
+    offset += 8 + ((length + 7) & ~7);
+  }
+  return found;
+}
+
+/** Puts an extension that nobody knows in front of the others. */
+function addUnknown(path: string, data: string): void {
+  const bytes = readFileSync(path);
+  const start = bytes.readUInt32BE(4) === 2 ? 72 : bytes.readUInt32BE(100);
+  const length = 8 + ((data.length + 7) & ~7);
+  bytes.copy(bytes, start + length, start, start + 1024);
+  bytes.fill(0, start, start + length);
+  bytes.writeUInt32BE(UNKNOWN, start);
+  bytes.writeUInt32BE(data.length, start + 4);
+  bytes.write(data, start + 8);
+  writeFileSync(path, bytes);
+}
+
+const WRITES = ['write -P 7 0 300k', 'write -P 8 700k 4k', 'write -P 9 1020k 4k'];
+
+describe('refcounts of another width', () => {
+  const widths = [1, 2, 4, 8, 16, 32, 64];
+  test.each(widths.flatMap((from) => [512, 65536].map((clusterSize) => ({ from, clusterSize }))))(
+    'from $from bits to every other and back, clusters of $clusterSize',
+    async ({ from, clusterSize }) => {
+      const path = makeImage({ clusterSize, refcountBits: from }, WRITES);
+      const before = bytesOf(path);
+
+      for (const refcountBits of [...widths.filter((bits) => bits !== from), from]) {
+        await amend(path, { refcountBits });
+
+        expect(qemuCheck(path), `${refcountBits} bits`).toMatchObject(CLEAN);
+        expect(qemuInfo(path)['format-specific'].data['refcount-bits']).toBe(refcountBits);
+      }
+      expectSameBytes(bytesOf(path), before);
+      io(path, ['write -P 5 300k 400k']);
+      expect(qemuCheck(path)).toMatchObject(CLEAN);
+    },
+  );
+
+  test('are refused when a count does not fit, and nothing has changed', async () => {
+    const path = makeImage({ clusterSize: 4096 }, WRITES);
+    for (let index = 0; index < 4; index++) snapshot(path, `${index}`);
+    const before = qemuCheck(path);
+
+    const refused = amend(path, { refcountBits: 2 });
+
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_TOO_LARGE' });
+    expect(qemuCheck(path)).toEqual(before);
+    await amend(path, { refcountBits: 4 });
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+  });
+
+  test('count what is written while the image is open', async () => {
+    const path = makeImage({ clusterSize: 512 }, WRITES);
+    const image = await openImage(path, { write: true });
+
+    await image.amend({ refcountBits: 64 });
+    await image.write(300_000, new Uint8Array(700_000).fill(3));
+    await image.discard(0, 200_000);
+    await image.amend({ refcountBits: 1 });
+    await image.write(0, new Uint8Array(100_352).fill(4));
+    await image.close();
+
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+    io(path, ['read -P 3 300032 699392', 'read -P 4 0 100352', 'read -P 0 100352 99328']);
+  });
+});
+
+describe('another version', () => {
+  test.each([512, 4096, 65536])('down and up again, clusters of %i', async (clusterSize) => {
+    const path = makeImage({ clusterSize }, [...WRITES, 'write -z 8k 64k', 'write -z -u 100k 64k']);
+    const before = bytesOf(path);
+
+    await amend(path, { compat: '0.10' });
+
+    expect(qemuInfo(path)['format-specific'].data.compat).toBe('0.10');
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+    expectSameBytes(bytesOf(path), before);
+    await amend(path, { compat: '1.1', lazyRefcounts: true });
+    expect(qemuInfo(path)['format-specific'].data).toMatchObject({ compat: '1.1', 'lazy-refcounts': true });
+    expect(extensionsOf(path).get(FEATURE_NAMES)?.length).toBe(384);
+    io(path, ['write -P 5 0 1M']);
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+  });
+
+  test.each([
+    { name: 'zero clusters over a backing file', make: { backing: true }, commands: ['write -z 0 64k'] },
+    { name: 'another refcount width', make: { refcountBits: 8 }, commands: [] },
+    { name: 'a snapshot', make: { snapshot: true }, commands: [] },
+  ])('version 2 cannot have $name', async ({ make, commands }) => {
+    const path = makeImage({ clusterSize: 65536, refcountBits: make.refcountBits ?? 16 }, WRITES);
+    if (make.backing) {
+      const backing = makeImage({ clusterSize: 65536 });
+      execFileSync('qemu-img', ['rebase', '-u', '-b', backing, '-F', 'qcow2', path]);
+    }
+    io(path, commands);
+    if (make.snapshot) snapshot(path, 'one');
+    const before = readFileSync(path);
+
+    const refused = amend(path, { compat: '0.10' });
+
+    await expect(refused).rejects.toMatchObject({ code: expect.stringMatching(/ERR_(UNSUPPORTED|INVALID_ARGUMENT)/) });
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+});
+
+describe('another backing file', () => {
+  test.each([
+    { clusterSize: 512, compat: '0.10' as const, lengths: [60, 100, 30] },
+    { clusterSize: 1024, compat: '1.1' as const, lengths: [200, 180, 10, 250, 220] },
+    { clusterSize: 4096, compat: '1.1' as const, lengths: [1000, 900, 1, 1023, 1022, 500, 1023] },
+    { clusterSize: 65536, compat: '1.1' as const, lengths: [1000, 900, 1, 1023, 1022, 500, 1023] },
+    { clusterSize: 65536, compat: '0.10' as const, lengths: [1000, 900, 1, 1023, 1022] },
+  ])('many times, clusters of $clusterSize, compat $compat', async ({ clusterSize, compat, lengths }) => {
+    const path = makeImage({ clusterSize, compat }, WRITES);
+    if (clusterSize > 1024) addUnknown(path, 'nobody knows what this is');
+
+    for (const [index, length] of lengths.entries()) {
+      const backingFile = String.fromCharCode(97 + index).repeat(length);
+      const backingFormat = index % 2 === 0 ? 'raw' : 'qcow2';
+      await amend(path, { backingFile, backingFormat });
+
+      const facts = qemuInfo(path);
+      expect(facts['backing-filename']).toBe(backingFile);
+      expect(facts['backing-filename-format']).toBe(backingFormat);
+      const extensions = extensionsOf(path);
+      if (clusterSize > 1024) expect(extensions.get(UNKNOWN)?.toString()).toBe('nobody knows what this is');
+      if (clusterSize > 1024 && compat === '1.1') expect(extensions.get(FEATURE_NAMES)?.length).toBe(384);
+    }
+    await amend(path, { backingFile: null });
+    expect(qemuInfo(path)['backing-filename']).toBeUndefined();
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+  });
+
+  test('that does not fit the first cluster is refused', async () => {
+    const path = makeImage({ clusterSize: 512 });
+    const before = readFileSync(path);
+
+    const refused = amend(path, { backingFile: 'x'.repeat(500) });
+
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_TOO_LARGE' });
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('leaves an open image to be closed only', async () => {
+    const path = makeImage({ clusterSize: 4096 }, WRITES);
+    const image = await openImage(path, { write: true });
+
+    await image.amend({ backingFile: 'other', backingFormat: 'raw' });
+
+    await expect(image.read(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await image.close();
+    expect(qemuInfo(path)['backing-filename']).toBe('other');
+  });
+});
+
+test.each([
+  [{ refcountBits: 3 }],
+  [{ refcountBits: 128 }],
+  [{ compat: '0.10' as const, refcountBits: 8 }],
+  [{ compat: '0.10' as const, lazyRefcounts: true }],
+  [{ backingFormat: 'raw' }],
+  [{ backingFile: null, backingFormat: 'raw' }],
+  [{ backingFile: 'x'.repeat(1024) }],
+])('%j is refused before anything changes', async (options) => {
+  const path = makeImage({ clusterSize: 65536 }, WRITES);
+  const before = readFileSync(path);
+
+  const refused = amend(path, options);
+
+  await expect(refused).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+  expect(readFileSync(path).equals(before)).toBe(true);
+});
