@@ -10,6 +10,7 @@ import { l1EntriesFor } from '../format/geometry';
 import { MAXIMUM_L1_LENGTH } from '../format/header';
 import { MAXIMUM_SNAPSHOT_ID, MAXIMUM_SNAPSHOT_NAME, SNAPSHOT_ALIGNMENT } from '../format/snapshot-table';
 import { Image } from '../image/image';
+import { checkTableOverlap } from '../image/overlap';
 import { Task } from '../image/task';
 import { EntryCursor, idOffset, needEntry, nextEntry, openEntries, readTable } from './snapshot-entry';
 import { cursorAddress, MAXIMUM_COMPARED, namesAddress, SnapshotState } from './snapshot-state';
@@ -55,7 +56,8 @@ export function findSnapshot(image: Image, task: Task, state: SnapshotState, opt
     nextEntry(cursor);
   }
   state.tableLength = alignUp(cursor.start, SNAPSHOT_ALIGNMENT) - image.info.snapshotsOffset;
-  return Status.Ok;
+  // It may be released: what is in use as something else must never be.
+  return state.tableLength === 0 ? Status.Ok : checkTableOverlap(image, image.info.snapshotsOffset, state.tableLength);
 }
 
 /** Invalid when there is no such snapshot, Corrupt when its L1 table cannot be one. */
@@ -70,6 +72,10 @@ export function judgeFound(image: Image, state: SnapshotState): Status {
   const inside = offset >= geometry.clusterSize && offset <= image.fileLength && length <= image.fileLength - offset;
   if (length !== 0 && (!inside || !isAligned(offset, geometry.clusterSize))) {
     return refuseEntry(image, state, Field.L1TableOffset, offset, image.fileLength);
+  }
+  if (length !== 0) {
+    const status = checkTableOverlap(image, offset, length);
+    if (status !== Status.Ok) return status;
   }
   const covered = u64(state.l1Size) << (geometry.clusterBits + geometry.l2Bits);
   const tooLarge =

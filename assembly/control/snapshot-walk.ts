@@ -22,7 +22,7 @@ import { checkL1Entry, clearL1Copied, isL1Copied, L1_ENTRY_SIZE, l2TableOffset, 
 import { clearCopied, clusterOffset, hasReservedBits, isCompressed, isCopied, makeDataEntry } from '../format/l2-entry';
 import { loadRefcount, maximumRefcount, storeRefcount } from '../format/refcount-entry';
 import { Image } from '../image/image';
-import { checkTableOverlap } from '../image/overlap';
+import { checkOverlap, checkTableOverlap } from '../image/overlap';
 import { needRefcounts, refcountIndex } from '../image/refcounts';
 import { releaseRun } from '../image/release';
 import { Task } from '../image/task';
@@ -225,7 +225,10 @@ function change(image: Image, task: Task, walk: TableWalk, cluster: u64): Status
   if (slice === null || refcount === 0) return refuseRefcount(image, Status.Corrupt, cluster, 0, 1);
   if (walk.mode === WalkMode.Verify) {
     // It will be released: a table must never be handed out as free, whatever an entry says.
-    return checkTableOverlap(image, cluster << geometry.clusterBits, geometry.clusterSize);
+    const isTable = walk.entryIndex >> geometry.l2Bits !== 0;
+    const offset = cluster << geometry.clusterBits;
+    if (isTable) return checkTableOverlap(image, offset, geometry.clusterSize);
+    return checkOverlap(image, offset, geometry.clusterSize);
   }
   if (walk.mode === WalkMode.Raise) {
     const limit = maximumRefcount(order);

@@ -190,6 +190,24 @@ describe('what a snapshot table says', () => {
     checkWithQemu(path, 'after the table was rewritten');
   });
 
+  test.each([
+    ['the refcount table', 48],
+    ['the active L1 table', 40],
+  ])('a snapshot whose L1 table is %s is not deleted: that would be released', async (_name, field) => {
+    const path = makeImage({ clusterSize: 65536, compat: '1.1', refcountBits: 16, most: 4 });
+    runWithQemu(path, [{ kind: 'write', offset: 0, length: MIB, value: 3 }]);
+    execFileSync('qemu-img', ['snapshot', '-c', 'a', path]);
+    const file = readFileSync(path);
+    file.copy(file, Number(file.readBigUInt64BE(64)), field, field + 8);
+    writeFileSync(path, file);
+    await using image = await openImage(path, { write: true });
+
+    await expect(image.snapshots.delete({ id: '1' })).rejects.toMatchObject({ code: 'ERR_IMAGE_CORRUPT' });
+    await image.close();
+
+    expectSameBytes(readFileSync(path), file);
+  });
+
   test('five hundred snapshots with long names are listed in several answers', async () => {
     const path = makeImage({ clusterSize: 512, compat: '1.1', refcountBits: 16, most: 500 });
     await using image = await openImage(path, { write: true });
