@@ -3,6 +3,7 @@
 import type { CheckReport } from '../../host/check-report.js';
 import { CorralError } from '../../host/errors.js';
 import { Image, type OpenOptions } from '../../host/image.js';
+import { repairImage } from '../../host/repair.js';
 import type { Random } from '../simulator/random.js';
 import { type FileLimits, WatchedFile } from './watched-file.js';
 
@@ -12,6 +13,7 @@ export class Progress {
   readErrors = 0;
   clean = 0;
   damaged = 0;
+  repaired = 0;
   opensForWriting = 0;
   writes = 0;
   writeErrors = 0;
@@ -59,7 +61,7 @@ class Trial {
 
   async run(): Promise<void> {
     const before = await this.look(true);
-    if (this.random.chance(0.25)) return;
+    if (this.random.chance(0.25)) return this.repair();
     this.file.restart(this.limits(this.file.end, true));
     const changed = await this.write(before.bytes?.length ?? 0);
     if (before.bytes === undefined || !isSound(before.report)) return;
@@ -100,6 +102,24 @@ class Trial {
   private async map(image: Image): Promise<void> {
     let count = 0;
     for await (const _ of image.map()) if (++count > EXTENTS) return;
+  }
+
+  /** What a repair calls sound must be. */
+  private async repair(): Promise<void> {
+    const { core } = this;
+    this.file.restart(this.limits(this.file.end, true));
+    const kind = this.random.pick(['all', 'all', 'leaks'] as const);
+    const checkSize = this.random.pick(CHECK_SIZES);
+    let repaired: CheckReport | undefined;
+    await this.attempt(async () => {
+      repaired = (await repairImage(this.file, kind, { core, checkSize })).report;
+    });
+    if (!isSound(repaired)) return;
+    this.progress.repaired++;
+    this.file.restart(this.limits(this.file.end, false));
+    const { report } = await this.look(false);
+    if (report === undefined || isSound(report)) return;
+    throw new Failure(`a repair of ${kind} called it sound, and it is not: ${describe(report)}`);
   }
 
   /** Lists them, and reads the beginning of one. */

@@ -1,9 +1,18 @@
-/** `npm run bench`: every measurement, one after the other, each next to QEMU in the same run. Not a test. */
+/**
+ * Every measurement, one after the other, each next to QEMU in the same run. Not a test.
+ *
+ *   npm run bench                    all
+ *   npm run bench -- NAME [ROUNDS]   one of them
+ */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-for (const name of ['ring-read.mjs', 'ring-write.mjs']) {
-  execFileSync(process.execPath, [fileURLToPath(new URL(name, import.meta.url)), ...process.argv.slice(2)], {
+const NAMES = ['ring-read', 'ring-write', 'engine'];
+const [wanted = '', ...rest] = process.argv.slice(2);
+const known = NAMES.includes(wanted);
+for (const name of known ? [wanted] : NAMES) {
+  const args = known ? rest : process.argv.slice(2);
+  execFileSync(process.execPath, [fileURLToPath(new URL(`${name}.mjs`, import.meta.url)), ...args], {
     stdio: 'inherit',
   });
 }

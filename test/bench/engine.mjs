@@ -1,0 +1,168 @@
+/**
+ * The engine next to QEMU where it matters how large an image is and how its clusters lie, in one run.
+ *
+ *   node test/bench/engine.mjs [ROUNDS]
+ *
+ * The images have real tables and sparse data (engine-image.mjs). "fragmented": no two neighbours of the disk are
+ * neighbours in the file, and every second host cluster is free. Ratios above 1 are in favour of Corral.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CLUSTER, makeEngineImage, STRIDE } from './engine-image.mjs';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const CACHE = join(HERE, '../../.cache');
+const GIB = 2 ** 30;
+const BLOCK = 4096;
+const READS = 300_000;
+/** Blocks; without a common divisor with their number. qemu-img takes steps below 2 GiB only. */
+const READ_STEP = 324_011;
+const CLUSTERS = (16 * GIB) / CLUSTER;
+const WRITES = CLUSTERS / STRIDE;
+/** Where to begin to write, in clusters: see STRIDE. */
+const ALLOCATED = 0;
+const FREE = 1;
+/** Runs `qemu-img check`, and tells the most memory that it was seen to have. */
+const CHECK_SCRIPT = `
+  qemu-img check -q "$1" &
+  while seen=$(grep -s VmHWM /proc/$!/status); do last=$seen; sleep 0.01; done
+  echo "$last"`;
+const rounds = Number(process.argv[2] ?? 3);
+
+mkdirSync(CACHE, { recursive: true });
+const folder = mkdtempSync(join(CACHE, 'bench-'));
+const original = join(folder, 'original.qcow2');
+const image = join(folder, 'image.qcow2');
+try {
+  console.log('16 GiB, 64 KiB clusters, half of the disk allocated, fragmented');
+  makeEngineImage(original, { virtualSize: 16 * GIB, allocated: CLUSTERS / 2, gaps: true });
+  compare('4 KiB reads, depth 1, us', corralRead, qemuRead);
+  compare(
+    '4 KiB writes in place, depth 1, us',
+    () => corralWrite(ALLOCATED),
+    () => qemuWrite(ALLOCATED),
+  );
+  compare(
+    '4 KiB writes that allocate, depth 1, us',
+    () => corralWrite(FREE),
+    () => qemuWrite(FREE),
+  );
+  compare('snapshot create, ms', () => corralLibrary('snapshot').milliseconds, qemuSnapshot);
+  compare(
+    'check, ms',
+    () => corralLibrary('check').milliseconds,
+    () => qemuCheck().milliseconds,
+  );
+
+  console.log('1 TiB, 64 KiB clusters, 64 GiB allocated, scattered');
+  makeEngineImage(original, { virtualSize: 1024 * GIB, allocated: (64 * GIB) / CLUSTER });
+  compare(
+    'check, ms',
+    () => corralLibrary('check').milliseconds,
+    () => qemuCheck().milliseconds,
+  );
+  compare(
+    'check, peak MiB of the process',
+    () => corralLibrary('check').peakMiB,
+    () => qemuCheck().peakMiB,
+  );
+
+  console.log('16 GiB, 64 KiB clusters: what allocating a cluster costs as the disk fills, us (4 KiB writes, depth 1)');
+  for (const percent of [1, 50, 99]) {
+    const allocated = Math.floor((CLUSTERS * percent) / 100);
+    makeEngineImage(original, { virtualSize: 16 * GIB, allocated });
+    compare(
+      `${percent} % full`,
+      () => corralWrite(FREE),
+      () => qemuWrite(FREE),
+    );
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+/**
+ * Both in turn, each on a fresh copy; prints the middle ones and the middle ratio.
+ *
+ * @param {string} name
+ * @param {() => number} corral
+ * @param {() => number} qemu
+ */
+function compare(name, corral, qemu) {
+  const runs = Array.from({ length: rounds }, () => ({ corral: onCopy(corral), qemu: onCopy(qemu) }));
+  const ours = median(runs.map((run) => run.corral));
+  const theirs = median(runs.map((run) => run.qemu));
+  const ratio = median(runs.map((run) => run.qemu / run.corral));
+  console.log(
+    `  ${name.padEnd(40)} Corral ${ours.toFixed(2).padStart(10)}  QEMU ${theirs.toFixed(2).padStart(10)}  ratio ${ratio.toFixed(2)}`,
+  );
+}
+
+/** @param {() => number} measure */
+function onCopy(measure) {
+  // A copy of a sparse file is sparse when cp makes it, and soon made.
+  execFileSync('cp', ['--sparse=always', original, image]);
+  return measure();
+}
+
+function corralRead() {
+  const { iops } = worker('ring-read-worker.mjs', ['1', String(READS)]);
+  return 1e6 / iops;
+}
+
+/** @param {number} first */
+function corralWrite(first) {
+  return worker('engine-write-worker.mjs', ['1', String(first), String(STRIDE), String(WRITES)]).nanoseconds / 1000;
+}
+
+/** @param {string} what */
+function corralLibrary(what) {
+  return worker('engine-library-worker.mjs', [what]);
+}
+
+function qemuRead() {
+  return (bench(['-i', 'io_uring', '-S', String(READ_STEP * BLOCK), '-c', String(READS)]) * 1e6) / READS;
+}
+
+/** @param {number} first */
+function qemuWrite(first) {
+  const where = ['-o', String(first * CLUSTER), '-S', String(STRIDE * CLUSTER)];
+  return (
+    (bench(['-w', '-i', 'io_uring', ...where, '-c', String(WRITES), '--flush-interval', String(WRITES)]) * 1e6) / WRITES
+  );
+}
+
+/** @param {string[]} options */
+function bench(options) {
+  const args = ['bench', '-f', 'qcow2', '-s', String(BLOCK), '-d', '1', ...options, image];
+  const output = execFileSync('qemu-img', args, { encoding: 'utf8' });
+  return Number(/completed in ([\d.]+) seconds/.exec(output)?.[1]);
+}
+
+function qemuSnapshot() {
+  const start = performance.now();
+  execFileSync('qemu-img', ['snapshot', '-c', 'bench', image]);
+  return performance.now() - start;
+}
+
+function qemuCheck() {
+  const start = performance.now();
+  const { stdout } = spawnSync('bash', ['-c', CHECK_SCRIPT, 'bash', image], { encoding: 'utf8' });
+  const milliseconds = performance.now() - start;
+  return { milliseconds, peakMiB: Number(/VmHWM:\s+(\d+)/.exec(stdout)?.[1]) / 1024 };
+}
+
+/**
+ * @param {string} name
+ * @param {string[]} args
+ */
+function worker(name, args) {
+  return JSON.parse(execFileSync(process.execPath, [join(HERE, name), image, ...args], { encoding: 'utf8' }));
+}
+
+/** @param {number[]} values */
+function median(values) {
+  return /** @type {number} */ (values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]);
+}
