@@ -54,6 +54,9 @@ export interface Plan {
 const SECTOR = 512;
 const MIB = 1 << 20;
 const CLUSTER_SIZES = [512, 512, 1024, 2048, 4096, 4096, 8192, 16384, 32768, 65536, 65536, 65536, 262144, 2 * MIB];
+/** Compressed clusters share host clusters, and so do snapshots: narrower refcounts overflow, which QEMU refuses. */
+const COMPRESSED_REFCOUNT_BITS = 16;
+const SNAPSHOT_REFCOUNT_BITS = 4;
 const SNAPSHOT_NAMES = ['one', 'two', 'three'];
 
 export function drawPlan(seed: number, random: Random, can: Capabilities): Plan {
@@ -68,7 +71,9 @@ function drawImage(random: Random, can: Capabilities): ImagePlan {
   const compat = extendedL2 || random.chance(0.75) ? '1.1' : '0.10';
   const dataFile =
     can.dataFile && compat === '1.1' && random.chance(0.2) ? random.pick(['plain', 'raw'] as const) : 'none';
-  const compressed = can.copyOnWrite && dataFile === 'none' && random.chance(0.25);
+  const refcountBits = compat === '0.10' || random.chance(0.6) ? 16 : 2 ** random.below(7);
+  const compressed =
+    can.copyOnWrite && dataFile === 'none' && refcountBits >= COMPRESSED_REFCOUNT_BITS && random.chance(0.25);
   const mayBeBacked = can.backing && dataFile !== 'raw' && !compressed;
   const size = drawSize(random, clusterSize);
   return {
@@ -76,7 +81,7 @@ function drawImage(random: Random, can: Capabilities): ImagePlan {
     size,
     clusterSize,
     compat,
-    refcountBits: compat === '0.10' || random.chance(0.6) ? 16 : 2 ** random.below(7),
+    refcountBits,
     lazyRefcounts: compat === '1.1' && random.chance(0.15),
     extendedL2,
     compressionType: compat === '1.1' && random.chance(0.5) ? 'zstd' : 'zlib',
@@ -118,10 +123,10 @@ function drawStep(random: Random, image: ImagePlan, can: Capabilities): Step {
   if (weight < 77) return { kind: 'discard', ...drawRange(random, image) };
   if (weight < 81) return { kind: 'flush' };
   if (weight < 85) return { kind: 'reopen' };
-  if (weight < 89 && can.copyOnWrite && image.dataFile === 'none' && !image.extendedL2) {
+  if (weight < 89 && mayBeCompressed(image, can)) {
     return { kind: 'compressed', ...drawClusters(random, image), value: random.between(1, 255) };
   }
-  if (weight < 95 && can.copyOnWrite && image.refcountBits > 1 && image.dataFile === 'none') {
+  if (weight < 95 && can.copyOnWrite && image.refcountBits >= SNAPSHOT_REFCOUNT_BITS && image.dataFile === 'none') {
     return {
       kind: random.pick(['snapshot', 'snapshot', 'apply', 'delete'] as const),
       name: random.pick(SNAPSHOT_NAMES),
@@ -129,6 +134,10 @@ function drawStep(random: Random, image: ImagePlan, can: Capabilities): Step {
   }
   if (weight < 97) return { kind: 'resize', size: drawSize(random, image.clusterSize) };
   return { kind: 'write', ...drawRange(random, image), value: random.between(1, 255) };
+}
+
+function mayBeCompressed({ dataFile, extendedL2, refcountBits }: ImagePlan, can: Capabilities): boolean {
+  return can.copyOnWrite && dataFile === 'none' && !extendedL2 && refcountBits >= COMPRESSED_REFCOUNT_BITS;
 }
 
 /** Whole clusters: all that can be written compressed. */
