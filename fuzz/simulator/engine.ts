@@ -44,6 +44,7 @@ export class Engine {
     { requestCapacity }: Scenario,
     private readonly disk: SimulatedDisk,
     private readonly trace: Trace,
+    checkSize = CHECK_SIZE,
   ) {
     for (let slot = 0; slot < requestCapacity; slot++) {
       buffers[slot] ??= makePatternMemory(LONGEST_REQUEST + 1024);
@@ -52,7 +53,7 @@ export class Engine {
     const configuration = {
       requestCapacity,
       cacheSize: 0,
-      checkSize: CHECK_SIZE,
+      checkSize,
       fileLength: disk.length,
       zeroBeyondEnd: disk.regular,
     };

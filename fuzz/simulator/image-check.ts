@@ -12,6 +12,8 @@ export interface DataCluster {
 }
 
 export interface CheckOutcome {
+  /** Every cluster in use but those of the refcount structures. */
+  readonly used: Iterable<number>;
   /** Bytes of the virtual disk. */
   readonly size: number;
   readonly clusters: readonly DataCluster[];
@@ -19,17 +21,22 @@ export interface CheckOutcome {
   countLeaks(limit?: number): number;
 }
 
-/** Throws at the first thing that is wrong. */
-export function checkImage(reader: ImageReader): CheckOutcome {
+/** Throws at the first thing that is wrong. Without `counts` only the way from the header to the data is looked at. */
+export function checkImage(reader: ImageReader, counts = true): CheckOutcome {
   const { header, clusterSize } = reader;
   const used = new References(reader);
   used.add(0, clusterSize, 'header');
   used.add(header.l1Offset, header.l1Size * 8, 'L1 table');
-  used.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'refcount table');
-  const blocks = addBlocks(reader, used);
-  const clusters = addMappings(reader, used);
-  used.checkCounts();
+  const clusters = addMappings(reader, used, counts);
+  const inUse = [...used.clusters()];
+  let blocks: number[] = [];
+  if (counts) {
+    used.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'refcount table');
+    blocks = addBlocks(reader, used);
+    used.checkCounts();
+  }
   return {
+    used: inUse,
     size: header.virtualSize,
     clusters,
     countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, used, blocks, limit),
@@ -71,6 +78,10 @@ class References {
     }
   }
 
+  clusters(): Iterable<number> {
+    return this.owners.keys();
+  }
+
   has(cluster: number): boolean {
     return this.owners.has(cluster);
   }
@@ -96,14 +107,14 @@ function addBlocks(reader: ImageReader, used: References): number[] {
   return blocks;
 }
 
-function addMappings(reader: ImageReader, used: References): DataCluster[] {
+function addMappings(reader: ImageReader, used: References, flags: boolean): DataCluster[] {
   const clusters: DataCluster[] = [];
   const { clusterSize, header } = reader;
   const tableEntries = clusterSize / 8;
   for (let l1Index = 0; l1Index < header.l1Size; l1Index++) {
     const l1Entry = reader.l1Entry(l1Index);
     if (l1Entry.high === 0 && l1Entry.low === 0) continue;
-    if ((l1Entry.high & 0x7f000000) !== 0 || (l1Entry.low & 0x1ff) !== 0 || !isCopied(l1Entry)) {
+    if ((l1Entry.high & 0x7f000000) !== 0 || (l1Entry.low & 0x1ff) !== 0 || (flags && !isCopied(l1Entry))) {
       throw new SimulationFailure(`L1 entry ${l1Index} is wrong: ${show(l1Entry)}`);
     }
     const tableOffset = offsetOf(l1Entry);
@@ -111,7 +122,7 @@ function addMappings(reader: ImageReader, used: References): DataCluster[] {
     for (let index = 0; index < tableEntries; index++) {
       const entry = reader.l2Entry(tableOffset, index);
       if (entry.high === 0 && entry.low === 0) continue;
-      checkEntry(entry, header.version, index, l1Index);
+      checkEntry(entry, header.version, index, l1Index, flags);
       const hostOffset = offsetOf(entry);
       if (hostOffset === 0) continue;
       used.add(hostOffset, clusterSize, 'entry', index, l1Index);
@@ -123,10 +134,10 @@ function addMappings(reader: ImageReader, used: References): DataCluster[] {
   return clusters;
 }
 
-function checkEntry(entry: Entry, version: number, index: number, table: number): void {
+function checkEntry(entry: Entry, version: number, index: number, table: number, flags: boolean): void {
   const reserved = (entry.high & 0x3f000000) !== 0 || (entry.low & 0x1fe) !== 0 || (version < 3 && isZero(entry));
   // COPIED is set exactly where a cluster is, as nothing here is shared.
-  const copied = isCopied(entry) === (offsetOf(entry) !== 0);
+  const copied = !flags || isCopied(entry) === (offsetOf(entry) !== 0);
   if (!reserved && !isCompressed(entry) && copied) return;
   throw new SimulationFailure(`${nameOf({ kind: 'entry', index, table })} is wrong: ${show(entry)}`);
 }

@@ -58,7 +58,7 @@ function forget(model: Model, reader: ImageReader, guestOffset: number): void {
 }
 
 /** Only 0 and 1: every width can hold them. */
-function setRefcount(file: CutResult, reader: ImageReader, cluster: number, value: 0 | 1): void {
+export function setRefcount(file: CutResult, reader: ImageReader, cluster: number, value: 0 | 1): void {
   const { refcountBits } = reader.header;
   const block = Math.floor(cluster / reader.blockCoverage);
   const index = cluster - block * reader.blockCoverage;
@@ -101,7 +101,7 @@ function lengthen(random: Random, file: CutResult, reader: ImageReader, how: num
 }
 
 /** Every cluster that has a place in a refcount block is counted: the next one needs a new block, or a new table. */
-function leakEverything(file: CutResult, reader: ImageReader): void {
+export function leakEverything(file: CutResult, reader: ImageReader): void {
   const { refcountBits } = reader.header;
   const block = new Uint8Array(reader.clusterSize);
   if (refcountBits < 8) block.fill(0xff / (2 ** refcountBits - 1));

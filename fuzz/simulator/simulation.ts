@@ -6,6 +6,7 @@ import { editImage } from './image-edit.js';
 import { Life, type World } from './life.js';
 import { Model } from './model.js';
 import { Random } from './random.js';
+import { repair } from './repair.js';
 import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
 import { examine } from './survivors.js';
@@ -27,6 +28,9 @@ export interface SeedResult {
   /** What was wrong; undefined when nothing was. */
   readonly failure: string | undefined;
 }
+
+/** Clusters of the longest file that is repaired here: it is walked many times. */
+const LONGEST_REPAIRED = 20000;
 
 /** Runs one seed. */
 export function simulate(seed: number, options: SimulationOptions): SeedResult {
@@ -55,6 +59,7 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
 
   for (let life = 0; life < scenario.lives; life++) {
     if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
+    if (random.chance(0.3) && disk.length < LONGEST_REPAIRED * 2 ** scenario.clusterBits) repair(world);
     const plan = drawLife(random, scenario, disk.length);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));

@@ -8,10 +8,13 @@ import type { CutResult } from './power-cut.js';
 
 const memory = makePatternMemory(65536);
 
-/** Throws at the first thing that is wrong. With `decide`, what lies there is the truth from now on. */
-export function examine(file: CutResult, model: Model, decide: boolean): CheckOutcome {
+/**
+ * Throws at the first thing that is wrong. With `decide`, what lies there is the truth from now on; without `counts`
+ * refcounts and flags may be anything.
+ */
+export function examine(file: CutResult, model: Model, decide: boolean, counts = true): CheckOutcome {
   const reader = new ImageReader(file);
-  const outcome = checkImage(reader);
+  const outcome = checkImage(reader, counts);
   const mapped = new Set<number>();
   const judge = (cell: number, found: number) => {
     model.checkSurvivor(cell, found);
