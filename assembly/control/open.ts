@@ -219,7 +219,6 @@ function refuseUnwritable(image: Image, task: Task): Status {
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
   // A snapshot's clusters could not stay where they are.
   if (image.hasDataFile && info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
-  if (image.geometry.extended) return refuseFeature(image, Field.ExtendedL2);
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
   if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);
   if (image.hasBacking && !copies) return refuseFeature(image, Field.BackingFile);

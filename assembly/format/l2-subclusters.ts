@@ -24,6 +24,9 @@ export const MINIMUM_EXTENDED_CLUSTER_BITS: u32 = 14;
 /** Every subcluster holds data. */
 export const ALL_ALLOCATED: u64 = 0x00000000ffffffff;
 
+/** Every subcluster reads as zeros. */
+export const ALL_ZEROES: u64 = 0xffffffff00000000;
+
 const ZEROES_SHIFT: u32 = 32;
 const RESERVED: u64 = 1;
 
@@ -43,6 +46,22 @@ export function subclusterState(bitmap: u64, index: u32): SubclusterState {
 export function isBitmapValid(bitmap: u64, hasHost: bool): bool {
   const allocated = u32(bitmap);
   return hasHost ? (allocated & u32(bitmap >> ZEROES_SHIFT)) === 0 : allocated === 0;
+}
+
+/** The bitmap when the subclusters from `first` to before `end` hold data. */
+export function withAllocated(bitmap: u64, first: u32, end: u32): u64 {
+  const mask = rangeMask(first, end);
+  return (bitmap | mask) & ~(mask << ZEROES_SHIFT);
+}
+
+/** The bitmap when they read as zeros. */
+export function withZeroes(bitmap: u64, first: u32, end: u32): u64 {
+  const mask = rangeMask(first, end);
+  return (bitmap | (mask << ZEROES_SHIFT)) & ~mask;
+}
+
+function rangeMask(first: u32, end: u32): u64 {
+  return ((u64(1) << end) - 1) & ~((u64(1) << first) - 1);
 }
 
 /** Subclusters from `index` on, and before `end`, that are what `index` is: at least one. */

@@ -77,6 +77,12 @@ export class Task extends Waiter {
   virgin: bool = false;
   /** A read that began before some clusters lost their last reference: see read-barrier.ts. */
   held: bool = false;
+  /** Guest range that is written to the new clusters: the new bytes up to `newEnd`, and what surrounds them. */
+  edgeStart: u64 = 0;
+  edgeEnd: u64 = 0;
+  newEnd: u64 = 0;
+  /** The cluster is only copied: a snapshot shares it, and parts of it will be written then. */
+  unshares: bool = false;
   /** Scratch buffer for the edges of the new clusters: its number plus one, 0 when none; and where the head lies in it. */
   scratch: u32 = 0;
   edgeOffset: u32 = 0;

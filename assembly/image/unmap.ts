@@ -8,6 +8,7 @@ import { needSlice, TableKind } from '../cache/table-cache';
 import { dropClusters, markDirty, needRoom } from '../cache/write-order';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
+import { ALL_ZEROES, withZeroes } from '../format/l2-subclusters';
 import { Image } from './image';
 import { checkOverlap, checkTableOverlap } from './overlap';
 import { Task } from './task';
@@ -30,6 +31,7 @@ export enum Replacement {
 export function replaceEntries(image: Image, task: Task, replacement: Replacement): Status {
   const run = image.run;
   const geometry = image.geometry;
+  if (geometry.extended) return replaceExtended(image, task, replacement);
   const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
   if (place !== Status.Ok) return place;
   const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
@@ -67,13 +69,71 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
   return Status.Ok;
 }
 
+/** As above, for the one cluster that the cursor is in, whatever its subclusters are; up to the end of it or the task. */
+function replaceExtended(image: Image, task: Task, replacement: Replacement): Status {
+  const run = image.run;
+  const geometry = image.geometry;
+  const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
+  if (place !== Status.Ok) return place;
+  if (image.order.broken) return Status.Broken;
+  const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
+  if (slice === null) return task.outcome;
+  const address = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
+  const entry = loadU64(address);
+  const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
+  const inCluster = task.cursor & (u64(geometry.clusterSize) - 1);
+  const length = min(u64(geometry.clusterSize) - inCluster, task.guestEnd - task.cursor);
+  if (drops && !image.hasDataFile) {
+    const start = run.kind === ExtentKind.Compressed ? run.hostOffset : run.hostOffset - inCluster;
+    const status = checkOverlap(image, start, run.kind === ExtentKind.Compressed ? u64(1) : geometry.clusterSize);
+    if (status !== Status.Ok) return status;
+    if (!needRoom(image.order, task)) return Status.Miss;
+    dropHosts(image, entry, 1);
+  } else if (drops) {
+    task.outstanding++;
+    discardData(image.operations, changetype<usize>(task), run.hostOffset, u32(length));
+  }
+  storeU64(address, replacement === Replacement.ZeroKept ? entry : 0);
+  storeU64(address + 8, replacement === Replacement.Unallocated ? 0 : ALL_ZEROES);
+  markDirty(image.order, slice);
+  task.cursor += length;
+  return Status.Ok;
+}
+
+/** The subclusters of the run read as zeros, whose entries are not of compressed clusters; their clusters stay. */
+export function zeroSubclusters(image: Image, task: Task): Status {
+  const run = image.run;
+  const geometry = image.geometry;
+  const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
+  if (place !== Status.Ok) return place;
+  if (image.order.broken) return Status.Broken;
+  const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
+  if (slice === null) return task.outcome;
+  const bits = geometry.subclusterBits;
+  const mask = (u64(1) << bits) - 1;
+  const clusterMask = u64(geometry.clusterSize) - 1;
+  const end = task.cursor + run.length;
+  let address = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
+  while (task.cursor < end) {
+    const start = task.cursor & ~clusterMask;
+    const partEnd = min(start + geometry.clusterSize, end);
+    const first = u32((task.cursor - start) >> bits);
+    const last = u32((partEnd - start + mask) >> bits);
+    storeU64(address + 8, withZeroes(loadU64(address + 8), first, last));
+    address += usize(1) << geometry.l2EntryBits;
+    task.cursor = partEnd;
+  }
+  markDirty(image.order, slice);
+  return Status.Ok;
+}
+
 function replace(entry: u64, replacement: Replacement): u64 {
   if (replacement === Replacement.ZeroKept) return makeZeroEntry(entry);
   return replacement === Replacement.ZeroPlain ? ZERO_PLAIN_ENTRY : 0;
 }
 
 function hasHost(kind: u32): bool {
-  return kind === ExtentKind.Data || kind === ExtentKind.ZeroAllocated || kind === ExtentKind.Compressed;
+  return kind !== ExtentKind.Unallocated && kind !== ExtentKind.ZeroPlain;
 }
 
 /** One reference less to every host cluster of the run; a compressed cluster refers to all that its sectors touch. */

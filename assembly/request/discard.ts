@@ -30,8 +30,12 @@ export function stepDiscard(image: Image, task: Task): Status {
     const run = image.run;
     const nothing = run.kind === ExtentKind.Unallocated && !image.hasBacking;
     if (nothing || run.kind === ExtentKind.ZeroPlain) {
-      task.cursor += run.length;
-      continue;
+      // The rest of a cluster of which the run is only the beginning is to be looked at with it.
+      const whole = run.length & ~mask;
+      if (whole !== 0 || run.length === end - cursor || !image.geometry.extended) {
+        task.cursor += whole !== 0 ? whole : run.length;
+        continue;
+      }
     }
     if (!run.hasTable || run.tableShared) {
       status = makeL2Table(image, task, cursor);

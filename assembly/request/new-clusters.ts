@@ -14,13 +14,14 @@ import { ExtentKind } from '../abi/extent';
 import { Field, Structure } from '../abi/failure';
 import { BufferSpace } from '../abi/operation';
 import { Status } from '../abi/status';
-import { storeU64 } from '../base/bytes';
+import { loadU64, storeU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { moveAll, push } from '../base/wait-list';
-import { decompress, readBacking, readScratch } from '../block';
+import { decompress, readBacking, readScratch, writeScratch } from '../block';
 import { needSlice, pin, TableKind, TableSlice, undoPin, unpin } from '../cache/table-cache';
 import { dropClusters, markDirty, needRoom } from '../cache/write-order';
 import { makeDataEntry } from '../format/l2-entry';
+import { withAllocated } from '../format/l2-subclusters';
 import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
 import { clusterStart, Image } from '../image/image';
@@ -42,24 +43,31 @@ export enum Stage {
 /** Whether the run that `mapRun` has found reads as something else than zeros. */
 export function hasContents(image: Image): bool {
   const kind = image.run.kind;
-  if (kind === ExtentKind.Unallocated) return image.hasBacking;
+  if (kind === ExtentKind.Unallocated || kind === ExtentKind.Reserved) return image.hasBacking;
   return kind === ExtentKind.Data || kind === ExtentKind.Compressed;
 }
 
 /** Refuses by name what this host cannot copy: the run of the task's cursor, should it be written. */
 export function checkCopy(image: Image, task: Task): Status {
   const run = image.run;
-  const mask = u64(image.geometry.clusterSize) - 1;
-  const partial = (task.cursor & mask) !== 0 || ((task.cursor + run.length) & mask) !== 0;
-  if (!partial || !hasContents(image)) return Status.Ok;
-  const flags = image.configuration.flags;
   const compressed = run.kind === ExtentKind.Compressed;
+  const mask = (u64(1) << (compressed ? image.geometry.clusterBits : image.geometry.subclusterBits)) - 1;
+  const partial = (task.cursor & mask) !== 0 || ((task.cursor + run.length) & mask) !== 0;
+  if (!unsharesFirst(image) && (!partial || !hasContents(image))) return Status.Ok;
+  const flags = image.configuration.flags;
   const canRead = !compressed || (flags & ConfigurationFlag.Decompresses) !== 0;
   if ((flags & ConfigurationFlag.Scratch) !== 0 && canRead) return Status.Ok;
   const field = compressed ? Field.Compression : Field.Refcount;
   refuse(image.failure, Status.Unsupported, Structure.DataCluster, field, run.hostOffset, 0, 0);
   image.failure.guestOffset = task.cursor;
   return Status.Unsupported;
+}
+
+/** A cluster of subclusters that is shared is copied as it is first: parts of it may be anything. */
+function unsharesFirst(image: Image): bool {
+  const kind = image.run.kind;
+  if (!image.geometry.extended || image.run.copied || image.hasDataFile) return false;
+  return kind === ExtentKind.Data || kind === ExtentKind.ZeroAllocated || kind === ExtentKind.Reserved;
 }
 
 /** Another request is filling one of these clusters: it links first, then this one looks again. True when parked. */
@@ -94,15 +102,18 @@ export function takeNewClusters(image: Image, task: Task): Status {
   const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
   if (slice === null) return task.outcome;
   const kind = run.kind;
-  const copies = hasContents(image);
+  const unshares = unsharesFirst(image);
+  const copies = hasContents(image) || unshares;
+  const runEnd = task.cursor + run.length;
   const sliceIndex = run.sliceIndex;
   const oldOffset = run.hostOffset;
   const compressedLength = run.compressedLength;
   const drops = kind !== ExtentKind.Unallocated && kind !== ExtentKind.ZeroPlain;
   // In a data file every cluster has its place, and nobody counts it.
   const fixed = image.hasDataFile;
-  const fresh = !fixed && (kind !== ExtentKind.ZeroAllocated || !run.copied);
-  let count = u32((task.cursor + run.length - start + clusterSize - 1) >> geometry.clusterBits);
+  const reserved = kind === ExtentKind.ZeroAllocated || kind === ExtentKind.Reserved;
+  const fresh = !fixed && (!reserved || !run.copied);
+  let count = unshares ? 1 : u32((runEnd - start + clusterSize - 1) >> geometry.clusterBits);
   if (drops) {
     // Reserved clusters are written to, others may become free: a table must not be among them, whatever an entry says.
     const length = kind === ExtentKind.Compressed ? u64(1) : u64(count) << geometry.clusterBits;
@@ -138,24 +149,37 @@ export function takeNewClusters(image: Image, task: Task): Status {
   task.allocatingNext = image.allocating;
   image.allocating = task;
   task.dropCount = 0;
+  task.unshares = unshares;
+  setEdges(image, task, kind, runEnd);
   if (fresh && drops) noteDropped(image, task, kind, oldOffset, compressedLength);
   if (copies) readEdges(image, task, kind, oldOffset, compressedLength);
   return Status.Ok;
 }
 
-/** Where the new bytes end that the task has clusters for. */
-export function newEnd(task: Task): u64 {
-  return min(task.guestEnd, task.allocatingEnd);
+/** What is written: whole clusters, or with extended L2 entries only the subclusters that the new bytes touch. */
+function setEdges(image: Image, task: Task, kind: u32, runEnd: u64): void {
+  task.newEnd = min(runEnd, task.allocatingEnd);
+  task.edgeStart = task.allocatingStart;
+  task.edgeEnd = task.allocatingEnd;
+  if (!image.geometry.extended || kind === ExtentKind.Compressed || task.unshares) return;
+  const mask = (u64(1) << image.geometry.subclusterBits) - 1;
+  task.edgeStart = task.cursor & ~mask;
+  task.edgeEnd = (task.newEnd + mask) & ~mask;
 }
 
-/** Bytes of the first cluster ahead of the new bytes. */
+/** Where in the file the first of the bytes goes that are written. */
+export function writeOffset(task: Task): u64 {
+  return task.hostOffset + (task.edgeStart - task.allocatingStart);
+}
+
+/** Bytes that are written ahead of the new bytes. */
 export function headLength(task: Task): u32 {
-  return u32(task.cursor - task.allocatingStart);
+  return u32(task.cursor - task.edgeStart);
 }
 
-/** Bytes of the last cluster behind the new bytes. */
+/** Bytes that are written behind the new bytes. */
 export function tailLength(task: Task): u32 {
-  return u32(task.allocatingEnd - newEnd(task));
+  return u32(task.edgeEnd - task.newEnd);
 }
 
 /**
@@ -172,10 +196,20 @@ export function linkNewClusters(image: Image, task: Task): Status {
   for (let index: u32 = 0; index < task.clusterCount; index++) {
     const address = slice.data + (usize(task.sliceIndex + index) << image.geometry.l2EntryBits);
     storeU64(address, makeDataEntry(task.hostOffset + (u64(index) << image.geometry.clusterBits)));
+    if (image.geometry.extended && !task.unshares) allocateSubclusters(image, task, address + 8, index);
   }
   markDirty(image.order, slice);
   leave(image, task);
   return Status.Ok;
+}
+
+/** Marks what was written of cluster `index` in the bitmap at `address`. */
+function allocateSubclusters(image: Image, task: Task, address: usize, index: u32): void {
+  const bits = image.geometry.subclusterBits;
+  const start = task.allocatingStart + (u64(index) << image.geometry.clusterBits);
+  const first = u32((max(start, task.edgeStart) - start) >> bits);
+  const end = u32((min(start + image.geometry.clusterSize, task.edgeEnd) - start) >> bits);
+  storeU64(address, withAllocated(loadU64(address), first, end));
 }
 
 /** A failed request gives back what it holds. Miss while a refcount is being loaded: call again. */
@@ -189,6 +223,14 @@ export function abandonNewClusters(image: Image, task: Task): Status {
   }
   leave(image, task);
   return Status.Ok;
+}
+
+/** Writes the copy of a cluster that was shared; the request goes on with it when it is linked. */
+export function writeUnshared(image: Image, task: Task): void {
+  task.stage = Stage.Link;
+  task.outstanding++;
+  const length = image.geometry.clusterSize;
+  writeScratch(image.operations, changetype<usize>(task), task.scratch - 1, task.hostOffset, 0, length);
 }
 
 /** Operations that read the edges, at most. */
@@ -207,7 +249,7 @@ function noteDropped(image: Image, task: Task, kind: u32, oldOffset: u64, compre
 function readEdges(image: Image, task: Task, kind: u32, oldOffset: u64, compressedLength: u32): void {
   const head = headLength(task);
   const tail = tailLength(task);
-  if (head === 0 && tail === 0) return;
+  if (head === 0 && tail === 0 && !task.unshares) return;
   takeScratch(image, task);
   const clusterSize = image.geometry.clusterSize;
   const scratch = task.scratch - 1;
@@ -221,20 +263,25 @@ function readEdges(image: Image, task: Task, kind: u32, oldOffset: u64, compress
     decompress(operations, owner, space, scratch, oldOffset, compressedLength, 0, clusterSize, clusterSize);
     return;
   }
+  if (task.unshares) {
+    task.outstanding++;
+    readScratch(operations, owner, scratch, oldOffset - head, 0, clusterSize);
+    return;
+  }
   const tailOffset = clusterSize * 2 - tail;
-  const end = newEnd(task);
+  const end = task.newEnd;
   task.outstanding += u32(head !== 0) + u32(tail !== 0);
   if (kind === ExtentKind.Data) {
     const first = oldOffset - head;
     if (head !== 0) readScratch(operations, owner, scratch, first, 0, head);
-    if (tail !== 0) readScratch(operations, owner, scratch, first + (end - task.allocatingStart), tailOffset, tail);
+    if (tail !== 0) readScratch(operations, owner, scratch, first + (end - task.edgeStart), tailOffset, tail);
     return;
   }
   const space = BufferSpace.Scratch;
-  if (head !== 0) readBacking(operations, owner, space, scratch, task.allocatingStart, 0, head, 0);
+  if (head !== 0) readBacking(operations, owner, space, scratch, task.edgeStart, 0, head, 0);
   if (tail === 0) return;
   // Behind the end of this disk there are zeros, however long the one behind it is: they show when it grows.
-  const inside = u32(max(end, min(task.allocatingEnd, image.virtualSize)) - end);
+  const inside = u32(max(end, min(task.edgeEnd, image.virtualSize)) - end);
   readBacking(operations, owner, space, scratch, end, tailOffset, inside, tail - inside);
 }
 

@@ -16,17 +16,18 @@ import { mapRun } from '../image/mapping';
 import { checkDataOverlap } from '../image/overlap';
 import { zeroRawData } from '../image/raw-data';
 import { TASK_OPERATIONS, Task } from '../image/task';
-import { Replacement, replaceEntries } from '../image/unmap';
+import { Replacement, replaceEntries, zeroSubclusters } from '../image/unmap';
 import {
   checkCopy,
   hasContents,
   headLength,
   linkNewClusters,
-  newEnd,
   Stage,
   tailLength,
   takeNewClusters,
   waitForAllocation,
+  writeOffset,
+  writeUnshared,
 } from './new-clusters';
 
 export function stepWriteZeroes(image: Image, task: Task): Status {
@@ -58,6 +59,7 @@ export function stepWriteZeroes(image: Image, task: Task): Status {
 
 /** Zeroes the next stretch: the part of a cluster up to its end, or as many whole clusters as are alike. */
 function plan(image: Image, task: Task): Status {
+  if (image.geometry.extended) return planSubclusters(image, task);
   const clusterSize = u64(image.geometry.clusterSize);
   const inCluster = task.cursor & (clusterSize - 1);
   // The last cluster of the disk is whole when the disk ends in it.
@@ -76,6 +78,38 @@ function plan(image: Image, task: Task): Status {
     }
     if (!image.hasBacking) return markClusters(image, task, Replacement.Unallocated);
   }
+  return fillRun(image, task);
+}
+
+/**
+ * The same by subclusters: only a whole cluster that may be given back, or is compressed, is more than bits of the bitmap.
+ */
+function planSubclusters(image: Image, task: Task): Status {
+  const geometry = image.geometry;
+  const clusterSize = u64(geometry.clusterSize);
+  const subclusterSize = u64(1) << geometry.subclusterBits;
+  const toEnd = task.guestEnd === image.virtualSize;
+  const clusterEnd = (task.cursor & ~(clusterSize - 1)) + clusterSize;
+  const inSubcluster = task.cursor & (subclusterSize - 1);
+  const end = toEnd ? task.guestEnd : task.guestEnd & ~(subclusterSize - 1);
+  const whole = inSubcluster === 0 && task.cursor < end;
+  const wanted = whole ? end - task.cursor : min(subclusterSize - inSubcluster, task.guestEnd - task.cursor);
+  const status = mapRun(image, task, task.cursor, wanted);
+  if (status !== Status.Ok) return status;
+  const run = image.run;
+  const compressed = run.kind === ExtentKind.Compressed;
+  const isCluster = task.cursor === clusterEnd - clusterSize && (task.guestEnd >= clusterEnd || toEnd);
+  const gives = compressed || ((task.flags & RequestFlag.Unmap) !== 0 && run.hasTable);
+  if (isCluster && gives) return markClusters(image, task, Replacement.ZeroPlain);
+  if (compressed || !(whole || !hasContents(image))) return fillRun(image, task);
+  if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
+  if (waitForAllocation(image, task)) return Status.Miss;
+  return zeroSubclusters(image, task);
+}
+
+/** Writes zeros over the run, in place or in new clusters. */
+function fillRun(image: Image, task: Task): Status {
+  const run = image.run;
   if (run.kind === ExtentKind.Data && run.copied) return overwrite(image, task);
   const possible = checkCopy(image, task);
   if (possible !== Status.Ok) return possible;
@@ -110,19 +144,21 @@ function overwrite(image: Image, task: Task): Status {
 
 /** Fills the new clusters: head, zeros, tail. Nothing else of the task is in flight when there is a head or a tail. */
 function handOut(image: Image, task: Task): void {
+  if (task.unshares) return writeUnshared(image, task);
   const operations = image.operations;
   const owner = changetype<usize>(task);
+  const hostOffset = writeOffset(task);
   const head = headLength(task);
   const tail = tailLength(task);
-  const end = newEnd(task);
+  const end = task.newEnd;
   const length = u32(end - task.cursor);
   const scratch = task.scratch - 1;
   task.cursor = end;
   task.stage = Stage.Link;
   task.outstanding += 1 + u32(head !== 0) + u32(tail !== 0);
-  if (head !== 0) writeScratch(operations, owner, scratch, task.hostOffset, task.edgeOffset, head);
-  zeroData(operations, owner, task.hostOffset + head, length);
+  if (head !== 0) writeScratch(operations, owner, scratch, hostOffset, task.edgeOffset, head);
+  zeroData(operations, owner, hostOffset + head, length);
   if (tail === 0) return;
   const tailOffset = image.geometry.clusterSize * 2 - tail;
-  writeScratch(operations, owner, scratch, task.hostOffset + head + length, tailOffset, tail);
+  writeScratch(operations, owner, scratch, hostOffset + head + length, tailOffset, tail);
 }

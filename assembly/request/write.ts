@@ -17,11 +17,12 @@ import {
   checkCopy,
   headLength,
   linkNewClusters,
-  newEnd,
   Stage,
   tailLength,
   takeNewClusters,
   waitForAllocation,
+  writeOffset,
+  writeUnshared,
 } from './new-clusters';
 import { stepWriteCompressed } from './write-compressed';
 
@@ -83,14 +84,15 @@ function overwrite(image: Image, task: Task): Status {
 
 /** Writes the guest bytes with head and tail; zeros are left out where the file has nothing yet. */
 function handOut(image: Image, task: Task): void {
-  const end = newEnd(task);
+  if (task.unshares) return writeUnshared(image, task);
+  const end = task.newEnd;
   let before = headLength(task);
   // A raw data file ends where the disk does.
   let after =
     image.isDataRaw && task.scratch === 0
-      ? u32(min(task.allocatingEnd, max(end, image.virtualSize)) - end)
+      ? u32(min(task.edgeEnd, max(end, image.virtualSize)) - end)
       : tailLength(task);
-  let hostOffset = task.hostOffset;
+  let hostOffset = writeOffset(task);
   if (task.virgin && task.scratch === 0) {
     hostOffset += before;
     before = 0;

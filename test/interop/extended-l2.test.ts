@@ -11,6 +11,15 @@ import { below, chooseSeed, randomFrom } from '../random.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { COPIED, Damage } from './check-fixture.js';
+import {
+  apply,
+  checkWithQemu,
+  drawSteps,
+  readWithCorral,
+  readWithQemu,
+  runWithCorral,
+  runWithQemu,
+} from './guest-steps.js';
 
 const MIB = 1 << 20;
 const SECTOR = 512;
@@ -39,6 +48,76 @@ describe('what QEMU wrote by subclusters', () => {
 
     expectSameBytes(await readInPieces(path, randomFrom(1)), toRaw(path));
     expect(await corralMap(path)).toBe(qemuMap(path));
+  });
+});
+
+describe('requests by Corral and QEMU in turn', () => {
+  test.each([16384, 65536, 131072, 2 * MIB])('leave the same disk, clusters of %i', async (clusterSize) => {
+    const seed = chooseSeed();
+    const random = randomFrom(seed);
+    const path = make(clusterSize);
+    const model = new Uint8Array(SIZE);
+
+    for (let round = 0; round < 4; round++) {
+      const ours = drawSteps(random, 80, SIZE, clusterSize);
+      await runWithCorral(path, ours, round % 2 === 0);
+      for (const step of ours) apply(model, step, { clusterSize });
+      checkWithQemu(path, `seed ${seed}`);
+      expectSameBytes(readWithQemu(path), model, `QEMU reads (round ${round}, seed ${seed})`);
+
+      const theirs = drawSteps(random, 25, SIZE, clusterSize);
+      runWithQemu(path, theirs);
+      for (const step of theirs) apply(model, step, { clusterSize });
+      expectSameBytes(await readWithCorral(path), model, `Corral reads (round ${round}, seed ${seed})`);
+    }
+  });
+
+  test.each([16384, 65536])('one after the other leave the same map, clusters of %i', async (clusterSize) => {
+    const seed = chooseSeed();
+    const random = randomFrom(seed);
+    const [ours, theirs] = [make(clusterSize), make(clusterSize)];
+    const steps = drawSteps(random, 60, SIZE, clusterSize);
+
+    await runWithCorral(ours, steps, false);
+    runWithQemu(theirs, steps);
+
+    expect(dataOf(ours), `seed ${seed}`).toEqual(dataOf(theirs));
+  });
+
+  test.each([16384, 65536])('keep what a snapshot shares, clusters of %i', async (clusterSize) => {
+    const seed = chooseSeed();
+    const random = randomFrom(seed);
+    const path = make(clusterSize);
+    const model = new Uint8Array(SIZE);
+    // Only what is not allocated can be written compressed.
+    qemuIo(path, [`write -c -P 77 ${3 * MIB} ${clusterSize}`]);
+    model.fill(77, 3 * MIB, 3 * MIB + clusterSize);
+    const before = drawSteps(random, 40, SIZE, clusterSize);
+    runWithQemu(path, before);
+    for (const step of before) apply(model, step, { clusterSize });
+    execFileSync('qemu-img', ['snapshot', '-c', 'one', path]);
+    const saved = model.slice();
+
+    for (let round = 0; round < 3; round++) {
+      const ours = drawSteps(random, 60, SIZE, clusterSize);
+      ours.push({ kind: 'write', offset: 3 * MIB + (round + 1) * 2048, length: 512, value: 5 + round });
+      await runWithCorral(path, ours, round !== 1);
+      for (const step of ours) apply(model, step, { clusterSize });
+      checkWithQemu(path, `seed ${seed}`);
+      expectSameBytes(readWithQemu(path), model, `QEMU reads (round ${round}, seed ${seed})`);
+      expectSameBytes(readWithQemu(path, 'one'), saved, `the snapshot (round ${round}, seed ${seed})`);
+    }
+  });
+
+  test('touch only the subclusters that they write to', async () => {
+    const path = make(131072);
+    const image = await openImage(path, { write: true });
+
+    await image.write(20_480, new Uint8Array(4096).fill(1));
+    await image.close();
+
+    expect(dataOf(path)).toEqual([{ start: 20_480, length: 4096 }]);
+    checkWithQemu(path, 'one subcluster');
   });
 });
 
@@ -121,6 +200,18 @@ async function readInPieces(path: string, random: () => number): Promise<Uint8Ar
     at = end;
   }
   return target;
+}
+
+/** Where the disk holds data. */
+function dataOf(path: string): { start: number; length: number }[] {
+  const extents = JSON.parse(qemuMap(path)) as { start: number; length: number; data: boolean }[];
+  const found: { start: number; length: number }[] = [];
+  for (const { start, length, data } of extents) {
+    const last = found.at(-1);
+    if (data && last !== undefined && last.start + last.length === start) last.length += length;
+    else if (data) found.push({ start, length });
+  }
+  return found;
 }
 
 function qemuMap(path: string): string {

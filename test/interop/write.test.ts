@@ -73,11 +73,6 @@ describe('clusters that QEMU marked as zeros', () => {
 describe('what this engine does not support yet is refused by its name', () => {
   const refusals: { name: string; make: string[][]; read?: RegExp; write?: RegExp }[] = [
     {
-      name: 'extended L2 entries',
-      make: [['create', '-o', 'extended_l2=on', 'IMAGE', '1M']],
-      write: /extended L2 entries/,
-    },
-    {
       name: 'a backing file',
       make: [
         ['create', 'FOLDER/base.qcow2', '1M'],
