@@ -54,7 +54,7 @@ export class RefcountChange {
   lastRange: u64 = 0;
   /** Blocks of the ranges in front of the next one: ranges without an old block get none. */
   blocksBefore: u64 = 0;
-  /** Next cluster whose refcount is copied; first cluster of the slice that is being filled. */
+  /** Next cluster whose refcount is copied; first cluster, or table entry, of the slice that is being filled. */
   cursor: u64 = 0;
   sliceStart: u64 = 0;
   /** The old table, and its next entry. */
@@ -216,6 +216,7 @@ function copyCounts(image: Image, task: Task, change: RefcountChange): Status {
     if (change.range > change.lastRange) {
       change.stage = Stage.WriteTable;
       change.range = 0;
+      change.sliceStart = 0;
       change.blocksBefore = 0;
       return Status.Ok;
     }
@@ -287,25 +288,27 @@ function copyOldSlice(image: Image, task: Task, change: RefcountChange, limit: u
 /** One slice of the new table a step; a range that has no block is left out. */
 function writeTable(image: Image, task: Task, change: RefcountChange): Status {
   const geometry = image.geometry;
-  const entries = u64(1) << (geometry.sliceBits - 3);
-  const position = (change.range / entries) << geometry.sliceBits;
-  if (position === change.tableClusters << geometry.clusterBits) {
+  const first = change.sliceStart;
+  if (first << 3 === change.tableClusters << geometry.clusterBits) {
     change.stage = Stage.Flush;
     return Status.Ok;
   }
-  memory.fill(image.scratch, 0, usize(1) << geometry.sliceBits);
-  // Starting over begins the slice anew.
-  let block = change.base + change.blocksBefore;
-  for (let index: u64 = 0; index < entries && change.range + index <= change.lastRange; index++) {
-    const status = isCounted(image, task, change, change.range + index);
-    if (status === Status.OutOfRange) continue;
-    if (status !== Status.Ok) return status;
-    storeU64(image.scratch + usize(index << 3), block << geometry.clusterBits);
-    block++;
+  if (change.range === first) memory.fill(image.scratch, 0, usize(1) << geometry.sliceBits);
+  // Every entry is done once: what many of them look at need not fit the cache.
+  const end = first + (u64(1) << (geometry.sliceBits - 3));
+  while (change.range < end) {
+    if (change.range <= change.lastRange) {
+      const status = isCounted(image, task, change, change.range);
+      if (status === Status.Ok) {
+        const block = change.base + change.blocksBefore;
+        storeU64(image.scratch + usize((change.range - first) << 3), block << geometry.clusterBits);
+        change.blocksBefore++;
+      } else if (status !== Status.OutOfRange) return status;
+    }
+    change.range++;
   }
-  change.blocksBefore = block - change.base;
-  change.range += entries;
-  return writeScratch(image, task, ((change.base + change.blockCount) << geometry.clusterBits) + position);
+  change.sliceStart = end;
+  return writeScratch(image, task, ((change.base + change.blockCount) << geometry.clusterBits) + (first << 3));
 }
 
 function switchOver(image: Image, task: Task, change: RefcountChange): Status {
