@@ -11,6 +11,7 @@ import { completeLoad, TableSlice } from './cache/table-cache';
 import { completeWriteOut, isUnderPressure, noteFailedFlush, relievePressure } from './cache/write-order';
 import { stepCheck } from './check/check';
 import { stepAmend } from './control/amend';
+import { abandonBitmap, isBitmapRequest, stepBitmap } from './control/bitmap';
 import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
 import { stepMap } from './control/map';
@@ -22,6 +23,7 @@ import { stepSnapshotDelete } from './control/snapshot-delete';
 import { stepSnapshotList } from './control/snapshot-list';
 import { abandonSnapshot } from './control/snapshot-verb';
 import { abandonOwnership } from './image/abandon';
+import { noteChanged } from './image/bitmap-track';
 import { taskAt } from './image/configure';
 import { leaveGate, passGate } from './image/exclusive';
 import { Image, ImageState } from './image/image';
@@ -160,7 +162,8 @@ function start(image: Image, task: Task): void {
 function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
-  if (image.state !== ImageState.Open) return refuseRequest(image, task, Status.Invalid);
+  const listed = kind === RequestKind.BitmapList && image.state === ImageState.Inspected;
+  if (image.state !== ImageState.Open && !listed) return refuseRequest(image, task, Status.Invalid);
   if (image.tablesOnly && !isAboutTables(kind)) return refuseRequest(image, task, Status.Invalid);
   // A repair is alone with the image: it was opened for nothing else.
   const checks = kind === RequestKind.Check && !image.tablesOnly;
@@ -193,7 +196,7 @@ function admit(image: Image, task: Task): Status {
 /** What an image takes that was opened for its tables only. */
 function isAboutTables(kind: u32): bool {
   const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || kind === RequestKind.Check;
-  return looks || kind === RequestKind.Amend || kind === RequestKind.Close;
+  return looks || kind === RequestKind.Amend || kind === RequestKind.Close || isBitmapRequest(kind);
 }
 
 function isGuestRequest(kind: u32): bool {
@@ -291,14 +294,9 @@ function step(image: Image, task: Task): Status {
       if (task.waiting && isHeldUp(image, task)) return Status.Miss;
       return stepRead(image, task);
     case RequestKind.Write:
-      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
-      return stepWrite(image, task);
     case RequestKind.WriteZeroes:
-      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
-      return stepWriteZeroes(image, task);
     case RequestKind.Discard:
-      if (task.waiting && isHeldUp(image, task)) return Status.Miss;
-      return stepDiscard(image, task);
+      return stepChange(image, task);
     case RequestKind.Flush:
       return stepFlush(image, task);
     case RequestKind.Map:
@@ -324,6 +322,7 @@ function step(image: Image, task: Task): Status {
     case RequestKind.Resize:
       return runResize(image, task);
     default:
+      if (isBitmapRequest(task.kind)) return stepBitmap(image, task);
       return refuseRequest(image, task, Status.Invalid);
   }
 }
@@ -341,6 +340,15 @@ function runResize(image: Image, task: Task): Status {
   }
 }
 
+/** A guest request that changes the disk: the bitmaps know of it first. */
+function stepChange(image: Image, task: Task): Status {
+  if (task.waiting && isHeldUp(image, task)) return Status.Miss;
+  const status = noteChanged(image, task);
+  if (status !== Status.Ok) return status;
+  if (task.kind === RequestKind.Write) return stepWrite(image, task);
+  return task.kind === RequestKind.WriteZeroes ? stepWriteZeroes(image, task) : stepDiscard(image, task);
+}
+
 function isHeldUp(image: Image, task: Task): bool {
   task.waiting = waitForEarlier(image, task) === Status.Miss;
   return task.waiting;
@@ -355,7 +363,9 @@ function abandon(image: Image, task: Task): Status {
     return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
   if (isSnapshotVerb(task.kind)) return abandonSnapshot(image, task);
-  return abandonOwnership(image, task);
+  const status = abandonOwnership(image, task);
+  if (status !== Status.Miss && isBitmapRequest(kind)) abandonBitmap(image, task);
+  return status;
 }
 
 function isSnapshotVerb(kind: u32): bool {

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x5fda48c0;
+export const ABI_HASH = 0xbe7ae752;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -100,6 +100,254 @@ export class AmendOptionsView {
   }
   set backingFormatLength(value: number) {
     this.words[(this.start >>> 2) + 3] = value;
+  }
+}
+
+// ---- assembly/abi/bitmap.ts
+
+/** Bits of a bitmap's flags, as in the bitmap directory. */
+export const BitmapFlag = {
+  /** Somebody changes it, or did not get to store it: its contents say nothing. */
+  InUse: 1,
+  /** Enabled: every write is noted in it. */
+  Auto: 2,
+  /** It may be used although its extra data is not understood. */
+  ExtraDataCompatible: 4,
+} as const;
+/** Bits of a bitmap's flags, as in the bitmap directory. */
+export type BitmapFlag = (typeof BitmapFlag)[keyof typeof BitmapFlag];
+
+/** Where the parameters and answers of the bitmap requests lie in the page, in bytes from its start. */
+export const BitmapPage = {
+  /** BitmapCall. */
+  Call: 0,
+  /** Name of the bitmap. */
+  Name: 1024,
+  /** BitmapMerge: name of the bitmap whose bits are added. */
+  Source: 2048,
+  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page. */
+  Answer: 4096,
+} as const;
+/** Where the parameters and answers of the bitmap requests lie in the page, in bytes from its start. */
+export type BitmapPage = (typeof BitmapPage)[keyof typeof BitmapPage];
+
+/** Where the fields of BitmapCall lie, in bytes from the start of the record. */
+export const BitmapCallLayout = {
+  size: 16,
+  alignment: 4,
+  offsets: {
+    nameLength: 0,
+    sourceLength: 4,
+    granularityBits: 8,
+    flags: 12,
+  },
+} as const;
+
+/** Parameters of a bitmap request, at the start of the page. */
+export class BitmapCallView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 3) !== 0) {
+      throw new RangeError(`BitmapCall at ${address >>> 0}: not a multiple of 4`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes of the name, 1 to 1023; no NUL behind them. */
+  get nameLength(): number {
+    return this.words[this.start >>> 2];
+  }
+  set nameLength(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** BitmapMerge: bytes of the other name. */
+  get sourceLength(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set sourceLength(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** BitmapAdd: log2 of the guest bytes that one bit stands for, 9 to 31. */
+  get granularityBits(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set granularityBits(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** BitmapAdd: BitmapFlag.Auto or 0. */
+  get flags(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set flags(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+}
+
+/** Where the fields of BitmapItem lie, in bytes from the start of the record. */
+export const BitmapItemLayout = {
+  size: 16,
+  alignment: 4,
+  offsets: {
+    flags: 0,
+    granularityBits: 4,
+    nameLength: 8,
+    tableSize: 12,
+  },
+} as const;
+
+/** One answer of BitmapList. Its name follows; the next record begins at a multiple of 8. */
+export class BitmapItemView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 3) !== 0) {
+      throw new RangeError(`BitmapItem at ${address >>> 0}: not a multiple of 4`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** BitmapFlag bits. InUse only when it is inconsistent, not while this instance keeps it up to date. */
+  get flags(): number {
+    return this.words[this.start >>> 2];
+  }
+  set flags(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  get granularityBits(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set granularityBits(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+
+  /** Bytes of the name behind this record. */
+  get nameLength(): number {
+    return this.words[(this.start >>> 2) + 2];
+  }
+  set nameLength(value: number) {
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** Entries of the bitmap's table. */
+  get tableSize(): number {
+    return this.words[(this.start >>> 2) + 3];
+  }
+  set tableSize(value: number) {
+    this.words[(this.start >>> 2) + 3] = value;
+  }
+}
+
+/** Where the fields of BitmapRange lie, in bytes from the start of the record. */
+export const BitmapRangeLayout = {
+  size: 16,
+  alignment: 8,
+  offsets: {
+    guestOffset: 0,
+    length: 8,
+  },
+} as const;
+
+/** One answer of BitmapRanges: a stretch of the virtual disk that is dirty. */
+export class BitmapRangeView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 7) !== 0) {
+      throw new RangeError(`BitmapRange at ${address >>> 0}: not a multiple of 8`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** Bytes from the start of the virtual disk. */
+  get guestOffset(): number {
+    return join(this.words[this.start >>> 2], this.words[(this.start >>> 2) + 1], 'BitmapRange.guestOffset');
+  }
+  set guestOffset(value: number) {
+    this.words[(this.start >>> 2) + 1] = highWord(value, 'BitmapRange.guestOffset');
+    this.words[this.start >>> 2] = value;
+  }
+
+  /** `guestOffset` as a BigInt, without a limit. */
+  get guestOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 1]) << 32n) | BigInt(this.words[this.start >>> 2]);
+  }
+  set guestOffsetBig(value: bigint) {
+    this.words[this.start >>> 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 1] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** Bytes. */
+  get length(): number {
+    return join(this.words[(this.start >>> 2) + 2], this.words[(this.start >>> 2) + 3], 'BitmapRange.length');
+  }
+  set length(value: number) {
+    this.words[(this.start >>> 2) + 3] = highWord(value, 'BitmapRange.length');
+    this.words[(this.start >>> 2) + 2] = value;
+  }
+
+  /** `length` as a BigInt, without a limit. */
+  get lengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 3]) << 32n) | BigInt(this.words[(this.start >>> 2) + 2]);
+  }
+  set lengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 2] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 3] = Number((value >> 32n) & 0xffffffffn);
   }
 }
 
@@ -1217,6 +1465,9 @@ export const Structure = {
   Request: 10,
   /** What lies behind the image; offsets are those of its virtual disk. */
   BackingFile: 11,
+  BitmapDirectory: 16,
+  BitmapTable: 17,
+  BitmapBits: 18,
 } as const;
 /** Which structure of the image a failure is about. */
 export type Structure = (typeof Structure)[keyof typeof Structure];
@@ -1269,6 +1520,15 @@ export const Field = {
   Copied: 42,
   /** The bitmap of an extended L2 entry. */
   Subclusters: 43,
+  BitmapName: 64,
+  BitmapGranularity: 65,
+  BitmapTableSize: 66,
+  /** Somebody has changed the bitmap and not stored it, or does so now. */
+  BitmapInUse: 67,
+  BitmapExtraData: 68,
+  BitmapCount: 69,
+  /** Room for another extension in the first cluster. */
+  HeaderRoom: 70,
 } as const;
 /** Which field or property of that structure is wrong. */
 export type Field = (typeof Field)[keyof typeof Field];
@@ -1717,7 +1977,7 @@ export class ImageInfoView {
     this.words[(this.start >>> 2) + 24] = value;
   }
 
-  /** 1 when the bitmaps extension is there. */
+  /** Bits: 1 there are persistent bitmaps; 2 there were some, and a writer that did not know them changed the image. */
   get hasBitmaps(): number {
     return this.words[(this.start >>> 2) + 25];
   }
@@ -2072,6 +2332,28 @@ export const RequestKind = {
   Resize: 52,
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend: 53,
+  /**
+   * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
+   * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
+   */
+  BitmapList: 64,
+  /** Make the bitmap that the `BitmapCall` in the page describes. */
+  BitmapAdd: 65,
+  /** Remove the bitmap that the `BitmapCall` names, inconsistent or not. */
+  BitmapRemove: 66,
+  /** From now on every change of the guest's is noted in the bitmap. */
+  BitmapEnable: 67,
+  /** From now on the bitmap stays as it is. */
+  BitmapDisable: 68,
+  /** Nothing is dirty any more in the bitmap. */
+  BitmapClear: 69,
+  /** Add what is dirty in the `Source` bitmap to the bitmap. */
+  BitmapMerge: 70,
+  /**
+   * What is dirty in the bitmap within `length` guest bytes from `guestOffset` on, as `BitmapRange` records in the page;
+   * `result` is their count, `progress` the guest byte up to which they are complete.
+   */
+  BitmapRanges: 71,
 } as const;
 /** What a host asks of an image. */
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
@@ -2720,6 +3002,10 @@ export const Status = {
   TooLarge: 11,
   /** An earlier failure left the state on disk unknown: every later write is refused. */
   Broken: 12,
+  /** What the request names is not there. */
+  NotFound: 13,
+  /** What the request would make is there already. */
+  Exists: 14,
 } as const;
 /** How a request, an operation or a step of the core ended. Values are stable: hosts and the addon compare them. */
 export type Status = (typeof Status)[keyof typeof Status];

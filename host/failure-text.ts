@@ -17,6 +17,8 @@ const CODES: Readonly<Record<number, CorralErrorCode>> = {
   [Status.Cancelled]: 'ERR_CANCELLED',
   [Status.TooLarge]: 'ERR_TOO_LARGE',
   [Status.Broken]: 'ERR_BROKEN',
+  [Status.NotFound]: 'ERR_NOT_FOUND',
+  [Status.Exists]: 'ERR_EXISTS',
 };
 
 const STRUCTURES: Readonly<Record<number, string>> = {
@@ -30,6 +32,9 @@ const STRUCTURES: Readonly<Record<number, string>> = {
   [Structure.DataCluster]: 'data cluster',
   [Structure.File]: 'file',
   [Structure.Request]: 'request',
+  [Structure.BitmapDirectory]: 'bitmap directory',
+  [Structure.BitmapTable]: 'bitmap table',
+  [Structure.BitmapBits]: 'bitmap',
   [Structure.BackingFile]: 'backing file',
 };
 
@@ -116,16 +121,32 @@ function text(
       return 'The operation was cancelled';
     case Status.Broken:
       return 'An earlier flush failed: what is on disk is unknown, so nothing more is written';
+    case Status.NotFound:
+      return 'What was named is not there';
+    case Status.Exists:
+      return 'What was to be made is there already';
     case Status.TooLarge:
-      if (failure.field === Field.Refcount) {
-        return `Refcount of the cluster ${at} would overflow: ${failure.limitBig} is the largest that the image's refcounts hold`;
-      }
-      return `${structure} ${field} is too large: ${failure.foundBig}, at most ${failure.limitBig} (${at})`;
+      return tooLargeText(failure, structure, field, at);
     case Status.Invalid:
       if (isMissing(status, failure)) return 'Snapshot not found';
       return `Invalid ${field}: ${failure.foundBig} (limit ${failure.limitBig})`;
     default:
       return `The engine failed with status ${status}`;
+  }
+}
+
+function tooLargeText(failure: FailureView, structure: string, field: string, at: string): string {
+  switch (failure.field) {
+    case Field.Refcount:
+      return `Refcount of the cluster ${at} would overflow: ${failure.limitBig} is the largest that the image's refcounts hold`;
+    case Field.BitmapGranularity:
+      return 'Too much space will be occupied by the bitmap. Use larger granularity';
+    case Field.HeaderRoom:
+      return 'There is no room in the header for another extension';
+    case Field.BitmapCount:
+      return `Too many bitmaps: ${failure.foundBig}, at most ${failure.limitBig}`;
+    default:
+      return `${structure} ${field} is too large: ${failure.foundBig}, at most ${failure.limitBig} (${at})`;
   }
 }
 
@@ -144,6 +165,10 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
     case Field.InternalSnapshots:
     case Field.Bitmaps:
       return `${failure.structure === Structure.Request ? 'Checking' : 'Writing to'} an image with ${field} is not supported yet`;
+    case Field.BitmapName:
+      return 'Cannot store dirty bitmaps in qcow2 v2 files';
+    case Field.BitmapExtraData:
+      return 'Bitmap extra data is not supported';
     case Field.Refcount:
       return `Writing to ${field} is not supported yet${guest}`;
     default:

@@ -27,6 +27,7 @@ export interface ImageFacts {
   readonly compressionType: 'zlib' | 'zstd';
   readonly encryption: 'none' | 'aes' | 'luks';
   readonly snapshotCount: number;
+  /** Persistent bitmaps that can be listed. */
   readonly hasBitmaps: boolean;
   readonly hasDataFile: boolean;
   readonly dataFileRaw: boolean;
@@ -62,7 +63,7 @@ export function readFacts(core: CoreInstance): ImageFacts {
     compressionType: info.compressionType === 1 ? 'zstd' : 'zlib',
     encryption: ENCRYPTION[info.cryptMethod] ?? 'none',
     snapshotCount: info.snapshotCount,
-    hasBitmaps: info.hasBitmaps !== 0,
+    hasBitmaps: (info.hasBitmaps & 1) !== 0,
     hasDataFile: (incompatible & INCOMPATIBLE_DATA_FILE) !== 0n,
     dataFileRaw: (info.autoclearFeaturesBig & AUTOCLEAR_RAW_DATA) !== 0n,
     backingFile: name(info.backingFileAddress, info.backingFileLength),

@@ -2,6 +2,7 @@
 
 import { RequestFlag, RequestKind } from './abi.js';
 import { type AmendImageOptions, amendRequests } from './amend.js';
+import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type Codec, checkLevel } from './codec/codec.js';
@@ -67,6 +68,8 @@ interface CallOptions {
 export class Image {
   private facts: ImageFacts;
   readonly readOnly: boolean;
+  /** Persistent dirty bitmaps. */
+  readonly bitmaps: Bitmaps;
   /** Control requests share the page: one at a time. */
   private readonly control = new SerialQueue();
   private closed = false;
@@ -92,6 +95,14 @@ export class Image {
       resized: (size) => {
         this.facts = { ...this.facts, virtualSize: size };
       },
+    });
+    this.bitmaps = new Bitmaps({
+      runControl: (request) => {
+        this.refuseClosed();
+        return this.control.run(() => this.engine.run(request));
+      },
+      clusterSize: info.clusterSize,
+      size: () => this.size,
     });
   }
 

@@ -1,5 +1,6 @@
 /** The portable library: no Node import below this file. */
 
+export type { BitmapFacts, BitmapOptions, Bitmaps, DirtyRange } from './bitmaps.js';
 export type { BlockFile } from './block-file.js';
 export type { CheckFinding, CheckReport } from './check-report.js';
 export type { Codec, CompressionType } from './codec/codec.js';

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x5fda48c0u;
+inline constexpr uint32_t ABI_HASH = 0xbe7ae752u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -48,6 +48,74 @@ static_assert(offsetof(AmendOptions, kind) == 0);
 static_assert(offsetof(AmendOptions, value) == 4);
 static_assert(offsetof(AmendOptions, backingFileLength) == 8);
 static_assert(offsetof(AmendOptions, backingFormatLength) == 12);
+
+// ---- assembly/abi/bitmap.ts
+
+/** Bits of a bitmap's flags, as in the bitmap directory. */
+enum class BitmapFlag : uint32_t {
+  /** Somebody changes it, or did not get to store it: its contents say nothing. */
+  InUse = 1,
+  /** Enabled: every write is noted in it. */
+  Auto = 2,
+  /** It may be used although its extra data is not understood. */
+  ExtraDataCompatible = 4,
+};
+
+/** Where the parameters and answers of the bitmap requests lie in the page, in bytes from its start. */
+enum class BitmapPage : uint32_t {
+  /** BitmapCall. */
+  Call = 0,
+  /** Name of the bitmap. */
+  Name = 1024,
+  /** BitmapMerge: name of the bitmap whose bits are added. */
+  Source = 2048,
+  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page. */
+  Answer = 4096,
+};
+
+/** Parameters of a bitmap request, at the start of the page. */
+struct BitmapCall {
+  /** Bytes of the name, 1 to 1023; no NUL behind them. */
+  uint32_t nameLength;
+  /** BitmapMerge: bytes of the other name. */
+  uint32_t sourceLength;
+  /** BitmapAdd: log2 of the guest bytes that one bit stands for, 9 to 31. */
+  uint32_t granularityBits;
+  /** BitmapAdd: BitmapFlag.Auto or 0. */
+  uint32_t flags;
+};
+static_assert(sizeof(BitmapCall) == 16 && alignof(BitmapCall) == 4);
+static_assert(offsetof(BitmapCall, nameLength) == 0);
+static_assert(offsetof(BitmapCall, sourceLength) == 4);
+static_assert(offsetof(BitmapCall, granularityBits) == 8);
+static_assert(offsetof(BitmapCall, flags) == 12);
+
+/** One answer of BitmapList. Its name follows; the next record begins at a multiple of 8. */
+struct BitmapItem {
+  /** BitmapFlag bits. InUse only when it is inconsistent, not while this instance keeps it up to date. */
+  uint32_t flags;
+  uint32_t granularityBits;
+  /** Bytes of the name behind this record. */
+  uint32_t nameLength;
+  /** Entries of the bitmap's table. */
+  uint32_t tableSize;
+};
+static_assert(sizeof(BitmapItem) == 16 && alignof(BitmapItem) == 4);
+static_assert(offsetof(BitmapItem, flags) == 0);
+static_assert(offsetof(BitmapItem, granularityBits) == 4);
+static_assert(offsetof(BitmapItem, nameLength) == 8);
+static_assert(offsetof(BitmapItem, tableSize) == 12);
+
+/** One answer of BitmapRanges: a stretch of the virtual disk that is dirty. */
+struct BitmapRange {
+  /** Bytes from the start of the virtual disk. */
+  uint64_t guestOffset;
+  /** Bytes. */
+  uint64_t length;
+};
+static_assert(sizeof(BitmapRange) == 16 && alignof(BitmapRange) == 8);
+static_assert(offsetof(BitmapRange, guestOffset) == 0);
+static_assert(offsetof(BitmapRange, length) == 8);
 
 // ---- assembly/abi/check-result.ts
 
@@ -331,6 +399,9 @@ enum class Structure : uint32_t {
   Request = 10,
   /** What lies behind the image; offsets are those of its virtual disk. */
   BackingFile = 11,
+  BitmapDirectory = 16,
+  BitmapTable = 17,
+  BitmapBits = 18,
 };
 
 /** Which field or property of that structure is wrong. */
@@ -381,6 +452,15 @@ enum class Field : uint32_t {
   Copied = 42,
   /** The bitmap of an extended L2 entry. */
   Subclusters = 43,
+  BitmapName = 64,
+  BitmapGranularity = 65,
+  BitmapTableSize = 66,
+  /** Somebody has changed the bitmap and not stored it, or does so now. */
+  BitmapInUse = 67,
+  BitmapExtraData = 68,
+  BitmapCount = 69,
+  /** Room for another extension in the first cluster. */
+  HeaderRoom = 70,
 };
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */
@@ -453,7 +533,7 @@ struct ImageInfo {
   uint64_t refcountTableOffset;
   uint64_t snapshotsOffset;
   uint32_t headerLength;
-  /** 1 when the bitmaps extension is there. */
+  /** Bits: 1 there are persistent bitmaps; 2 there were some, and a writer that did not know them changed the image. */
   uint32_t hasBitmaps;
   /** Address and length in bytes of names; length 0 when the image has none. */
   uint32_t backingFileAddress;
@@ -644,6 +724,28 @@ enum class RequestKind : uint32_t {
   Resize = 52,
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend = 53,
+  /**
+   * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
+   * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
+   */
+  BitmapList = 64,
+  /** Make the bitmap that the `BitmapCall` in the page describes. */
+  BitmapAdd = 65,
+  /** Remove the bitmap that the `BitmapCall` names, inconsistent or not. */
+  BitmapRemove = 66,
+  /** From now on every change of the guest's is noted in the bitmap. */
+  BitmapEnable = 67,
+  /** From now on the bitmap stays as it is. */
+  BitmapDisable = 68,
+  /** Nothing is dirty any more in the bitmap. */
+  BitmapClear = 69,
+  /** Add what is dirty in the `Source` bitmap to the bitmap. */
+  BitmapMerge = 70,
+  /**
+   * What is dirty in the bitmap within `length` guest bytes from `guestOffset` on, as `BitmapRange` records in the page;
+   * `result` is their count, `progress` the guest byte up to which they are complete.
+   */
+  BitmapRanges = 71,
 };
 
 /** Bits of `Request.flags`. */
@@ -822,6 +924,10 @@ enum class Status : uint32_t {
   TooLarge = 11,
   /** An earlier failure left the state on disk unknown: every later write is refused. */
   Broken = 12,
+  /** What the request names is not there. */
+  NotFound = 13,
+  /** What the request would make is there already. */
+  Exists = 14,
 };
 
 }  // namespace corral::abi

@@ -13,6 +13,9 @@ export enum Structure {
   Request = 10,
   /** What lies behind the image; offsets are those of its virtual disk. */
   BackingFile = 11,
+  BitmapDirectory = 16,
+  BitmapTable = 17,
+  BitmapBits = 18,
 }
 
 /** Which field or property of that structure is wrong. */
@@ -63,6 +66,15 @@ export enum Field {
   Copied = 42,
   /** The bitmap of an extended L2 entry. */
   Subclusters = 43,
+  BitmapName = 64,
+  BitmapGranularity = 65,
+  BitmapTableSize = 66,
+  /** Somebody has changed the bitmap and not stored it, or does so now. */
+  BitmapInUse = 67,
+  BitmapExtraData = 68,
+  BitmapCount = 69,
+  /** Room for another extension in the first cluster. */
+  HeaderRoom = 70,
 }
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

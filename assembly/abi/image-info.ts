@@ -30,7 +30,7 @@ export class ImageInfo {
   refcountTableOffset: u64 = 0;
   snapshotsOffset: u64 = 0;
   headerLength: u32 = 0;
-  /** 1 when the bitmaps extension is there. */
+  /** Bits: 1 there are persistent bitmaps; 2 there were some, and a writer that did not know them changed the image. */
   hasBitmaps: u32 = 0;
   /** Address and length in bytes of names; length 0 when the image has none. */
   backingFileAddress: u32 = 0;

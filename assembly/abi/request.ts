@@ -35,6 +35,28 @@ export enum RequestKind {
   Resize = 52,
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend = 53,
+  /**
+   * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
+   * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
+   */
+  BitmapList = 64,
+  /** Make the bitmap that the `BitmapCall` in the page describes. */
+  BitmapAdd = 65,
+  /** Remove the bitmap that the `BitmapCall` names, inconsistent or not. */
+  BitmapRemove = 66,
+  /** From now on every change of the guest's is noted in the bitmap. */
+  BitmapEnable = 67,
+  /** From now on the bitmap stays as it is. */
+  BitmapDisable = 68,
+  /** Nothing is dirty any more in the bitmap. */
+  BitmapClear = 69,
+  /** Add what is dirty in the `Source` bitmap to the bitmap. */
+  BitmapMerge = 70,
+  /**
+   * What is dirty in the bitmap within `length` guest bytes from `guestOffset` on, as `BitmapRange` records in the page;
+   * `result` is their count, `progress` the guest byte up to which they are complete.
+   */
+  BitmapRanges = 71,
 }
 
 /** Bits of `Request.flags`. */

@@ -26,4 +26,8 @@ export enum Status {
   TooLarge = 11,
   /** An earlier failure left the state on disk unknown: every later write is refused. */
   Broken = 12,
+  /** What the request names is not there. */
+  NotFound = 13,
+  /** What the request would make is there already. */
+  Exists = 14,
 }

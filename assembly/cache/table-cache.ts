@@ -23,6 +23,9 @@ export enum TableKind {
   L1 = 3,
   /** Only ever read. */
   SnapshotTable = 4,
+  BitmapDirectory = 8,
+  BitmapTable = 9,
+  BitmapBits = 10,
 }
 
 export enum SliceState {
@@ -234,6 +237,9 @@ export function structureOf(kind: u32): Structure {
   if (kind === TableKind.L2) return Structure.L2Table;
   if (kind === TableKind.RefcountTable) return Structure.RefcountTable;
   if (kind === TableKind.SnapshotTable) return Structure.SnapshotTable;
+  if (kind === TableKind.BitmapDirectory) return Structure.BitmapDirectory;
+  if (kind === TableKind.BitmapTable) return Structure.BitmapTable;
+  if (kind === TableKind.BitmapBits) return Structure.BitmapBits;
   return Structure.RefcountBlock;
 }
 

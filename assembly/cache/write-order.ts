@@ -49,7 +49,7 @@ export class WriteOrder {
   /** Requests served by the running round, and by the one after it. */
   serving: WaitList = changetype<WaitList>(0);
   waiting: WaitList = changetype<WaitList>(0);
-  /** Dirty slices by TableKind; L1 and L2 share the list of L2. */
+  /** Dirty slices by TableKind; what names clusters, L1, L2 and bitmaps, is in one list. */
   dirtyBlocks: SliceList = changetype<SliceList>(0);
   dirtyTable: SliceList = changetype<SliceList>(0);
   dirtyMappings: SliceList = changetype<SliceList>(0);

@@ -1,8 +1,9 @@
-/** Close: what runs ends, dropped clusters free, everything durable, then nothing is taken any more. */
+/** Close: what runs ends, dropped clusters free, bitmaps stored, everything durable, then nothing is taken any more. */
 
 import { Status } from '../abi/status';
 import { requestFlush } from '../cache/write-order';
 import { INCOMPATIBLE_DIRTY } from '../format/features';
+import { storeBitmaps } from '../image/bitmap-track';
 import { enterExclusive } from '../image/exclusive';
 import { changeFeatures } from '../image/header-bits';
 import { Image, ImageState } from '../image/image';
@@ -22,6 +23,8 @@ export function stepClose(image: Image, task: Task): Status {
       status = enterExclusive(image, task);
       if (status !== Status.Ok) return status;
       status = settle(image, task);
+      if (status !== Status.Ok) return status;
+      status = storeBitmaps(image, task);
       if (status !== Status.Ok) return status;
       task.stage = Stage.Clean;
       requestFlush(image.order, task);

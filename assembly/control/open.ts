@@ -23,8 +23,10 @@ import {
 } from '../format/features';
 import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from '../format/header';
 import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from '../format/header-extensions';
+import { loadTracked, startLoad } from '../image/bitmap-track';
 import { Image, ImageState, MAXIMUM_HOST_OFFSET } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
+import { readBitmaps } from './bitmap-open';
 import { keepSelection, selectSnapshot, startSelection } from './snapshot-select';
 
 enum Stage {
@@ -33,6 +35,7 @@ enum Stage {
   FlushHeader = 2,
   Ready = 3,
   Select = 4,
+  LoadBitmaps = 5,
 }
 
 const SECTOR: u32 = 512;
@@ -57,6 +60,8 @@ export function stepOpen(image: Image, task: Task): Status {
       flush(image.operations, Owner.Task, changetype<usize>(task));
       return parkOnOperation(task);
     case Stage.Ready:
+      return becomeReady(image, task);
+    case Stage.LoadBitmaps:
       return becomeOpen(image, task);
     default:
       return select(image, task);
@@ -71,17 +76,17 @@ function judge(image: Image, task: Task): Status {
   if (status !== Status.Ok) return status;
   status = checkFeatures(image);
   if (status !== Status.Ok) return status;
-  if ((task.flags & RequestFlag.Inspect) !== 0) {
-    image.state = ImageState.Inspected;
-    return Status.Ok;
-  }
+  // Who only reads does without bitmaps that make no sense.
+  const bitmaps = readBitmaps(image);
+  if ((task.flags & RequestFlag.Inspect) !== 0) return becomeReady(image, task);
   status = refuseUnreadable(image, task);
   if (status !== Status.Ok) return status;
-  if ((task.flags & RequestFlag.Writable) === 0) return becomeOpen(image, task);
+  if ((task.flags & RequestFlag.Writable) === 0) return becomeReady(image, task);
 
   status = refuseUnwritable(image, task);
   if (status !== Status.Ok) return status;
-  if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0) return becomeOpen(image, task);
+  if (bitmaps !== Status.Ok) return readBitmaps(image);
+  if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0) return becomeReady(image, task);
   return clearAutoclear(image, task);
 }
 
@@ -92,7 +97,7 @@ function readExtensions(image: Image): Status {
   info.backingFormatLength = 0;
   info.dataFileLength = 0;
   info.featureNamesLength = 0;
-  info.hasBitmaps = 0;
+  image.bitmaps.extensionAddress = 0;
   const nameOffset = info.backingFileLength === 0 ? 0 : loadU64(page + HeaderOffset.BackingFileOffset);
   const clusterEnd = nameOffset === 0 ? u64(image.geometry.clusterSize) : nameOffset;
   const end = min(clusterEnd, info.fileLength);
@@ -140,7 +145,8 @@ function noteExtension(image: Image, type: u32, offset: u64, length: u32): Statu
       info.featureNamesLength = length;
       break;
     case ExtensionType.Bitmaps:
-      info.hasBitmaps = 1;
+      image.bitmaps.extensionAddress = address;
+      image.bitmaps.extensionLength = length;
       break;
     default:
       break;
@@ -222,7 +228,6 @@ function refuseUnwritable(image: Image, task: Task): Status {
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;
   if (info.snapshotCount !== 0 && !copies) return refuseFeature(image, Field.InternalSnapshots);
   if (image.hasBacking && !copies) return refuseFeature(image, Field.BackingFile);
-  if (info.hasBitmaps !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;
 }
 
@@ -236,7 +241,8 @@ function clearAutoclear(image: Image, task: Task): Status {
   return parkOnOperation(task);
 }
 
-function becomeOpen(image: Image, task: Task): Status {
+/** Everything that is known without looking at a table. */
+function becomeReady(image: Image, task: Task): Status {
   const info = image.info;
   const geometry = image.geometry;
   image.version = info.version;
@@ -261,12 +267,27 @@ function becomeOpen(image: Image, task: Task): Status {
   image.scanEnd = image.frontier;
   openTableCache(image.cache, image.cacheMemory, image.cacheLength, geometry.sliceBits);
   openStaging(image.order);
+  if ((task.flags & RequestFlag.Inspect) !== 0) {
+    image.state = ImageState.Inspected;
+    return Status.Ok;
+  }
   image.writable = (task.flags & RequestFlag.Writable) !== 0;
   image.tablesOnly = (task.flags & RequestFlag.TablesOnly) !== 0;
   if ((task.flags & RequestFlag.Snapshot) !== 0) {
     task.stage = Stage.Select;
     startSelection(image);
     return select(image, task);
+  }
+  task.stage = Stage.LoadBitmaps;
+  startLoad(image);
+  return becomeOpen(image, task);
+}
+
+/** Who writes has to know which bitmaps note it. */
+function becomeOpen(image: Image, task: Task): Status {
+  if (image.writable) {
+    const status = loadTracked(image, task);
+    if (status !== Status.Ok) return status;
   }
   image.state = ImageState.Open;
   return Status.Ok;

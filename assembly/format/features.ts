@@ -19,6 +19,7 @@ export const INCOMPATIBLE_KNOWN: u64 = 31;
 export const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
 
 export const AUTOCLEAR_RAW_DATA: u64 = 2;
+export const AUTOCLEAR_BITMAPS: u64 = 1;
 /** Bitmaps and raw external data. */
 export const AUTOCLEAR_KNOWN: u64 = 3;
 

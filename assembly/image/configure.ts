@@ -11,6 +11,7 @@ import { RUN_LIST_LENGTH, RunList } from '../cache/dropped-clusters';
 import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
+import { BitmapEntry, BitmapState, TRACKED_LENGTH } from './bitmap-state';
 import { EXCLUSIVE_LENGTH } from './exclusive';
 import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
@@ -57,6 +58,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.idleWaiters = takeWaitList(arena);
   image.exclusiveMemory = take(arena, EXCLUSIVE_LENGTH);
   image.headerWaiters = takeWaitList(arena);
+  image.bitmaps = takeBitmaps(arena);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
   image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
@@ -138,6 +140,14 @@ function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
   order.staging = take(arena, STAGING_LENGTH);
   order.freeSlots = order.staging === 0 ? 0 : take(arena, STAGING_MAXIMUM * sizeof<usize>());
   return order;
+}
+
+function takeBitmaps(arena: Arena): BitmapState {
+  const state = changetype<BitmapState>(take(arena, offsetof<BitmapState>()));
+  state.markWaiters = takeWaitList(arena);
+  state.entry = changetype<BitmapEntry>(take(arena, offsetof<BitmapEntry>()));
+  state.tracked = take(arena, TRACKED_LENGTH);
+  return state;
 }
 
 function takeWaitList(arena: Arena): WaitList {

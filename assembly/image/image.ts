@@ -9,6 +9,7 @@ import { RunList } from '../cache/dropped-clusters';
 import { TableCache } from '../cache/table-cache';
 import { WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
+import { BitmapState } from './bitmap-state';
 import { Region } from './region-state';
 import { Task } from './task';
 
@@ -83,6 +84,9 @@ export class Image {
   cacheLength: u32 = 0;
   checkLength: u32 = 0;
   checkMemory: usize = 0;
+
+  /** See bitmap-state.ts. */
+  bitmaps: BitmapState = changetype<BitmapState>(0);
 
   virtualSize: u64 = 0;
   /** Bytes that the file has as far as the core knows: what was found at open, and what was written since. */

@@ -44,6 +44,10 @@ export class Task extends Waiter {
   committed: bool = false;
   /** Alone with the image: what lies in `image.exclusiveMemory` is this task's. */
   entered: bool = false;
+  /** Enabled bitmaps: which one is next, up to where its bits are set, and whether all are done. */
+  noteIndex: u32 = 0;
+  noteCursor: u64 = 0;
+  noted: bool = false;
   /** In the list of requests in flight. */
   inFlight: bool = false;
   /** Giving clusters back failed: they leak. */
@@ -122,6 +126,9 @@ export function resetTask(task: Task): void {
   task.zeroing = false;
   task.cancelled = false;
   task.waiting = false;
+  task.noteIndex = 0;
+  task.noteCursor = request.guestOffset;
+  task.noted = false;
   task.gated = false;
   task.looks = false;
   task.committed = false;

@@ -1,5 +1,6 @@
 /** Judges the structures of an image that nobody has open: after a power cut it may have lost clusters, nothing worse. */
 
+import { type DiskBitmap, readBitmaps } from './bitmap-reader.js';
 import { type Entry, type ImageReader, isCompressed, isCopied, isZero, offsetOf } from './image-reader.js';
 import { SimulationFailure } from './trace.js';
 
@@ -17,6 +18,7 @@ export interface CheckOutcome {
   /** Bytes of the virtual disk. */
   readonly size: number;
   readonly clusters: readonly DataCluster[];
+  readonly bitmaps: readonly DiskBitmap[];
   /** How many clusters below `limit` are counted and not used; takes a walk over all refcounts. */
   countLeaks(limit?: number): number;
 }
@@ -28,6 +30,8 @@ export function checkImage(reader: ImageReader, counts = true): CheckOutcome {
   used.add(0, clusterSize, 'header');
   used.add(header.l1Offset, header.l1Size * 8, 'L1 table');
   const clusters = addMappings(reader, used, counts);
+  const { bitmaps, parts } = readBitmaps(reader.file, clusterSize, header.virtualSize);
+  for (const { offset, length, kind } of parts) used.add(offset, length, kind);
   const inUse = [...used.clusters()];
   let blocks: number[] = [];
   if (counts) {
@@ -39,6 +43,7 @@ export function checkImage(reader: ImageReader, counts = true): CheckOutcome {
     used: inUse,
     size: header.virtualSize,
     clusters,
+    bitmaps,
     countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, used, blocks, limit),
   };
 }

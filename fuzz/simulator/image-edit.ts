@@ -34,8 +34,14 @@ export function editImage(
     else setZeroFlag(file, cluster);
     forget(model, reader, cluster.guestOffset);
   }
-  if (version === 3 && random.chance(0.3)) file.bytes.write(AUTOCLEAR_OFFSET, Uint8Array.of(UNKNOWN_AUTOCLEAR));
+  if (version === 3 && random.chance(0.3)) setUnknownAutoclear(file);
   return regular ? lengthen(random, file, reader, focus === 'growth' ? TO_THE_END : random.below(4)) : file;
+}
+
+function setUnknownAutoclear(file: CutResult): void {
+  const bits = new Uint8Array(1);
+  file.bytes.read(AUTOCLEAR_OFFSET, bits);
+  file.bytes.write(AUTOCLEAR_OFFSET, Uint8Array.of((bits[0] as number) | UNKNOWN_AUTOCLEAR));
 }
 
 /** Nothing refers to the cluster any more, and its bytes stay where they are. `low` is the entry that remains. */

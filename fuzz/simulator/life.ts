@@ -9,6 +9,8 @@ import {
   ResizeOptionsView,
   Status,
 } from '../../host/abi.js';
+import { type BitmapCall, drawBitmapCall, sendBitmapCall } from './bitmap-calls.js';
+import type { Change } from './bitmap-ledger.js';
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
 import type { GuestWrite, Model } from './model.js';
@@ -42,6 +44,11 @@ interface Sent {
   readonly mustFail: boolean;
   /** A change of the disk's size: what it becomes. */
   readonly size?: number;
+  /** What is noted in the bitmaps. */
+  readonly change?: Change;
+  /** A request about a bitmap, and the status with which it must fail, if it must. */
+  readonly call?: BitmapCall;
+  readonly refusal?: Status;
   cancelled: boolean;
 }
 
@@ -55,6 +62,7 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   flush: { kind: RequestKind.Flush, flags: 0 },
   resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
   amend: { kind: RequestKind.Amend, flags: 0 },
+  bitmap: { kind: RequestKind.BitmapAdd, flags: 0 },
 };
 const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
@@ -72,6 +80,8 @@ export class Life {
   private healed: boolean;
   /** The image is being changed: the guest waits until it knows its size. */
   private changing = false;
+  /** A request about a bitmap is under way. */
+  private calling = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
 
@@ -129,8 +139,10 @@ export class Life {
     const quietUntilNow = quiet && disk.faults === 0;
     if (this.plan.check && quietUntilNow) this.check(before);
     const answer = this.perform(RequestKind.Close, 0);
-    if (answer.status === Status.Ok) model.completeFlush(submittedAt);
-    else if (disk.faults === 0) throw new SimulationFailure(`close failed: ${answer.message}`);
+    if (answer.status === Status.Ok) {
+      model.completeFlush(submittedAt);
+      model.bitmaps.close();
+    } else if (disk.faults === 0) throw new SimulationFailure(`close failed: ${answer.message}`);
     if (!quietUntilNow || disk.faults !== 0) return;
     const leaks = examine(disk.imagineCut(random), model, false).countLeaks();
     const leaksBefore = before.countLeaks();
@@ -177,6 +189,7 @@ export class Life {
     const asks = slot >= 0 && !this.changing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
     if (asks && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
     else if (asks && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
+    else if (asks && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
     if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
@@ -217,9 +230,12 @@ export class Life {
     const length = verb === 'flush' ? 0 : cells.offsetOf(endCell) - offset;
     const submittedAt = model.clock++;
     const write = this.enterModel(request);
+    const change = verb === 'read' || verb === 'flush' ? undefined : { offset, length, submittedAt };
+    if (change !== undefined) model.bitmaps.submit(change, write?.id);
     this.sent.set(slot, {
       request,
       write,
+      change,
       submittedAt,
       mustSucceed: this.healed && (verb === 'read' || (!disk.fatal && disk.regular)),
       mustFail: verb === 'flush' && disk.flushFailed,
@@ -284,6 +300,56 @@ export class Life {
     this.settleAnswers();
   }
 
+  private get mayCall(): boolean {
+    return this.plan.bitmapCalls > 0 && !this.calling && this.world.model.bitmaps.clear;
+  }
+
+  /** A bitmap is made, changed or removed. */
+  private sendCall(slot: number): void {
+    const { random, model, disk, trace, size } = this.world;
+    const call = drawBitmapCall(random, size);
+    this.issued++;
+    this.calling = true;
+    const submittedAt = model.clock++;
+    const refusal = model.bitmaps.refusal(call);
+    this.sent.set(slot, {
+      request: { verb: 'bitmap', firstCell: 0, endCell: 0 },
+      write: undefined,
+      submittedAt,
+      mustSucceed: this.healed && !disk.fatal && disk.regular && refusal === undefined,
+      mustFail: false,
+      call,
+      refusal: refusal === undefined ? undefined : Status[refusal],
+      cancelled: false,
+    });
+    model.bitmaps.begin(call, submittedAt);
+    trace.note(() => `slot ${slot}: ${call.verb} bitmap ${call.name.slice(0, 8)} ${call.source} ${call.granularity}`);
+    sendBitmapCall(this.engine, slot, call);
+    this.settleAnswers();
+  }
+
+  private settleCall(sent: Sent, call: BitmapCall, status: Status, message: string): void {
+    const { bitmaps } = this.world.model;
+    this.calling = false;
+    const refused = status === Status.NotFound || status === Status.Exists || status === Status.Invalid;
+    // The first cluster may have no room for the extension.
+    const small = status === Status.TooLarge && call.verb === 'add' && this.world.scenario.clusterBits === 9;
+    if (refused || small) {
+      if (!small && sent.refusal !== status && !bitmaps.isDoubtful(call)) {
+        throw new SimulationFailure(`${call.verb} of a bitmap failed: ${message}`);
+      }
+      bitmaps.end(false);
+      return;
+    }
+    if (status !== Status.Ok) {
+      this.judgeFailure(sent, status, message);
+      bitmaps.end(status === Status.Cancelled ? false : undefined);
+      return;
+    }
+    if (sent.refusal !== undefined) throw new SimulationFailure(`${call.verb} of a bitmap succeeded`);
+    bitmaps.end(true);
+  }
+
   /** What the request will change, if it is one that changes anything. */
   private enterModel({ verb, firstCell, endCell }: GuestRequest): GuestWrite | undefined {
     if (verb === 'read' || verb === 'flush') return undefined;
@@ -314,6 +380,11 @@ export class Life {
     const sent = this.sent.get(slot) as Sent;
     this.sent.delete(slot);
     const succeeded = status === Status.Ok;
+    if (sent.call !== undefined) {
+      this.settleCall(sent, sent.call, status, message);
+      return;
+    }
+    if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
     if (!succeeded) this.judgeFailure(sent, status, message);
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;

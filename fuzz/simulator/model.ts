@@ -3,6 +3,7 @@
  * then in the order of their submission, which is the order that the engine promises for requests that overlap.
  */
 
+import { BitmapLedger } from './bitmap-ledger.js';
 import type { Cells } from './pattern.js';
 import { SimulationFailure } from './trace.js';
 
@@ -30,6 +31,9 @@ export class Model {
   private readonly base = new Map<number, number>();
   /** Later writes, for the cells that have any. */
   private readonly recent = new Map<number, GuestWrite[]>();
+
+  /** What is known of the persistent bitmaps. */
+  readonly bitmaps = new BitmapLedger();
 
   constructor(readonly cells: Cells) {}
 

@@ -18,6 +18,8 @@ export interface Scenario {
   readonly refcountOrder: number;
   readonly virtualSize: number;
   readonly lazyRefcounts: boolean;
+  /** Persistent bitmaps are made and used. */
+  readonly bitmaps: boolean;
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
   readonly deviceLength: number;
@@ -45,6 +47,8 @@ export interface LifePlan {
   readonly amends: number;
   /** How often a request is one for another size of the disk. */
   readonly resizes: number;
+  /** How often a request is one about a bitmap. */
+  readonly bitmapCalls: number;
   /** The engine's own check runs before the first request, and again before a close. */
   readonly check: boolean;
   /** How eagerly the guest sends its next request. */
@@ -117,6 +121,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     refcountOrder,
     virtualSize,
     lazyRefcounts: version === 3 && random.chance(0.2),
+    bitmaps: version === 3 && random.chance(0.4),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
     requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
@@ -137,9 +142,11 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     troubleUntil: troubled ? random.between(1, requests) : 0,
     imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
-    amends: random.pick([0, 0, 0, 0.01, 0.1]),
-    resizes: random.pick([0, 0, 0, 0.01, 0.05, 0.3]),
-    check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
+    // A disk with bitmaps keeps its size, and an image with bitmaps its properties.
+    amends: scenario.bitmaps ? 0 : random.pick([0, 0, 0, 0.01, 0.1]),
+    resizes: scenario.bitmaps ? 0 : random.pick([0, 0, 0, 0.01, 0.05, 0.3]),
+    bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
+    check: !scenario.bitmaps && random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };

@@ -13,6 +13,9 @@ import { GARBAGE, SparseBytes, ZEROS } from './sparse-bytes.js';
 export const SECTOR = 512;
 
 /** An operation as the core asked for it. */
+/** Bytes at the start of the file in which what a failed write has left makes the image unknown. */
+const HEADER_LENGTH = 2048;
+
 export interface DiskOperation {
   /** Number of the operation record. */
   readonly index: number;
@@ -196,7 +199,8 @@ export class SimulatedDisk {
     if (fault !== Status.Ok) {
       this.faults++;
       this.flushFailed ||= operation.kind === OperationKind.Flush;
-      this.fatal ||= this.flushFailed || (isWrite(operation.kind) && operation.offset === 0);
+      const header = operation.table && operation.offset < HEADER_LENGTH;
+      this.fatal ||= this.flushFailed || (isWrite(operation.kind) && header);
     }
     // What a failed write has left behind is as visible as any other bytes, and the next flush takes it along.
     if (operation.kind === OperationKind.Flush) this.completeFlush(pending);

@@ -1,5 +1,6 @@
 /** Compares a file that nobody has open with what its structures must be and what its guest may find. */
 
+import type { Change } from './bitmap-ledger.js';
 import { type CheckOutcome, checkImage } from './image-check.js';
 import { ImageReader } from './image-reader.js';
 import type { Model } from './model.js';
@@ -16,8 +17,11 @@ export function examine(file: CutResult, model: Model, decide: boolean, counts =
   const reader = new ImageReader(file);
   const outcome = checkImage(reader, counts);
   const mapped = new Set<number>();
+  const changes: Change[] = [];
   const judge = (cell: number, found: number) => {
     model.checkSurvivor(cell, found);
+    const submittedAt = model.bitmaps.submissionOf(found);
+    if (submittedAt !== undefined) changes.push({ offset: model.cells.offsetOf(cell), length: 1, submittedAt });
     if (decide) model.decide(cell, found);
   };
   for (const { guestOffset, hostOffset } of outcome.clusters) {
@@ -38,5 +42,7 @@ export function examine(file: CutResult, model: Model, decide: boolean, counts =
     const offset = model.cells.offsetOf(cell);
     if (!mapped.has(Math.floor(offset / reader.clusterSize))) judge(cell, 0);
   }
+  model.bitmaps.judge(outcome.bitmaps, changes);
+  if (decide) model.bitmaps.decide(outcome.bitmaps);
   return outcome;
 }

@@ -14,7 +14,8 @@ export type Verb =
   | 'discard'
   | 'flush'
   | 'resize'
-  | 'amend';
+  | 'amend'
+  | 'bitmap';
 
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {

@@ -26,6 +26,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     summary: 'internal snapshots of an image',
     load: async () => (await import('./commands/snapshot.js')).snapshot,
   },
+  bitmap: {
+    summary: 'change a persistent dirty bitmap',
+    load: async () => (await import('./commands/bitmap.js')).bitmap,
+  },
   attach: {
     summary: 'serve an image as a block device',
     load: async () => (await import('./commands/attach.js')).attach,

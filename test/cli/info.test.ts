@@ -23,6 +23,7 @@ const KINDS: Record<string, () => string> = {
   'no size': () => newImage('compat=1.1', '0'),
   'an odd size': () => newImage('compat=1.1', '1234567'),
   'a huge size': () => newImage('cluster_size=2M', '2000000T'),
+  bitmaps: () => withBitmaps(),
   'the dirty bit': () => withHeaderByte(newImage('lazy_refcounts=on'), INCOMPATIBLE_FEATURES, DIRTY),
   'the corrupt bit': () => withHeaderByte(newImage(), INCOMPATIBLE_FEATURES, CORRUPT),
   'an external data file': () => {
@@ -35,6 +36,13 @@ const KINDS: Record<string, () => string> = {
   'a backing file elsewhere': () => overlay('/somewhere/else.qcow2'),
   'a backing file over the network': () => overlay('nbd://localhost:10809/name'),
 };
+
+function withBitmaps(): string {
+  const path = newImage();
+  mustQemuImg('bitmap', '--add', path, 'enabled one');
+  mustQemuImg('bitmap', '--add', '--disable', '-g', '4k', path, 'disabled one');
+  return path;
+}
 
 function overlay(backing: string): string {
   const path = join(temporaryFolder(), 'image.qcow2');
@@ -96,7 +104,7 @@ describe('corral info', () => {
     const ofLocked = await corralHere('info', locked);
 
     expect(stdout).toMatch(/^ {4}internal snapshots: 1 /m);
-    expect(stdout).toMatch(/^ {4}bitmaps: /m);
+    expect(stdout).toMatch(/^ {4}bitmaps:$/m);
     expect(ofLocked.stdout).toMatch(/^encrypted: yes$/m);
     expect(ofLocked.stdout).toMatch(/^ {8}format: luks$/m);
   });

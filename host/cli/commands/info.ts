@@ -2,6 +2,7 @@
 
 import { fstatSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
@@ -25,6 +26,8 @@ interface Facts {
   readonly diskSize: number;
   /** Undefined for a raw file. */
   readonly image: ImageFacts | undefined;
+  /** Persistent bitmaps. */
+  readonly bitmaps: readonly BitmapFacts[];
 }
 
 export function info(command: Command, context: Context): void {
@@ -48,10 +51,13 @@ async function readFacts(path: string, options: Options): Promise<Facts> {
   });
   if (format === 'raw') {
     await file.close();
-    return { path, fileLength, diskSize, image: undefined };
+    return { path, fileLength, diskSize, image: undefined, bitmaps: [] };
   }
   await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
-  return { path, fileLength, diskSize, image: image.info };
+  const bitmaps = await image.bitmaps.list().catch((error: unknown) => {
+    throw cannotOpen(path, error);
+  });
+  return { path, fileLength, diskSize, image: image.info, bitmaps };
 }
 
 interface Measured {
@@ -67,7 +73,7 @@ async function measure(file: NodeFile, wanted: Format | undefined): Promise<Meas
 }
 
 /** The same facts under QEMU's keys. */
-function jsonFacts({ path, fileLength, diskSize, image }: Facts): Json {
+function jsonFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): Json {
   return {
     children: [
       {
@@ -91,7 +97,7 @@ function jsonFacts({ path, fileLength, diskSize, image }: Facts): Json {
     'actual-size': diskSize,
     encrypted: image !== undefined && image.encryption !== 'none' ? true : undefined,
     'format-specific':
-      image === undefined ? undefined : { type: 'qcow2', data: Object.fromEntries(specificFacts(image)) },
+      image === undefined ? undefined : { type: 'qcow2', data: Object.fromEntries(specificFacts(image, bitmaps)) },
     'full-backing-filename': image?.backingFile === undefined ? undefined : actualPath(path, image.backingFile),
     'backing-filename': image?.backingFile,
     'dirty-flag': image?.dirty ?? false,
@@ -99,11 +105,12 @@ function jsonFacts({ path, fileLength, diskSize, image }: Facts): Json {
 }
 
 /** What is said of qcow2 images only, in QEMU's order. */
-function specificFacts(image: ImageFacts): [key: string, value: Json][] {
+function specificFacts(image: ImageFacts, bitmaps: readonly BitmapFacts[]): [key: string, value: Json][] {
   const facts: [string, Json | undefined][] = [
     ['compat', image.version === 2 ? '0.10' : '1.1'],
     ['compression-type', image.compressionType],
     ['lazy-refcounts', image.version === 2 ? undefined : image.lazyRefcounts],
+    ['bitmaps', bitmaps.length === 0 ? undefined : bitmaps.map(bitmapFact)],
     ['refcount-bits', image.refcountBits],
     ['encrypt', image.encryption === 'none' ? undefined : { format: image.encryption }],
     ['data-file', image.dataFile],
@@ -114,7 +121,11 @@ function specificFacts(image: ImageFacts): [key: string, value: Json][] {
   return facts.filter((fact): fact is [string, Json] => fact[1] !== undefined);
 }
 
-function humanFacts({ path, fileLength, diskSize, image }: Facts): string {
+function bitmapFact({ name, granularity, enabled, inconsistent }: BitmapFacts): Json {
+  return { flags: [...(inconsistent ? ['in-use'] : []), ...(enabled ? ['auto'] : [])], name, granularity };
+}
+
+function humanFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): string {
   const size = image === undefined ? fileLength : image.virtualSize;
   const name = escapeText(path);
   const lines = [
@@ -123,13 +134,13 @@ function humanFacts({ path, fileLength, diskSize, image }: Facts): string {
     `virtual size: ${sizeText(size)}`,
     `disk size: ${humanSize(diskSize)}`,
   ];
-  if (image !== undefined) lines.push(...humanImageFacts(path, image));
+  if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps));
   lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
   lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${humanSize(diskSize)}`);
   return `${lines.join('\n')}\n`;
 }
 
-function humanImageFacts(path: string, image: ImageFacts): string[] {
+function humanImageFacts(path: string, image: ImageFacts, bitmaps: readonly BitmapFacts[]): string[] {
   const lines: string[] = [];
   if (image.encryption !== 'none') lines.push('encrypted: yes');
   lines.push(`cluster_size: ${image.clusterSize}`);
@@ -141,20 +152,21 @@ function humanImageFacts(path: string, image: ImageFacts): string[] {
     if (image.backingFormat !== undefined) lines.push(`backing file format: ${escapeText(image.backingFormat)}`);
   }
   lines.push('Format specific information:');
-  for (const [key, value] of specificFacts(image)) lines.push(...humanFact(key, value));
-  // QEMU lists these; we only know that they are there.
+  for (const [key, value] of specificFacts(image, bitmaps))
+    lines.push(...humanFact(key.replaceAll('-', ' '), value, '    '));
+  // QEMU lists them; we only know that they are there.
   if (image.snapshotCount > 0) lines.push(`    internal snapshots: ${image.snapshotCount} (not listed yet)`);
-  if (image.hasBitmaps) lines.push('    bitmaps: there are some (not listed yet)');
   return lines;
 }
 
-function humanFact(key: string, value: Json): string[] {
-  const name = key.replaceAll('-', ' ');
-  if (typeof value !== 'object') return [`    ${name}: ${escapeText(String(value))}`];
-  return [
-    `    ${name}:`,
-    ...Object.entries(value).map(([inner, text]) => `        ${inner}: ${escapeText(String(text))}`),
-  ];
+/** A value in one line; members and elements in lines of their own, further to the right. */
+function humanFact(name: string, value: Json, indent: string): string[] {
+  if (typeof value !== 'object') return [`${indent}${name}: ${escapeText(String(value))}`];
+  const list = Array.isArray(value);
+  const members = Object.entries(value).flatMap(([key, inner]) =>
+    inner === undefined ? [] : humanFact(list ? `[${key}]` : key, inner, `${indent}    `),
+  );
+  return [`${indent}${name}:`, ...members];
 }
 
 function sizeText(bytes: number): string {
