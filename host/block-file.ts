@@ -8,6 +8,10 @@ export interface BlockFile {
   /** What lies beyond the end of the file reads as zeros once it grows: true for a regular file, false for a device. */
   readonly zeroBeyondEnd: boolean;
   readonly readOnly: boolean;
+  /** The same for two open files when they are one, and different when they are not; for finding loops. */
+  readonly identity?: string;
+  /** Where the file is: names that an image in it has for other files are relative to that. */
+  readonly location?: string;
   /** Length of the file now. */
   size(): Promise<number>;
   /** Fills the whole target; what lies beyond the end of the file is zeros. */

@@ -6,6 +6,7 @@
  */
 
 import { type BlockFile, ZEROES } from './block-file.js';
+import { mapChain } from './chain-map.js';
 import { cancelled } from './errors.js';
 import type { Image } from './image.js';
 import { SerialQueue } from './serial-queue.js';
@@ -52,12 +53,12 @@ export interface ConvertOptions {
   signal?: AbortSignal;
 }
 
-/** An open image as source. It stays the caller's. */
+/** An open image as source, with what lies behind it. It stays the caller's. */
 export function imageSource(image: Image): CopySource {
   return {
     length: image.size,
     async *ranges(signal) {
-      for await (const { offset, length, kind } of image.map({ signal })) {
+      for await (const { offset, length, kind } of mapChain(image, { offset: 0, length: image.size, signal })) {
         yield { offset, length, zero: kind === 'zero' || kind === 'unallocated' };
       }
     },
@@ -83,7 +84,7 @@ export function imageTarget(image: Image, options: { compress?: boolean } = {}):
     write: (offset, source) => (options.compress ? image.writeCompressed(offset, source) : image.write(offset, source)),
     async writeZeroes(offset, length) {
       for await (const extent of image.map({ offset, length })) {
-        if (extent.kind === 'zero' || extent.kind === 'unallocated') continue;
+        if (extent.kind === 'zero' || (extent.kind === 'unallocated' && image.backing === undefined)) continue;
         const end = Math.min(extent.offset + extent.length, offset + length);
         await eachZeroes(Math.max(extent.offset, offset), end, (at, zeroes) => image.write(at, zeroes));
       }

@@ -4,11 +4,13 @@ import { RequestFlag, RequestKind } from './abi.js';
 import { type AmendImageOptions, amendRequests } from './amend.js';
 import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
+import { type ChainOptions, type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type Codec, checkLevel } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
+import type { CoreInstance } from './core-instance.js';
 import { type CreateImageOptions, createRequest } from './create-image.js';
-import { Engine } from './engine.js';
+import { type Backing, Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
@@ -20,10 +22,13 @@ import { Snapshots } from './snapshots.js';
 
 const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const DEFAULT_REQUESTS = 64;
+/** Layers behind an image get less, as there may be many. */
+const LAYER_CACHE_SIZE = 1024 * 1024;
+const LAYER_REQUESTS = 16;
 /** Largest piece that one request carries; longer calls are split. */
 const MAXIMUM_PIECE = 1 << 30;
 
-export interface OpenOptions {
+export interface OpenOptions extends ChainOptions {
   /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
   core: WebAssembly.Module;
   /** Open for writing. Default: reading. */
@@ -61,6 +66,14 @@ export interface ImageStatistics {
   readonly waits: number;
 }
 
+/** Where an image is in a chain. */
+interface Place {
+  /** The files above it. */
+  readonly above: readonly string[];
+  /** Layers above a backing file of its own. */
+  readonly depth: number;
+}
+
 interface CallOptions {
   signal?: AbortSignal;
 }
@@ -83,6 +96,8 @@ export class Image {
     private readonly files: readonly BlockFile[],
     info: ImageFacts,
     write: boolean,
+    /** What lies behind the image. */
+    readonly backing: Layer | undefined,
   ) {
     this.facts = info;
     this.readOnly = !write;
@@ -114,24 +129,28 @@ export class Image {
   static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
     const { snapshot } = options;
     if (typeof snapshot === 'string') return openNamed(file, snapshot, options);
+    return Image.openLayer(file, options, { above: [], depth: 1 });
+  }
+
+  private static async openLayer(file: BlockFile, options: OpenOptions, place: Place): Promise<Image> {
     const write = options.write ?? false;
     if (write && file.readOnly) throw new CorralError('ERR_READ_ONLY', { reason: 'The file is open read-only' });
     if (write && options.dataFile?.readOnly) {
       throw new CorralError('ERR_READ_ONLY', { reason: 'The data file is open read-only' });
     }
     try {
-      return await Image.start(file, options, write);
+      return await Image.start(file, options, write, place);
     } catch (error) {
       if (!isDirtyImage(error)) throw error;
       await repairDirty(file, { core: options.core, signal: options.signal });
-      return Image.start(file, options, write);
+      return Image.start(file, options, write, place);
     }
   }
 
-  private static async start(file: BlockFile, options: OpenOptions, write: boolean): Promise<Image> {
+  private static async start(file: BlockFile, options: OpenOptions, write: boolean, place: Place): Promise<Image> {
     const { dataFile } = options;
     const snapshot = typeof options.snapshot === 'string' ? undefined : options.snapshot;
-    const engine = await Engine.start(file, {
+    const engineOptions = {
       core: options.core,
       dataFile,
       requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
@@ -139,31 +158,44 @@ export class Image {
       checkSize: options.checkSize ?? 0,
       codec: options.codec ?? portableCodec,
       compressionLevel: options.compressionLevel,
-    });
+    };
     const flags =
       (write ? RequestFlag.Writable : 0) |
       (options.inspect ? RequestFlag.Inspect : 0) |
       (options.tablesOnly ? RequestFlag.TablesOnly : 0) |
       (snapshot === undefined ? 0 : RequestFlag.Snapshot);
-    const info = await engine.run({
+    const request = {
       kind: RequestKind.Open,
       flags,
       signal: options.signal,
-      prepare: (core) => {
+      prepare: (core: CoreInstance) => {
         if (snapshot !== undefined) writeSelection(core, snapshot);
       },
       collect: readFacts,
-    });
-    if (!options.inspect && !Number.isSafeInteger(info.virtualSize)) {
-      throw new CorralError('ERR_TOO_LARGE', {
-        reason: `A disk of ${info.virtualSize} bytes is too large for this host`,
+    };
+    let engine = await Engine.start(file, engineOptions);
+    let backing: Layer | undefined;
+    const opening = engine.run(request).catch(async (error: unknown) => {
+      // Nothing has changed yet: the core asks for a host that has what lies behind the image.
+      if (!isBacked(error)) throw error;
+      backing = await openBacking(readFacts(engine.core), {
+        options,
+        file,
+        write,
+        ...place,
+        openImage: (lower, above, depth) => Image.openLayer(lower, layerOptions(options), { above, depth }),
       });
+      engine = await Engine.start(file, { ...engineOptions, backing: backing satisfies Backing });
+      return engine.run(request);
+    });
+    try {
+      const info = await opening;
+      checkFacts(info, options);
+      return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write, backing);
+    } catch (error) {
+      await backing?.close();
+      throw error;
     }
-    if (dataFile !== undefined && !info.hasDataFile) {
-      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
-    }
-    checkLevel(info.compressionType, options.compressionLevel);
-    return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write);
   }
 
   /**
@@ -343,7 +375,8 @@ export class Image {
     try {
       if (!this.readOnly) await this.engine.run({ kind: RequestKind.Close });
     } finally {
-      await closeAll(this.files);
+      const { backing, files } = this;
+      await closeAll(backing === undefined ? files : [...files, backing]);
     }
   }
 
@@ -373,7 +406,7 @@ export class Image {
 }
 
 /** Closes every file, whatever happens to the others; rejects with what one of them says. */
-async function closeAll(files: readonly BlockFile[]): Promise<void> {
+async function closeAll(files: readonly { close(): Promise<void> }[]): Promise<void> {
   await allEnded(files.map((file) => file.close()));
 }
 
@@ -390,4 +423,25 @@ async function openNamed(file: BlockFile, snapshot: string, options: OpenOptions
     if (!(error instanceof CorralError) || error.code !== 'ERR_NOT_FOUND') throw error;
   }
   return Image.open(file, { ...options, snapshot: { name: snapshot } });
+}
+
+/** The core refused an image because something lies behind it. */
+function isBacked(error: unknown): boolean {
+  return error instanceof CorralError && error.code === 'ERR_UNSUPPORTED' && error.details.field === 'backing file';
+}
+
+/** How layers behind an image are opened: only to be read, and as they are now. */
+function layerOptions({ core, codec, gate, chainDepth, signal }: OpenOptions): OpenOptions {
+  return { core, codec, gate, chainDepth, signal, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
+}
+
+/** What an image may not be for this host and these options. */
+function checkFacts({ virtualSize, hasDataFile, compressionType }: ImageFacts, options: OpenOptions): void {
+  if (!options.inspect && !Number.isSafeInteger(virtualSize)) {
+    throw new CorralError('ERR_TOO_LARGE', { reason: `A disk of ${virtualSize} bytes is too large for this host` });
+  }
+  if (options.dataFile !== undefined && !hasDataFile) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
+  }
+  checkLevel(compressionType, options.compressionLevel);
 }

@@ -2,6 +2,8 @@
 
 export type { BitmapFacts, BitmapOptions, Bitmaps, DirtyRange } from './bitmaps.js';
 export type { BlockFile } from './block-file.js';
+export { type ChainOptions, type Layer, layersOf } from './chain.js';
+export { type ChainExtent, mapChain } from './chain-map.js';
 export type { CheckFinding, CheckReport } from './check-report.js';
 export type { Codec, CompressionType } from './codec/codec.js';
 export type { CreateImageOptions } from './create-image.js';
@@ -10,6 +12,7 @@ export { Image, type ImageStatistics, type OpenOptions } from './image.js';
 export type { ImageFacts } from './image-facts.js';
 export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
+export { listGate, type NamedFile, type OpenGate } from './open-gate.js';
 export { type Repair, type RepairKind, type RepairOptions, repairImage } from './repair.js';
 export type { NewSnapshot, Snapshot, SnapshotSelection } from './snapshot-record.js';
 export type { Snapshots } from './snapshots.js';

@@ -80,6 +80,8 @@ export class TableCache {
   dirtyCount: u32 = 0;
   /** Set when a request waits and only a write-out can help. */
   wantsWriteOut: bool = false;
+  /** The last write-out failed: nobody tries again before somebody waits for it. */
+  stalled: bool = false;
   hits: u64 = 0;
   misses: u64 = 0;
   evictions: u64 = 0;
@@ -228,6 +230,11 @@ export function dropAllSlices(cache: TableCache): void {
   }
 }
 
+/** So few slices are left for everybody that the dirty ones should be written. */
+export function isMostlyDirty(cache: TableCache): bool {
+  return cache.dirtyCount * 4 > cache.count * 3;
+}
+
 export function wakeSlotWaiters(cache: TableCache): void {
   if (!isEmpty(cache.slotWaiters)) moveAll(cache.slotWaiters, cache.ready);
 }
@@ -254,8 +261,10 @@ function bucketOf(cache: TableCache, offset: u64): usize {
 
 /** A slot whose slice may be forgotten, emptied; null when the waiter has to wait for one. */
 function takeSlot(cache: TableCache, waiter: Waiter): TableSlice | null {
+  // In what a failed write-out has left, the slices that one step needs could push each other out for ever.
+  const rounds: u32 = cache.stalled && isMostlyDirty(cache) ? 0 : 2;
   // Two rounds: the first one may only clear the marks of recent use.
-  for (let tries: u32 = cache.count * 2; tries > 0; tries--) {
+  for (let tries: u32 = cache.count * rounds; tries > 0; tries--) {
     const slice = sliceAt(cache, cache.hand);
     cache.hand = cache.hand + 1 === cache.count ? 0 : cache.hand + 1;
     if (slice.state === u8(SliceState.Empty)) return slice;

@@ -16,7 +16,7 @@ import { NO_OPERATION } from '../base/refuse';
 import { failAll, isEmpty, moveAll, push, Waiter, WaitList } from '../base/wait-list';
 import { flush, Operations, Owner, writeModule } from '../block';
 import { addRun, hasRoom, moveRuns, RUN_CAPACITY, RunList } from './dropped-clusters';
-import { structureOf, TableCache, TableKind, TableSlice, wakeSlotWaiters } from './table-cache';
+import { isMostlyDirty, structureOf, TableCache, TableKind, TableSlice, wakeSlotWaiters } from './table-cache';
 
 export enum Phase {
   Idle = 0,
@@ -81,8 +81,6 @@ export class WriteOrder {
   dropWaiters: WaitList = changetype<WaitList>(0);
   /** Something was written since the last flush was handed to the host. */
   unflushed: bool = false;
-  /** The last pass failed. */
-  stalled: bool = false;
   /** A flush failed: nobody knows what is on disk, so nothing is written any more. */
   broken: bool = false;
   /** Passes that ended, for the statistics. */
@@ -120,8 +118,11 @@ export function relievePressure(order: WriteOrder): void {
   const cache = order.cache;
   cache.wantsWriteOut = false;
   if (order.broken) {
-    failAll(cache.slotWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
     failAll(order.dropWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+    // Nothing is written any more: who only reads has to do with the slices that there are now.
+    if (cache.stalled) wakeSlotWaiters(cache);
+    else failAll(cache.slotWaiters, cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
+    cache.stalled = false;
   } else if (order.phase === Phase.Idle) beginPass(order);
 }
 
@@ -129,8 +130,8 @@ export function relievePressure(order: WriteOrder): void {
 export function isUnderPressure(order: WriteOrder): bool {
   if (order.cache.wantsWriteOut) return true;
   // After a failure only somebody who waits makes it worth a new try.
-  if (order.stalled) return false;
-  if (order.cache.dirtyCount * 4 > order.cache.count * 3) return true;
+  if (order.cache.stalled) return false;
+  if (isMostlyDirty(order.cache)) return true;
   // Without a flush nothing that was dropped would ever be free.
   return order.dropped.count * 2 > RUN_CAPACITY && canSettle(order);
 }
@@ -269,7 +270,7 @@ function advance(order: WriteOrder): void {
 function finishPass(order: WriteOrder): void {
   order.phase = Phase.Idle;
   order.passes++;
-  order.stalled = false;
+  order.cache.stalled = false;
   moveRuns(order.settling, order.reclaimable);
   moveAll(order.serving, order.cache.ready);
   wakeSlotWaiters(order.cache);
@@ -282,7 +283,7 @@ function abandon(order: WriteOrder): void {
   unstage(order, order.stagedMappings);
   moveRuns(order.settling, order.dropped);
   order.phase = Phase.Idle;
-  order.stalled = true;
+  order.cache.stalled = true;
   const ready = order.cache.ready;
   failAll(order.serving, ready, order.failed, order.failedStructure, order.failedOffset, order.failedOperation);
   failAll(

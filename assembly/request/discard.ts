@@ -21,6 +21,7 @@ export function stepDiscard(image: Image, task: Task): Status {
   while (true) {
     const cursor = (task.cursor + mask) & ~mask;
     if (cursor >= end) return task.outstanding === 0 ? Status.Ok : Status.Miss;
+    if (image.order.broken) return Status.Broken;
     task.cursor = cursor;
     const zeroed = zeroRawData(image, task, cursor, end);
     if (zeroed !== Status.Ok) return zeroed;

@@ -59,6 +59,7 @@ export function stepWriteZeroes(image: Image, task: Task): Status {
 
 /** Zeroes the next stretch: the part of a cluster up to its end, or as many whole clusters as are alike. */
 function plan(image: Image, task: Task): Status {
+  if (image.order.broken) return Status.Broken;
   if (image.geometry.extended) return planSubclusters(image, task);
   const clusterSize = u64(image.geometry.clusterSize);
   const inCluster = task.cursor & (clusterSize - 1);

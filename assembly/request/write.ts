@@ -59,6 +59,7 @@ export function stepWrite(image: Image, task: Task): Status {
 
 /** Overwrites the next run, gets clusters for it, or finds out what is missing for that. */
 function plan(image: Image, task: Task): Status {
+  if (image.order.broken) return Status.Broken;
   const status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
   if (status !== Status.Ok) return status;
   const run = image.run;

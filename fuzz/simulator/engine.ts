@@ -1,8 +1,9 @@
 /** One instance of the core at work on the simulated disk: buffers, operations, answers. */
 
-import { BufferSpace, OperationKind, RequestKind, Status } from '../../host/abi.js';
+import { BufferSpace, OperationKind, type OperationView, RequestKind, SCRATCH_COUNT, Status } from '../../host/abi.js';
 import { CoreInstance } from '../../host/core-instance.js';
-import { makePatternMemory, type PatternMemory } from './pattern.js';
+import { decompressCells } from './fake-codec.js';
+import { BACKING, fillPattern, makePatternMemory, type PatternMemory } from './pattern.js';
 import { LONGEST_REQUEST, type Scenario } from './scenario.js';
 import type { Completion, DiskOperation, SimulatedDisk } from './simulated-disk.js';
 import { SimulationFailure, type Trace } from './trace.js';
@@ -19,6 +20,8 @@ const REQUEST_NAMES = namesOf(RequestKind);
 const OPERATION_NAMES = namesOf(OperationKind);
 const STATUS_NAMES = namesOf(Status);
 
+/** What a scratch buffer holds before it is used. */
+const UNTOUCHED = 0x77;
 /** So little that most checks need several rounds. */
 const CHECK_SIZE = 4096;
 const WITHOUT_BUFFER: readonly number[] = [OperationKind.Flush, OperationKind.WriteZeroes, OperationKind.Discard];
@@ -38,14 +41,19 @@ export class Engine {
   readonly core: CoreInstance;
   private readonly slots: Slot[] = [];
   private answers: Answer[] = [];
+  /** Scratch buffers by number. */
+  private readonly scratches: Uint8Array[] = [];
+  /** What remains to be done when an operation of the disk has ended; the core is told how that went. */
+  private readonly afterwards = new Map<number, () => Status>();
 
   constructor(
     module: WebAssembly.Module,
-    { requestCapacity }: Scenario,
+    private readonly scenario: Scenario,
     private readonly disk: SimulatedDisk,
     private readonly trace: Trace,
     checkSize = CHECK_SIZE,
   ) {
+    const { requestCapacity } = scenario;
     for (let slot = 0; slot < requestCapacity; slot++) {
       buffers[slot] ??= makePatternMemory(LONGEST_REQUEST + 1024);
       this.slots.push({ memory: buffers[slot] as PatternMemory, start: 0, length: 0, busy: false });
@@ -56,6 +64,9 @@ export class Engine {
       checkSize,
       fileLength: disk.length,
       zeroBeyondEnd: disk.regular,
+      decompresses: true,
+      scratch: true,
+      backing: scenario.backingLength > 0,
     };
     this.core = new CoreInstance(module, configuration, {
       submit: (operation) => this.disk.submit(this.takeOperation(operation)),
@@ -90,8 +101,11 @@ export class Engine {
   }
 
   complete({ index, status }: Completion): void {
-    this.trace.event('complete', index, status);
-    this.guard(() => this.core.complete(index, status));
+    const after = this.afterwards.get(index);
+    this.afterwards.delete(index);
+    const outcome = status === Status.Ok && after !== undefined ? after() : status;
+    this.trace.event('complete', index, outcome);
+    this.guard(() => this.core.complete(index, outcome));
   }
 
   cancel(slot: number): void {
@@ -128,25 +142,77 @@ export class Engine {
 
   private takeOperation(index: number): DiskOperation {
     const view = this.core.operation(index);
-    const { kind, space, hostOffset, length, bufferOffset, zeroBefore, zeroAfter } = view;
-    const guest = space === BufferSpace.Guest;
+    const { kind, space, hostOffset, length, zeroBefore, zeroAfter } = view;
     const moves = kind === OperationKind.Read || kind === OperationKind.Write;
+    const total = zeroBefore + length + zeroAfter;
+    this.trace.event(OPERATION_NAMES[kind] as string, index, hostOffset, total);
+    const common = { index, table: space === BufferSpace.Module, zeroBefore };
+    if (kind === OperationKind.Decompress) return { ...common, ...this.startDecompress(view, index) };
+    if (kind === OperationKind.ReadBacking) return { ...common, ...this.startBacking(view, index) };
     if (!moves && !WITHOUT_BUFFER.includes(kind)) {
       throw new SimulationFailure(`operation ${OPERATION_NAMES[kind]} is not simulated yet`);
     }
-    const buffer = guest
-      ? this.guestBytes(view.request, bufferOffset, length)
-      : this.core.bytes(moves ? bufferOffset : 0, moves ? length : 0);
-    this.trace.event(OPERATION_NAMES[kind] as string, index, hostOffset, zeroBefore + length + zeroAfter);
+    const buffer = moves ? this.bufferOf(view, length) : new Uint8Array(0);
+    const offset = hostOffset;
     return {
-      index,
+      ...common,
       kind: kind as OperationKind,
-      table: !guest,
-      offset: hostOffset,
-      length: zeroBefore + length + zeroAfter,
+      offset,
+      length: total,
       buffer,
-      zeroBefore,
+      edges: moves ? this.edgesOf(view) : undefined,
     };
+  }
+
+  /** A read of the compressed bytes, which become the wanted ones when it has ended. */
+  private startDecompress(view: OperationView, index: number): Omit<DiskOperation, 'index' | 'table' | 'zeroBefore'> {
+    const { hostOffset, sourceLength, sourceOffset, length } = view;
+    const buffer = new Uint8Array(sourceLength);
+    const target = this.bufferOf(view, length);
+    const { clusterBits, cells } = this.scenario;
+    this.afterwards.set(index, () => {
+      const cluster = decompressCells(buffer, 2 ** clusterBits, cells);
+      if (cluster !== undefined) target.set(cluster.subarray(sourceOffset, sourceOffset + length));
+      return cluster === undefined ? Status.Corrupt : Status.Ok;
+    });
+    return { kind: OperationKind.Read, offset: hostOffset, length: sourceLength, buffer };
+  }
+
+  /** A read of nothing: it takes its time and may fail, but this disk has no part in it. */
+  private startBacking(view: OperationView, index: number): Omit<DiskOperation, 'index' | 'table' | 'zeroBefore'> {
+    const { hostOffset, length, zeroAfter } = view;
+    const target = this.bufferOf(view, length + zeroAfter);
+    const inside = Math.max(0, Math.min(length, this.scenario.backingLength - hostOffset));
+    this.afterwards.set(index, () => {
+      const memory = makePatternMemory(inside + 16);
+      const start = hostOffset % 8;
+      fillPattern(memory, start, hostOffset, inside, BACKING);
+      target.set(memory.bytes.subarray(start, start + inside));
+      target.fill(0, inside);
+      return Status.Ok;
+    });
+    return { kind: OperationKind.Read, offset: 0, length: 0, buffer: new Uint8Array(0) };
+  }
+
+  private bufferOf({ space, request, bufferOffset }: OperationView, length: number): Uint8Array {
+    if (space === BufferSpace.Guest) return this.guestBytes(request, bufferOffset, length);
+    if (space === BufferSpace.Module) return this.core.bytes(bufferOffset, length);
+    return this.scratchBytes(request, bufferOffset, length);
+  }
+
+  private edgesOf({ edges, sourceOffset, zeroBefore, zeroAfter }: OperationView): DiskOperation['edges'] {
+    if (edges === 0) return undefined;
+    const end = 2 * 2 ** this.scenario.clusterBits;
+    const head = this.scratchBytes(edges - 1, sourceOffset, zeroBefore);
+    return { head, tail: this.scratchBytes(edges - 1, end - zeroAfter, zeroAfter) };
+  }
+
+  private scratchBytes(number: number, offset: number, length: number): Uint8Array {
+    if (number >= SCRATCH_COUNT) throw new SimulationFailure(`there is no scratch buffer ${number}`);
+    const size = 2 * 2 ** this.scenario.clusterBits;
+    if (offset + length > size) throw new SimulationFailure(`scratch buffer ${number} is too short`);
+    this.scratches[number] ??= new Uint8Array(size).fill(UNTOUCHED);
+    return this.scratches[number].subarray(offset, offset + length);
   }
 
   private guestBytes(slot: number, bufferOffset: number, length: number): Uint8Array {

@@ -1,13 +1,17 @@
 /** What others do to an image between two lives: another program has used it, or it lies on used storage. */
 
-import type { DataCluster } from './image-check.js';
+import { compressRegion } from './compress-edit.js';
+import type { CheckOutcome, DataCluster } from './image-check.js';
 import { ImageReader } from './image-reader.js';
 import type { Model } from './model.js';
 import { SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
+import { setRefcount, settleCounts } from './refcount-edit.js';
 import type { Scenario } from './scenario.js';
+import { addSnapshot, removeSnapshot } from './snapshot-edit.js';
 import { GARBAGE } from './sparse-bytes.js';
+import { examine } from './survivors.js';
 
 /** Autoclear bit that no program knows; whoever writes to the image has to clear it. */
 const AUTOCLEAR_OFFSET = 95;
@@ -19,23 +23,44 @@ const TO_THE_END = 3;
 /** Changes the image as the format allows, and the model with it. Returns the file as it is then. */
 export function editImage(
   random: Random,
-  file: CutResult,
-  { regular, focus }: Scenario,
+  found: CutResult,
+  scenario: Scenario,
   model: Model,
-  clusters: readonly DataCluster[],
+  before: CheckOutcome,
 ): CutResult {
+  const { regular, focus } = scenario;
+  let file = found;
+  let outcome = before;
   const reader = new ImageReader(file);
   const { version } = reader.header;
-  for (const cluster of clusters) {
-    if (!random.chance(0.15)) continue;
+  for (const cluster of outcome.active.clusters) {
+    if (!random.chance(0.15) || isTableShared(reader, outcome, cluster)) continue;
     const choice = random.below(version === 3 ? 3 : 1);
-    if (choice === 0) unmap(file, reader, cluster, 0);
-    else if (choice === 1) unmap(file, reader, cluster, 1);
+    if (choice === 2 && cluster.compressedLength !== 0) continue;
+    if (choice === 0) setEntry(file, cluster, 0);
+    else if (choice === 1) setEntry(file, cluster, 1);
     else setZeroFlag(file, cluster);
-    forget(model, reader, cluster.guestOffset);
+    forget(model, reader, cluster.guestOffset, choice !== 0);
+  }
+  outcome = settleCounts(file, outcome);
+  if (random.chance(scenario.compresses)) {
+    file = compressRegion(random, file, outcome, model);
+    outcome = settleCounts(file, outcome);
+  }
+  const removed = outcome.snapshots.length > 0 && random.chance(0.3);
+  if (removed) {
+    removeSnapshot(random, file, model);
+    outcome = settleCounts(file, outcome);
+  }
+  if (random.chance(scenario.snapshots)) {
+    file = addSnapshot(random, file, scenario, model, outcome);
+    outcome = settleCounts(file, outcome);
   }
   if (version === 3 && random.chance(0.3)) setUnknownAutoclear(file);
-  return regular ? lengthen(random, file, reader, focus === 'growth' ? TO_THE_END : random.below(4)) : file;
+  examine(file, model, false);
+  if (!regular) return file;
+  const how = focus === 'growth' ? TO_THE_END : random.below(4);
+  return lengthen(random, file, new ImageReader(file), outcome, how);
 }
 
 function setUnknownAutoclear(file: CutResult): void {
@@ -44,10 +69,14 @@ function setUnknownAutoclear(file: CutResult): void {
   file.bytes.write(AUTOCLEAR_OFFSET, Uint8Array.of((bits[0] as number) | UNKNOWN_AUTOCLEAR));
 }
 
-/** Nothing refers to the cluster any more, and its bytes stay where they are. `low` is the entry that remains. */
-function unmap(file: CutResult, reader: ImageReader, { hostOffset, entryOffset }: DataCluster, low: number): void {
+/** A snapshot has the same L2 table: what is changed there changes the snapshot too. */
+function isTableShared(reader: ImageReader, { references }: CheckOutcome, { entryOffset }: DataCluster): boolean {
+  return references.countOf(Math.floor(entryOffset / reader.clusterSize)) > 1;
+}
+
+/** The entry names no cluster any more, whose bytes stay where they are. `low` is what remains. */
+function setEntry(file: CutResult, { entryOffset }: DataCluster, low: number): void {
   file.bytes.write(entryOffset, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, low));
-  setRefcount(file, reader, hostOffset / reader.clusterSize, 0);
 }
 
 /** The cluster stays allocated, but reads as zeros. */
@@ -57,34 +86,15 @@ function setZeroFlag(file: CutResult, { entryOffset }: DataCluster): void {
   file.bytes.write(entryOffset + 7, Uint8Array.of((last[0] as number) | 1));
 }
 
-function forget(model: Model, reader: ImageReader, guestOffset: number): void {
+function forget(model: Model, reader: ImageReader, guestOffset: number, zeros: boolean): void {
   const { perSector } = model.cells;
   const end = Math.min(guestOffset + reader.clusterSize, reader.header.virtualSize);
-  for (let cell = (guestOffset / SECTOR) * perSector; cell < (end / SECTOR) * perSector; cell++) model.decide(cell, 0);
-}
-
-/** Only 0 and 1: every width can hold them. */
-export function setRefcount(file: CutResult, reader: ImageReader, cluster: number, value: 0 | 1): void {
-  const { refcountBits } = reader.header;
-  const block = Math.floor(cluster / reader.blockCoverage);
-  const index = cluster - block * reader.blockCoverage;
-  const { high, low } = reader.refcountTableEntry(block);
-  const blockOffset = high * 0x100000000 + low;
-  if (refcountBits >= 8) {
-    const last = blockOffset + ((index + 1) * refcountBits) / 8 - 1;
-    file.bytes.write(last, Uint8Array.of(value));
-    return;
-  }
-  const at = blockOffset + Math.floor((index * refcountBits) / 8);
-  const shift = (index * refcountBits) % 8;
-  const byte = new Uint8Array(1);
-  file.bytes.read(at, byte);
-  const cleared = (byte[0] as number) & ~(((1 << refcountBits) - 1) << shift);
-  file.bytes.write(at, Uint8Array.of(cleared | (value << shift)));
+  for (let cell = (guestOffset / SECTOR) * perSector; cell < (end / SECTOR) * perSector; cell++)
+    model.decide(cell, zeros ? 0 : model.background(cell));
 }
 
 /** A tail that nothing counts: garbage, a hole, or so long that the refcounts must grow next. */
-function lengthen(random: Random, file: CutResult, reader: ImageReader, how: number): CutResult {
+function lengthen(random: Random, file: CutResult, reader: ImageReader, outcome: CheckOutcome, how: number): CutResult {
   const { clusterSize } = reader;
   const { bytes } = file;
   switch (how) {
@@ -98,17 +108,18 @@ function lengthen(random: Random, file: CutResult, reader: ImageReader, how: num
     case 1:
       return { bytes, length: file.length + random.below(LONGEST_TAIL) * clusterSize };
     case 2:
-      if (random.chance(0.5)) leakEverything(file, reader);
+      if (random.chance(0.5)) leakEverything(file, reader, outcome);
       return { bytes, length: endOf(random, file, reader.blockCoverage, clusterSize) };
     default:
-      if (random.chance(0.9)) leakEverything(file, reader);
+      if (random.chance(0.9)) leakEverything(file, reader, outcome);
       return { bytes, length: endOf(random, file, reader.blockCoverage * reader.refcountTableEntries, clusterSize) };
   }
 }
 
 /** Every cluster that has a place in a refcount block is counted: the next one needs a new block, or a new table. */
-export function leakEverything(file: CutResult, reader: ImageReader): void {
+export function leakEverything(file: CutResult, reader: ImageReader, { references }: CheckOutcome): void {
   const { refcountBits } = reader.header;
+  const counts = [...references.clusters()].map((cluster) => [cluster, reader.refcount(cluster)] as const);
   const block = new Uint8Array(reader.clusterSize);
   if (refcountBits < 8) block.fill(0xff / (2 ** refcountBits - 1));
   else for (let last = refcountBits / 8 - 1; last < block.length; last += refcountBits / 8) block[last] = 1;
@@ -116,6 +127,7 @@ export function leakEverything(file: CutResult, reader: ImageReader): void {
     const { high, low } = reader.refcountTableEntry(index);
     if (high !== 0 || low !== 0) file.bytes.write(high * 0x100000000 + low, block);
   }
+  for (const [cluster, count] of counts) if (count !== 1) setRefcount(file, reader, cluster, count);
 }
 
 /** A few clusters before, or after, the end of what `coverage` clusters are; never shorter than the file. */

@@ -26,6 +26,18 @@ export interface Header {
   readonly refcountTableOffset: number;
   readonly refcountTableClusters: number;
   readonly refcountBits: number;
+  readonly snapshotCount: number;
+  readonly snapshotsOffset: number;
+}
+
+/** The active disk's L1 table, or that of an internal snapshot. */
+export interface Root {
+  /** 0 for the active disk, else the snapshot's number: its ID. */
+  readonly number: number;
+  /** Bytes of its virtual disk. */
+  readonly size: number;
+  readonly l1Offset: number;
+  readonly l1Size: number;
 }
 
 export class ImageReader {
@@ -46,6 +58,8 @@ export class ImageReader {
       l1Offset: numberAt(bytes, 40),
       refcountTableOffset: numberAt(bytes, 48),
       refcountTableClusters: bytes.getUint32(56),
+      snapshotCount: bytes.getUint32(60),
+      snapshotsOffset: numberAt(bytes, 64),
       refcountBits: version === 2 ? 16 : 2 ** bytes.getUint32(96),
     };
     this.clusterSize = 2 ** this.header.clusterBits;
@@ -66,8 +80,31 @@ export class ImageReader {
     return (this.header.refcountTableClusters * this.clusterSize) / 8;
   }
 
-  l1Entry(index: number): Entry {
-    return entryAt(this.table(this.header.l1Offset, this.header.l1Size * 8), index);
+  l1Entry(index: number, root: Root = this.active): Entry {
+    return entryAt(this.table(root.l1Offset, root.l1Size * 8), index);
+  }
+
+  get active(): Root {
+    return { number: 0, size: this.header.virtualSize, l1Offset: this.header.l1Offset, l1Size: this.header.l1Size };
+  }
+
+  /** The internal snapshots, and where their table ends. */
+  get snapshots(): { roots: Root[]; end: number } {
+    const roots: Root[] = [];
+    let at = this.header.snapshotsOffset;
+    for (let count = this.header.snapshotCount; count > 0; count--) {
+      const entry = new DataView(new ArrayBuffer(56));
+      this.file.bytes.read(at, new Uint8Array(entry.buffer));
+      const [idLength, nameLength, extraLength] = [entry.getUint16(12), entry.getUint16(14), entry.getUint32(36)];
+      const id = new Uint8Array(idLength);
+      this.file.bytes.read(at + 40 + extraLength, id);
+      const number = Number(new TextDecoder().decode(id));
+      // In the second word of the extra data, which version 2 need not have; all snapshots here do.
+      const size = numberAt(entry, 48);
+      roots.push({ number, size, l1Offset: numberAt(entry, 0), l1Size: entry.getUint32(8) });
+      at += Math.ceil((40 + extraLength + idLength + nameLength) / 8) * 8;
+    }
+    return { roots, end: at };
   }
 
   l2Entry(tableOffset: number, index: number): Entry {
@@ -116,6 +153,15 @@ export class ImageReader {
 
 export function offsetOf({ high, low }: Entry): number {
   return (high & OFFSET_HIGH) * 0x100000000 + ((low & OFFSET_LOW) >>> 0);
+}
+
+/** Where the compressed data of an entry lies: up to the end of its last sector. */
+export function compressedRange({ high, low }: Entry, clusterBits: number): { offset: number; length: number } {
+  const offsetBits = BigInt(62 - (clusterBits - 8));
+  const descriptor = (BigInt(high & 0x3fffffff) << 32n) | BigInt(low >>> 0);
+  const offset = Number(descriptor & ((1n << offsetBits) - 1n));
+  const sectors = Number(descriptor >> offsetBits) + 1;
+  return { offset, length: sectors * 512 - (offset % 512) };
 }
 
 /** Bit 63: the refcount is exactly one. */

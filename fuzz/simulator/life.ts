@@ -356,6 +356,7 @@ export class Life {
     if (verb !== 'discard') return this.world.model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
     // Whole clusters only, but for the end of the disk.
     const { scenario, model } = this.world;
+    if (scenario.version === 2 && scenario.backingLength > 0) return undefined;
     const { perSector } = model.cells;
     const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
     const diskEnd = (this.world.size / SECTOR) * perSector;

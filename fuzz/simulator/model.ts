@@ -4,7 +4,7 @@
  */
 
 import { BitmapLedger } from './bitmap-ledger.js';
-import type { Cells } from './pattern.js';
+import { BACKING, type Cells } from './pattern.js';
 import { SimulationFailure } from './trace.js';
 
 /** A guest write, from its submission on. */
@@ -27,17 +27,33 @@ export class Model {
   /** Counts submissions and completions of requests. */
   clock = 0;
   private nextId = 1;
-  /** What is on the disk for certain; cells that are missing are zeros. */
+  /** What is on the disk for certain; cells that are missing are what lies behind the image. */
   private readonly base = new Map<number, number>();
   /** Later writes, for the cells that have any. */
   private readonly recent = new Map<number, GuestWrite[]>();
 
   /** What is known of the persistent bitmaps. */
   readonly bitmaps = new BitmapLedger();
+  /** What internal snapshots hold, by their number: as `base` was when each was made. */
+  readonly snapshots = new Map<number, ReadonlyMap<number, number>>();
 
-  constructor(readonly cells: Cells) {}
+  /** @param backingLength bytes of the backing file; 0 when there is none */
+  constructor(
+    readonly cells: Cells,
+    private readonly backingLength = 0,
+  ) {}
 
-  /** Cells that may hold something else than zeros; some of them come twice. */
+  /** What a cell holds that nobody wrote. */
+  background(cell: number): number {
+    return this.backingLength > 0 && this.cells.offsetOf(cell) < this.backingLength ? BACKING : 0;
+  }
+
+  /** Somebody makes an internal snapshot of what is on the disk, which nobody is using. */
+  takeSnapshot(number: number): void {
+    this.snapshots.set(number, new Map(this.base));
+  }
+
+  /** Cells that may hold something else than what lies behind the image; some of them come twice. */
   *touched(): Iterable<number> {
     yield* [...this.base.keys()];
     yield* [...this.recent.keys()];
@@ -98,11 +114,11 @@ export class Model {
   checkRead(cell: number, found: number, submittedAt: number): void {
     const writes = this.recent.get(cell);
     if (writes === undefined) {
-      const expected = this.base.get(cell) ?? 0;
+      const expected = this.onDisk(cell);
       if (found !== expected) throw this.mismatch('read', cell, found, [expected]);
       return;
     }
-    const allowed = [this.base.get(cell) ?? 0];
+    const allowed = [this.onDisk(cell)];
     for (const write of writes) {
       if (write.completedAt === Number.POSITIVE_INFINITY) {
         if (write.submittedAt > submittedAt) continue;
@@ -116,7 +132,7 @@ export class Model {
 
   /** Judges what lies on a disk that lost power. */
   checkSurvivor(cell: number, found: number): void {
-    const base = this.base.get(cell) ?? 0;
+    const base = this.onDisk(cell);
     if (found === base) return;
     const writes = this.recent.get(cell) ?? [];
     if (writes.some(({ value }) => value === found)) return;
@@ -126,7 +142,22 @@ export class Model {
   /** From here on the cell holds this: a power cut has decided, or the image was changed from outside. */
   decide(cell: number, id: number): void {
     this.recent.delete(cell);
-    if (id === 0) this.base.delete(cell);
+    this.store(cell, id);
+  }
+
+  /** Judges what a cell of snapshot `number` holds. */
+  checkSnapshot(number: number, cell: number, found: number): void {
+    const expected = this.snapshots.get(number)?.get(cell) ?? this.background(cell);
+    if (found !== expected) throw this.mismatch(`snapshot ${number}`, cell, found, [expected]);
+  }
+
+  /** What a cell holds for certain: all that there is to say when nobody uses the image. */
+  onDisk(cell: number): number {
+    return this.base.get(cell) ?? this.background(cell);
+  }
+
+  private store(cell: number, id: number): void {
+    if (id === this.background(cell)) this.base.delete(cell);
     else this.base.set(cell, id);
   }
 
@@ -137,8 +168,7 @@ export class Model {
     for (let index = writes.length - 1; index >= 0; index--) {
       const write = writes[index] as GuestWrite;
       if (!isOnDisk(write)) continue;
-      if (write.value === 0) this.base.delete(cell);
-      else this.base.set(cell, write.value);
+      this.store(cell, write.value);
       if (index === writes.length - 1) this.recent.delete(cell);
       else writes.splice(0, index + 1);
       return;

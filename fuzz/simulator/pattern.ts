@@ -8,6 +8,9 @@
 
 export const SECTOR = 512;
 
+/** Write number of what lies behind the image, in its backing file. */
+export const BACKING = 0x40000000;
+
 /** The cell holds bytes of more than one write, or of none. */
 export const MIXED = -1;
 

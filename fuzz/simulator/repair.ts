@@ -6,11 +6,12 @@
 
 import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/abi.js';
 import { Engine } from './engine.js';
-import { leakEverything, setRefcount } from './image-edit.js';
+import { leakEverything } from './image-edit.js';
 import { ImageReader } from './image-reader.js';
 import type { World } from './life.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
+import { setRefcount } from './refcount-edit.js';
 import { CALM } from './scenario.js';
 import type { DiskTemper } from './simulated-disk.js';
 import { examine } from './survivors.js';
@@ -99,12 +100,13 @@ function judge({ model }: World, before: ImageReader, file: CutResult): CutResul
 
 /** Refcounts of clusters in use become zero, flags are lost, blocks are lost, everything leaks. */
 function damage(random: Random, file: CutResult, { scenario, model }: World): CutResult {
-  const { clusters, used } = examine(file, model, false);
+  const outcome = examine(file, model, false);
+  const { active, used } = outcome;
   const reader = new ImageReader(file);
   const rate = random.pick([0, 0.02, 0.3]);
-  if (random.chance(0.3)) leakEverything(file, reader);
+  if (random.chance(0.3)) leakEverything(file, reader, outcome);
   for (const cluster of used) if (random.chance(rate)) setRefcount(file, reader, cluster, 0);
-  for (const { entryOffset } of clusters) {
+  for (const { entryOffset } of active.clusters) {
     if (!random.chance(rate)) continue;
     const first = new Uint8Array(1);
     file.bytes.read(entryOffset, first);

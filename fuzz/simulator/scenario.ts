@@ -20,6 +20,11 @@ export interface Scenario {
   readonly lazyRefcounts: boolean;
   /** Persistent bitmaps are made and used. */
   readonly bitmaps: boolean;
+  /** Bytes of the backing file; 0 when there is none. */
+  readonly backingLength: number;
+  /** How often somebody else makes an internal snapshot between two lives, or compresses clusters. */
+  readonly snapshots: number;
+  readonly compresses: number;
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
   readonly deviceLength: number;
@@ -114,6 +119,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
   const coverage = (clusterSize / 8) * clusterSize;
   const tables = random.pick(wide ? [64, 200, 1000] : [1, 2, 4, 16, 64]);
   const virtualSize = Math.min(2 ** 34, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
+  const bitmaps = version === 3 && random.chance(0.3);
   return {
     focus,
     version,
@@ -121,7 +127,11 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     refcountOrder,
     virtualSize,
     lazyRefcounts: version === 3 && random.chance(0.2),
-    bitmaps: version === 3 && random.chance(0.4),
+    bitmaps,
+    // Bitmaps have seeds of their own.
+    backingLength: bitmaps ? 0 : drawBackingLength(random, virtualSize),
+    snapshots: bitmaps ? 0 : random.pick([0, 0, 0.3, 0.8]),
+    compresses: bitmaps ? 0 : random.pick([0, 0, 0.5, 0.9]),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
     requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
@@ -143,13 +153,23 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
     // A disk with bitmaps keeps its size, and an image with bitmaps its properties.
-    amends: scenario.bitmaps ? 0 : random.pick([0, 0, 0, 0.01, 0.1]),
-    resizes: scenario.bitmaps ? 0 : random.pick([0, 0, 0, 0.01, 0.05, 0.3]),
+    amends: mayAmend(scenario) ? random.pick([0, 0, 0, 0.01, 0.1]) : 0,
+    resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
     check: !scenario.bitmaps && random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };
+}
+
+/** Another version or refcount width is refused where snapshots or shared sectors need what there is. */
+function mayAmend({ bitmaps, backingLength, snapshots, compresses }: Scenario): boolean {
+  return !bitmaps && backingLength === 0 && snapshots === 0 && compresses === 0;
+}
+
+/** What a longer disk finds behind itself is a matter of its own; version 2 cannot resize when there are snapshots. */
+function mayResize({ bitmaps, backingLength, version, snapshots }: Scenario): boolean {
+  return !bitmaps && backingLength === 0 && (version === 3 || snapshots === 0);
 }
 
 function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {
@@ -201,6 +221,13 @@ function drawCells(random: Random): Cells {
   const second = random.between(16, 200);
   const third = random.between(second + 16, 400);
   return new Cells([0, second, third]);
+}
+
+/** Three of four images have none; it may be shorter or longer than the disk. */
+function drawBackingLength(random: Random, virtualSize: number): number {
+  if (random.chance(0.75)) return 0;
+  const sectors = random.pick([virtualSize, virtualSize * 2, random.below(virtualSize)]) / SECTOR;
+  return (Math.floor(sectors) + 1) * SECTOR;
 }
 
 /** Room for the tables of a new image, and for some or all of what the guest may write. */

@@ -28,6 +28,8 @@ export interface DiskOperation {
   /** The core's or the guest's bytes; a write takes them when it becomes visible, not before. */
   readonly buffer: Uint8Array;
   readonly zeroBefore: number;
+  /** What surrounds the buffer's bytes when it is not zeros. */
+  readonly edges?: { readonly head: Uint8Array; readonly tail: Uint8Array } | undefined;
 }
 
 /** How a disk behaves; drawn once for every life. */
@@ -217,7 +219,8 @@ export class SimulatedDisk {
     pending.due = this.clock + 1 + this.random.below(this.timeOf(pending.operation));
     // The owner may change its buffer now.
     const operation = pending.operation;
-    Object.assign(pending, { operation: { ...operation, buffer: operation.buffer.slice() } });
+    const edges = operation.edges && { head: operation.edges.head.slice(), tail: operation.edges.tail.slice() };
+    Object.assign(pending, { operation: { ...operation, buffer: operation.buffer.slice(), edges } });
     return { index: operation.index, status: Status.Ok };
   }
 
@@ -249,6 +252,10 @@ export class SimulatedDisk {
       if (end > start) {
         const source = operation.buffer.subarray(start - operation.zeroBefore, end - operation.zeroBefore);
         bytes.set(source, start - from);
+      }
+      if (operation.edges !== undefined) {
+        setPart(bytes, from, operation.edges.head, 0);
+        setPart(bytes, from, operation.edges.tail, operation.length - operation.edges.tail.length);
       }
     }
     return { offset: operation.offset + from, bytes, write };
@@ -328,6 +335,13 @@ export class SimulatedDisk {
     if (kind === OperationKind.Flush) return this.temper.flushTime;
     return table ? this.temper.tableTime : this.temper.dataTime;
   }
+}
+
+/** Puts those of the bytes at `at` into `target`, which begins at `from`, that lie in it. */
+function setPart(target: Uint8Array, from: number, bytes: Uint8Array, at: number): void {
+  const start = Math.max(from, at);
+  const end = Math.min(from + target.length, at + bytes.length);
+  if (end > start) target.set(bytes.subarray(start - at, end - at), start - from);
 }
 
 function isWrite(kind: OperationKind): boolean {

@@ -5,6 +5,7 @@ import { Engine } from './engine.js';
 import { editImage } from './image-edit.js';
 import { Life, type World } from './life.js';
 import { Model } from './model.js';
+import type { CutResult } from './power-cut.js';
 import { Random } from './random.js';
 import { repair } from './repair.js';
 import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
@@ -52,9 +53,8 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
   const { regular, deviceLength } = scenario;
   trace.note(() => JSON.stringify(scenario));
   const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
-  const model = new Model(scenario.cells);
-  const size = scenario.virtualSize;
-  const world: World = { module, random, scenario, disk, model, trace, size };
+  const model = new Model(scenario.cells, scenario.backingLength);
+  const world: World = { module, random, scenario, disk, model, trace, size: scenario.virtualSize };
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {
@@ -71,8 +71,8 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
 
 /** Somebody else has the image between two lives. */
 function edit({ random, scenario, disk, model, trace }: World): void {
-  const { clusters } = examine(disk.currentState(), model, true);
-  const file = editImage(random, disk.currentState(), scenario, model, clusters);
+  const outcome = examine(disk.currentState(), model, true);
+  const file = editImage(random, disk.currentState(), scenario, model, outcome);
   examine(file, model, false);
   disk.restart(file, CALM);
   trace.event('edit', file.length);
@@ -104,5 +104,17 @@ function create(world: World): void {
     cut.bytes.read(0, magic);
     if (magic[0] === 0x51 && magic[1] === 0x46) examine(cut, model, false);
   }
-  disk.restart(disk.imagineCut(random), CALM);
+  const made = disk.imagineCut(random);
+  if (scenario.backingLength > 0) nameBacking(made);
+  disk.restart(made, CALM);
+}
+
+/** Somebody puts the image in front of another one: its name goes to the end of the header's sector. */
+function nameBacking({ bytes }: CutResult): void {
+  const NAME_OFFSET = 504;
+  const fields = new DataView(new ArrayBuffer(12));
+  fields.setBigUint64(0, BigInt(NAME_OFFSET));
+  fields.setUint32(8, 4);
+  bytes.write(8, new Uint8Array(fields.buffer));
+  bytes.write(NAME_OFFSET, new TextEncoder().encode('base'));
 }

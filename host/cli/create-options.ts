@@ -22,6 +22,9 @@ export interface NewImage {
   readonly extendedL2: boolean;
   readonly compressionType: 'zlib' | 'zstd';
   /** Path of the data file, as it is stored too. */
+  /** Name of the backing file as it will be stored: relative ones begin in the new image's folder. */
+  readonly backingFile: string | undefined;
+  readonly backingFormat: Format | undefined;
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
   readonly preallocation: 'off' | undefined;
@@ -30,11 +33,13 @@ export interface NewImage {
 }
 
 /** Options that QEMU knows and this program does not yet. */
-const LATER = /^(backing_(file|fmt)|encrypt(ion|\..*)|keep_data_file)$/;
+const LATER = /^(encrypt(ion|\..*)|keep_data_file)$/;
 const OF_QCOW2 = [
   'cluster_size',
   'compat',
   'compression_type',
+  'backing_file',
+  'backing_fmt',
   'data_file',
   'data_file_raw',
   'extended_l2',
@@ -42,8 +47,19 @@ const OF_QCOW2 = [
   'refcount_bits',
 ];
 
+/** What `-b` and `-F` say; they go before `-o`. */
+export interface BackingArguments {
+  readonly backing?: string | undefined;
+  readonly backingFormat?: string | undefined;
+}
+
 /** Reads `-o`. Throws `CommandError` with a line about `path`. */
-export function newImage(path: string, format: Format, lists: readonly string[]): NewImage {
+export function newImage(
+  path: string,
+  format: Format,
+  lists: readonly string[],
+  behind: BackingArguments = {},
+): NewImage {
   const refuse = (reason: string): never => {
     throw new CommandError(`${path}: ${reason}`);
   };
@@ -67,6 +83,7 @@ export function newImage(path: string, format: Format, lists: readonly string[])
     refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse),
     extendedL2: onOrOff('extended_l2', options.get('extended_l2') ?? 'off', refuse),
     compressionType: compressionType(options.get('compression_type') ?? 'zlib', refuse),
+    ...backingOptions(format, options, behind, refuse),
     dataFile: options.get('data_file'),
     dataFileRaw: onOrOff('data_file_raw', options.get('data_file_raw') ?? 'off', refuse),
     preallocation: preallocation === undefined ? undefined : 'off',
@@ -116,7 +133,7 @@ export function formattingLine(path: string, image: NewImage, size: bigint): str
   if (format === 'raw') return `${start} size=${size}${optional('preallocation', preallocation)}\n`;
   return (
     `${start} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}${optional('preallocation', preallocation)} compression_type=${image.compressionType} ` +
-    `size=${size}${optional('compat', compat)}${optional('data_file', image.dataFile)}${image.dataFileRaw ? ' data_file_raw=on' : ''} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
+    `size=${size}${optional('compat', compat)}${optional('backing_file', image.backingFile)}${optional('backing_fmt', image.backingFormat)}${optional('data_file', image.dataFile)}${image.dataFileRaw ? ' data_file_raw=on' : ''} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
     `refcount_bits=${image.refcountBits}\n`
   );
 }
@@ -132,6 +149,20 @@ function checkExtended(image: NewImage, refuse: Refuse): void {
       `Extended L2 entries are only supported with cluster sizes of at least ${MINIMUM_EXTENDED_CLUSTER_SIZE} bytes`,
     );
   }
+}
+
+function backingOptions(
+  format: Format,
+  options: ReadonlyMap<string, string>,
+  behind: BackingArguments,
+  refuse: Refuse,
+): Pick<NewImage, 'backingFile' | 'backingFormat'> {
+  const backingFile = behind.backing ?? options.get('backing_file');
+  const given = behind.backingFormat ?? options.get('backing_fmt');
+  if (backingFile !== undefined && format === 'raw') refuse("Backing file not supported for file format 'raw'");
+  if (backingFile === undefined && given !== undefined) refuse('Backing format cannot be used without backing file');
+  if (given !== undefined && given !== 'raw' && given !== 'qcow2') refuse(`Unknown backing file format '${given}'`);
+  return { backingFile, backingFormat: given as Format | undefined };
 }
 
 function compressionType(text: string, refuse: Refuse): NewImage['compressionType'] {

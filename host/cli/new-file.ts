@@ -24,6 +24,8 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
         refcountBits,
         extendedL2,
         compressionType,
+        backingFile: image.backingFile,
+        backingFormat: image.backingFormat,
         dataFile: image.dataFile,
         dataFileRaw: image.dataFileRaw,
       });

@@ -6,8 +6,10 @@ import { Image, type OpenOptions } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { nodeCodec } from '../node/node-codec.js';
 import { NodeFile } from '../node/node-file.js';
+import { pathGate } from '../node/path-gate.js';
+import type { OpenGate } from '../open-gate.js';
 import type { Format } from './arguments.js';
-import { CommandError, reasonOf } from './output.js';
+import { CommandError, escapeText, reasonOf } from './output.js';
 
 const MAGIC = [0x51, 0x46, 0x49, 0xfb];
 
@@ -17,6 +19,8 @@ export interface FileOptions {
   forceShare?: boolean;
   /** The verb has `-U`, which the line about a locked image then names. */
   mayForceShare?: boolean;
+  /** `--no-backing`: false keeps backing files closed. */
+  backing?: boolean;
   /** The verb has `--read-only`, which the line about a file that cannot be written then names. */
   mayReadOnly?: boolean;
   exitCode?: number;
@@ -31,6 +35,14 @@ export async function openFile(path: string, options: FileOptions = {}): Promise
   }
 }
 
+/** Which files an image may name: any, as for qemu-img, or none. */
+export function gateOf({ forceShare, backing }: { forceShare?: boolean; backing?: boolean }): OpenGate {
+  if (backing !== false) return pathGate({ lock: !forceShare });
+  return async ({ role, name }) => {
+    throw new CommandError(`The image has a ${role}, '${escapeText(name)}', which --no-backing keeps closed`);
+  };
+}
+
 /** Opens the image in a file, which is closed when that fails. Throws `CommandError`. */
 export async function openImageIn(
   file: BlockFile,
@@ -40,7 +52,8 @@ export async function openImageIn(
   let dataFile: NodeFile | undefined;
   try {
     if (!options.inspect && !options.tablesOnly) dataFile = await openDataFile(file, path, options);
-    return await Image.open(file, { core: loadCore(), codec: nodeCodec, dataFile, ...options });
+    const gate = gateOf(options);
+    return await Image.open(file, { core: loadCore(), codec: nodeCodec, dataFile, gate, ...options });
   } catch (error) {
     await dataFile?.close();
     await file.close();

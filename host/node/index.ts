@@ -9,6 +9,7 @@ import { NodeFile } from './node-file.js';
 export * from '../index.js';
 export { loadCore } from './core.js';
 export { NodeFile, type NodeFileOptions } from './node-file.js';
+export { type PathGateOptions, pathGate } from './path-gate.js';
 
 /** `lock: false` leaves QEMU's image locks alone. */
 export type NodeOpenOptions = Partial<OpenOptions> & { lock?: boolean };

@@ -1,6 +1,6 @@
 /** A `BlockFile` on Node's `fs`. */
 
-import { close, constants, fstat, fsync, ftruncate, open, read, writev } from 'node:fs';
+import { close, constants, fstat, fsync, ftruncate, open, read, type Stats, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import { appendZeroes, type BlockFile } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
@@ -33,7 +33,12 @@ export class NodeFile implements BlockFile {
     readonly zeroBeyondEnd: boolean,
     readonly readOnly: boolean,
     private readonly path: string,
+    readonly identity: string,
   ) {}
+
+  get location(): string {
+    return this.path;
+  }
 
   /** Opens a regular file or block device. Rejects with ERR_NOT_FOUND, ERR_PERMISSION, ERR_EXISTS, ERR_LOCKED or ERR_IO. */
   static async open(path: string, options: NodeFileOptions = {}): Promise<NodeFile> {
@@ -52,7 +57,7 @@ export class NodeFile implements BlockFile {
       if (options.lock ?? true) lockImage(descriptor, { write, path });
       // Emptied only under the lock: somebody may be using what is there.
       if (options.create && options.overwrite && status.isFile()) await ftruncateAsync(descriptor, 0);
-      return new NodeFile(descriptor, status.isFile(), !write, path);
+      return new NodeFile(descriptor, status.isFile(), !write, path, identityOf(status));
     } catch (error) {
       await closeAsync(descriptor);
       throw error;
@@ -135,6 +140,11 @@ export async function readDescriptor(descriptor: number, offset: number, target:
     done += count;
   }
   target.fill(0, done);
+}
+
+/** What two open files have in common when they are one. */
+export function identityOf(status: Stats): string {
+  return status.isBlockDevice() ? `device ${status.rdev}` : `${status.dev}:${status.ino}`;
 }
 
 function readAt(descriptor: number, target: Uint8Array, position: number): Promise<number> {

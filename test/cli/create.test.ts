@@ -76,12 +76,12 @@ const REFUSED: [args: string[], reason: RegExp][] = [
   [['-o', 'lazy_refcounts=perhaps', 'x', '1M'], /'lazy_refcounts' expects 'on' or 'off'/],
   [['-o', 'extended_l2=on,compat=0.10', 'x', '1M'], /Extended L2 entries are only supported with compat.* level 1.1/],
   [['-o', 'extended_l2=on,cluster_size=8k', 'x', '1M'], /cluster sizes of at least 16384 bytes/],
-  [['-o', 'backing_file=y', 'x', '1M'], /'backing_file' is not supported yet/],
+  [['-F', 'qcow2', 'x', '1M'], /Backing format cannot be used without backing file/],
   [['-o', 'encrypt.format=luks', 'x', '1M'], /'encrypt.format' is not supported yet/],
   [['-o', 'compression_type=zstd,compat=0.10', 'x', '1M'], /Non-zlib compression type is only supported with/],
   [['-o', 'compression_type=lz4', 'x', '1M'], /'compression-type' does not accept value 'lz4'/],
   [['-o', 'preallocation=full', 'x', '1M'], /preallocation=full is not supported yet/],
-  [['-b', 'y', 'x', '1M'], /Backing files \(-b\) are not supported yet/],
+  [['-b', '/nowhere/y', '-F', 'raw', 'x', '1M'], /Could not open '\/nowhere\/y': No such file or directory/],
 ];
 
 describe('corral create refuses in one line, and leaves an existing file alone,', () => {

@@ -77,13 +77,13 @@ describe('a core that breaks its own order is noticed:', () => {
     },
     'entries appear before their data is written': {
       file: 'request/write.ts',
-      find: '      if (task.outstanding !== 0) return Status.Miss;\n      link(image, task);',
-      replace: '      link(image, task);',
+      find: '      if (task.outstanding !== 0) return Status.Miss;\n      const status = linkNewClusters(image, task);',
+      replace: '      const status = linkNewClusters(image, task);',
     },
     'what was in a cluster before shows around new data': {
       file: 'request/write.ts',
-      find: '  if (task.virgin) {',
-      replace: '  if (task.fresh) {',
+      find: '  if (task.virgin && task.scratch === 0) {',
+      replace: '  if (task.fresh && task.scratch === 0) {',
     },
     'clusters are free before the table that named them is durable': {
       file: 'cache/write-order.ts',
@@ -142,10 +142,35 @@ describe('a core that breaks its own order is noticed:', () => {
       find: 'if (waitForAllocation(image, task)) return Status.Miss;',
       replace: '',
     },
+    'a shared L2 table is changed in place': {
+      file: 'image/mapping.ts',
+      find: 'run.tableShared = !isL1Copied(l1Entry);',
+      replace: 'run.tableShared = false;',
+    },
+    'a shared cluster is overwritten': {
+      file: 'request/write.ts',
+      find: 'if (run.kind === ExtentKind.Data && run.copied)',
+      replace: 'if (run.kind === ExtentKind.Data)',
+    },
+    'a cluster is written before what surrounds the new bytes is read': {
+      file: 'request/write.ts',
+      find: '      if (task.scratch !== 0 && task.outstanding !== 0) return Status.Miss;\n',
+      replace: '',
+    },
+    'a copied L2 table is named before it is durable': {
+      file: 'image/l2-table.ts',
+      find: '  return parkOnOperation(task);\n}\n\nfunction releaseOwnership',
+      replace: '  task.outstanding++;\n  return copySlice(image, task, shared);\n}\n\nfunction releaseOwnership',
+    },
+    'what lies behind shows where zeros were discarded': {
+      file: 'request/discard.ts',
+      find: 'image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated',
+      replace: 'Replacement.Unallocated',
+    },
     'a cancelled write stops between two refcount tables': {
       focus: 'growth',
       file: 'scheduler.ts',
-      find: ' && image.growthOwner !== task) {',
+      find: ' && !isSwitching(image, task) && !task.committed) {',
       replace: ') {',
     },
   };

@@ -37,6 +37,7 @@ interface Options {
   progress?: boolean;
   quiet?: boolean;
   forceShare?: boolean;
+  backing: boolean;
   compress?: boolean;
   snapshot?: SnapshotSelection | string;
   compressionLevel?: number;
@@ -75,6 +76,7 @@ export function convert(command: Command, context: Context): void {
     .option('--compression-level <level>', 'of zlib 1 to 9, of zstd 1 to 19', (text) =>
       countArgument(text, 'compression level', 1, 19),
     )
+    .option('--no-backing', 'open no backing file: an image that has one is refused')
     .action(async (source: string, target: string, options: Options) => {
       const stop = stopSignal();
       try {
@@ -151,6 +153,8 @@ async function convertFile(path: string, target: string, options: Options, aroun
   const image = newImage(target, options.targetFormat, options.options ?? []);
   if (image.size !== undefined)
     throw new CommandError(`${target}: The size is the source's, it cannot be given with -o`);
+  if (image.backingFile !== undefined)
+    throw new CommandError(`${target}: A copy over a backing file is not supported yet`);
   checkSize(target, image, BigInt(source.length));
   if (replaced !== undefined && !replaced.isFile()) {
     if (image.format === 'raw' && replaced.isBlockDevice()) await intoExisting(source, target, options, around);
@@ -175,7 +179,13 @@ async function openSource(path: string, options: Options, opened: Closers): Prom
   }
   return named(
     imageSource(
-      opened.add(await openImageIn(file, path, { forceShare: options.forceShare, snapshot: options.snapshot })),
+      opened.add(
+        await openImageIn(file, path, {
+          forceShare: options.forceShare,
+          snapshot: options.snapshot,
+          backing: options.backing,
+        }),
+      ),
     ),
     path,
   );
@@ -257,8 +267,8 @@ async function fill(
   { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
 ): Promise<void> {
   const file = await openFile(path, { write: true });
-  const { compressionLevel } = options;
-  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel }) : file;
+  const { compressionLevel, backing } = options;
+  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel, backing }) : file;
   try {
     const length = opened instanceof NodeFile ? await file.size() : opened.size;
     if (length < source.length) throw new CommandError('output file is smaller than input file');

@@ -6,15 +6,22 @@ import { type Command, Option } from 'commander';
 import { CorralError } from '../../errors.js';
 import { collect, type Format, formatArgument, sizeArgument } from '../arguments.js';
 import type { Context } from '../context.js';
-import { checkSize, formattingLine, newImage } from '../create-options.js';
+import { checkSize, formattingLine, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
+import { openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, escapeText, reasonOf, type Terminal } from '../output.js';
+
+const SECTOR = 512n;
 
 interface Options {
   format: Format;
   options?: string[];
   quiet?: boolean;
   backing?: string;
+  backingFormat?: string;
+  /** What newer versions of qemu-img call `-F`. */
+  B?: string;
+  unsafe?: boolean;
 }
 
 export function create(command: Command, context: Context): void {
@@ -29,7 +36,10 @@ export function create(command: Command, context: Context): void {
       collect,
     )
     .option('-q, --quiet', 'print nothing')
-    .addOption(new Option('-b, --backing <file>').hideHelp())
+    .option('-b, --backing <file>', 'what the disk continues from; relative to the folder of the new image')
+    .option('-F, --backing-format <format>', 'qcow2 or raw: the format of that file')
+    .addOption(new Option('-B <format>').hideHelp())
+    .option('-u, --unsafe', 'do not look at the backing file')
     .action((path: string, size: bigint | undefined, options: Options) =>
       createImage(path, size, options, context.terminal),
     );
@@ -41,12 +51,15 @@ async function createImage(
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
-  if (options.backing !== undefined) throw new CommandError(`${path}: Backing files (-b) are not supported yet`);
-  const image = newImage(path, options.format, options.options ?? []);
+  const image = newImage(path, options.format, options.options ?? [], {
+    backing: options.backing,
+    backingFormat: options.backingFormat ?? options.B,
+  });
   if (given !== undefined && image.size !== undefined) {
     throw new CommandError(`${path}: The image size must be specified only once`);
   }
-  const size = given ?? image.size;
+  const behind = await backingSize(path, image, options.unsafe === true);
+  const size = given ?? image.size ?? behind;
   if (size === undefined) throw new CommandError(`${path}: Image creation needs a size parameter`);
   checkSize(path, image, size);
   const existed = existsSync(path);
@@ -57,6 +70,36 @@ async function createImage(
     throw cannotCreate(path, error);
   }
   if (!options.quiet) terminal.print(formattingLine(escapeText(path), image, size));
+}
+
+/** Bytes of the disk behind the new image, which must be one that can be read; undefined when nobody looks. */
+async function backingSize(path: string, image: NewImage, unsafe: boolean): Promise<bigint | undefined> {
+  const { backingFile, backingFormat } = image;
+  if (backingFile === undefined) return undefined;
+  if (backingFile === path) {
+    throw new CommandError(`${path}: Error: Trying to create an image with the same filename as the backing file`);
+  }
+  if (unsafe) return undefined;
+  const behind = backingFile.startsWith('/') ? backingFile : path.slice(0, path.lastIndexOf('/') + 1) + backingFile;
+  try {
+    const file = await openFile(behind);
+    if (backingFormat === undefined) {
+      const detected = await probeFormat(file);
+      await file.close();
+      throw new CommandError(`Backing file specified without backing format (detected format of ${detected})`);
+    }
+    if (backingFormat === 'qcow2') {
+      await using opened = await openImageIn(file, behind, { requestCapacity: 1 });
+      return BigInt(opened.size);
+    }
+    const length = BigInt(await file.size());
+    await file.close();
+    return ((length + SECTOR - 1n) / SECTOR) * SECTOR;
+  } catch (error) {
+    throw new CommandError(`${path}: ${error instanceof CommandError ? error.message : reasonOf(error)}`, 1, {
+      cause: error,
+    });
+  }
 }
 
 /** "x: Could not create 'x': No such file or directory". */

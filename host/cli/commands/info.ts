@@ -8,7 +8,7 @@ import type { NodeFile } from '../../node/node-file.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
 import type { Context } from '../context.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
-import { escapeText, formatJson, humanSize, type Json } from '../output.js';
+import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
 
 const SECTOR = 512;
 
@@ -16,11 +16,14 @@ interface Options {
   format?: Format;
   output: 'human' | 'json';
   forceShare?: boolean;
+  backingChain?: boolean;
 }
 
 /** What is printed. Numbers are bytes. */
 interface Facts {
   readonly path: string;
+  /** The same for one file under several names. */
+  readonly identity: string;
   /** Length of the file in whole sectors, as QEMU counts. */
   readonly fileLength: number;
   readonly diskSize: number;
@@ -32,15 +35,45 @@ interface Facts {
 
 export function info(command: Command, context: Context): void {
   command
-    .description('Prints what the header of an image says. Nothing that the image names is opened.')
+    .description('Prints what the header of an image says. Nothing that it names is opened, but with --backing-chain.')
     .argument('<file>', 'the image')
     .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
     .option('--output <kind>', 'human or json', outputArgument, 'human')
+    .option('--backing-chain', 'the files behind the image, too')
     .option('-U, --force-share', 'also when another process writes to the image')
     .action(async (path: string, options: Options) => {
-      const facts = await readFacts(path, options);
-      context.terminal.print(options.output === 'json' ? `${formatJson(jsonFacts(facts))}\n` : humanFacts(facts));
+      const chain = await readChain(path, options);
+      const [first] = chain as [Facts];
+      const json = (): Json => (options.backingChain ? chain.map(jsonFacts) : jsonFacts(first));
+      const text = options.output === 'json' ? `${formatJson(json())}\n` : chain.map(humanFacts).join('\n');
+      context.terminal.print(text);
     });
+}
+
+/** The facts of the image, and of what lies behind it when that is asked for. */
+async function readChain(path: string, options: Options): Promise<Facts[]> {
+  const chain: Facts[] = [];
+  const seen = new Set<string>();
+  let next: { path: string; format: Format | undefined } | undefined = { path, format: options.format };
+  while (next !== undefined) {
+    const facts: Facts = await readFacts(next.path, { ...options, format: next.format });
+    if (seen.has(facts.identity)) throw new CommandError(`Backing file '${next.path}' creates an infinite loop.`);
+    seen.add(facts.identity);
+    chain.push(facts);
+    next = options.backingChain ? behind(facts) : undefined;
+  }
+  return chain;
+}
+
+function behind({ path, image }: Facts): { path: string; format: Format | undefined } | undefined {
+  if (image?.backingFile === undefined) return undefined;
+  if (hasProtocol(image.backingFile)) {
+    throw new CommandError(
+      `Could not open '${image.backingFile}': only files can be opened, and this names a protocol`,
+    );
+  }
+  const format = image.backingFormat === undefined ? undefined : formatArgument(image.backingFormat);
+  return { path: actualPath(path, image.backingFile), format };
 }
 
 async function readFacts(path: string, options: Options): Promise<Facts> {
@@ -49,15 +82,16 @@ async function readFacts(path: string, options: Options): Promise<Facts> {
     await file.close();
     throw cannotOpen(path, error);
   });
+  const { identity } = file;
   if (format === 'raw') {
     await file.close();
-    return { path, fileLength, diskSize, image: undefined, bitmaps: [] };
+    return { path, identity, fileLength, diskSize, image: undefined, bitmaps: [] };
   }
   await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
   const bitmaps = await image.bitmaps.list().catch((error: unknown) => {
     throw cannotOpen(path, error);
   });
-  return { path, fileLength, diskSize, image: image.info, bitmaps };
+  return { path, identity, fileLength, diskSize, image: image.info, bitmaps };
 }
 
 interface Measured {

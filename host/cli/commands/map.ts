@@ -1,7 +1,7 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
 import type { Command } from 'commander';
-import type { MapExtent } from '../../map-extent.js';
+import { type ChainExtent, mapChain } from '../../chain-map.js';
 import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
 import type { Context } from '../context.js';
 import { openFile, openImageIn } from '../open.js';
@@ -15,11 +15,12 @@ interface Options {
   startOffset?: bigint;
   maxLength?: bigint;
   forceShare?: boolean;
+  backing: boolean;
 }
 
 export function map(command: Command, context: Context): void {
   command
-    .description('Prints where in the file the data of an image lies.')
+    .description('Prints where in the file, or in the files behind it, the data of an image lies.')
     .argument('<file>', 'the image')
     .option('-f, --format <format>', 'qcow2', (text) => {
       if (formatArgument(text) === 'raw') throw new CommandError('map works on qcow2 images only');
@@ -28,26 +29,29 @@ export function map(command: Command, context: Context): void {
     .option('-s, --start-offset <size>', 'where on the disk to begin', (text) => sizeArgument(text, 'start offset'))
     .option('-l, --max-length <size>', 'bytes of the disk to look at', (text) => sizeArgument(text, 'max length'))
     .option('-U, --force-share', 'also when another process writes to the image')
+    .option('--no-backing', 'open no backing file: an image that has one is refused')
     .action((path: string, options: Options) => printMap(path, options, context.terminal));
 }
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
   const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
-  await using image = await openImageIn(file, path, { requestCapacity: 1, forceShare: options.forceShare });
+  await using image = await openImageIn(file, path, {
+    requestCapacity: 1,
+    forceShare: options.forceShare,
+    backing: options.backing,
+  });
   const start = Number(options.startOffset ?? 0n);
   const end = Math.min(image.size, options.maxLength === undefined ? image.size : start + Number(options.maxLength));
-  const extents = start < end ? joined(image.map({ offset: start, length: end - start }), start, end) : nothing();
+  const extents = start < end ? joined(mapChain(image, { offset: start, length: end - start })) : nothing();
   await (options.output === 'json'
     ? printJson(extents, terminal)
     : printHuman(extents, image.info.dataFile ?? path, terminal));
 }
 
-/** The parts of the extents between two offsets; neighbours that would look alike as one, as QEMU joins them. */
-async function* joined(extents: AsyncIterable<MapExtent>, start: number, end: number): AsyncGenerator<MapExtent> {
-  let held: MapExtent | undefined;
-  for await (const whole of extents) {
-    const extent = clip(whole, start, end);
-    if (extent === undefined) continue;
+/** Neighbours that would look alike as one, as QEMU joins them. */
+async function* joined(extents: AsyncIterable<ChainExtent>): AsyncGenerator<ChainExtent> {
+  let held: ChainExtent | undefined;
+  for await (const extent of extents) {
     if (held !== undefined && continues(held, extent)) {
       held = { ...held, length: held.length + extent.length };
     } else {
@@ -58,28 +62,20 @@ async function* joined(extents: AsyncIterable<MapExtent>, start: number, end: nu
   if (held !== undefined) yield held;
 }
 
-async function* nothing(): AsyncGenerator<MapExtent> {}
+async function* nothing(): AsyncGenerator<ChainExtent> {}
 
-function clip(extent: MapExtent, start: number, end: number): MapExtent | undefined {
-  const from = Math.max(extent.offset, start);
-  const to = Math.min(extent.offset + extent.length, end);
-  if (from >= to) return undefined;
-  const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + from - extent.offset;
-  return { ...extent, offset: from, length: to - from, hostOffset };
-}
-
-function continues(first: MapExtent, second: MapExtent): boolean {
-  if (first.kind !== second.kind) return false;
+function continues(first: ChainExtent, second: ChainExtent): boolean {
+  if (first.kind !== second.kind || first.depth !== second.depth) return false;
   const [from, to] = [plainOffset(first), plainOffset(second)];
   return from === undefined ? to === undefined : from + first.length === to;
 }
 
 /** Where the bytes lie as they are: a compressed cluster has no such place. */
-function plainOffset(extent: MapExtent): number | undefined {
+function plainOffset(extent: ChainExtent): number | undefined {
   return extent.kind === 'compressed' ? undefined : extent.hostOffset;
 }
 
-async function printJson(extents: AsyncIterable<MapExtent>, terminal: Terminal): Promise<void> {
+async function printJson(extents: AsyncIterable<ChainExtent>, terminal: Terminal): Promise<void> {
   let batch = '[';
   let separator = '';
   for await (const extent of extents) {
@@ -94,18 +90,18 @@ async function printJson(extents: AsyncIterable<MapExtent>, terminal: Terminal):
 }
 
 /** QEMU's order of the keys. */
-function jsonLine(extent: MapExtent): string {
+function jsonLine(extent: ChainExtent): string {
   const { kind } = extent;
   const data = kind === 'data' || kind === 'compressed';
   const offset = plainOffset(extent);
   const where = offset === undefined ? '' : `, "offset": ${BigInt(offset)}`;
   return (
-    `{ "start": ${BigInt(extent.offset)}, "length": ${BigInt(extent.length)}, "depth": 0, ` +
+    `{ "start": ${BigInt(extent.offset)}, "length": ${BigInt(extent.length)}, "depth": ${extent.depth}, ` +
     `"present": ${kind !== 'unallocated'}, "zero": ${!data}, "data": ${data}, "compressed": ${kind === 'compressed'}${where}}`
   );
 }
 
-async function printHuman(extents: AsyncIterable<MapExtent>, path: string, terminal: Terminal): Promise<void> {
+async function printHuman(extents: AsyncIterable<ChainExtent>, path: string, terminal: Terminal): Promise<void> {
   const name = escapeText(path);
   let batch = humanLine(['Offset', 'Length', 'Mapped to', 'File']);
   for await (const extent of extents) {
@@ -114,7 +110,8 @@ async function printHuman(extents: AsyncIterable<MapExtent>, path: string, termi
       throw new CommandError('File contains external, encrypted or compressed clusters.');
     }
     if (extent.kind !== 'data' || extent.hostOffset === undefined) continue;
-    batch += humanLine([...[extent.offset, extent.length, extent.hostOffset].map(hexadecimal), name]);
+    const where = extent.layer === undefined ? name : escapeText(extent.layer.location ?? '');
+    batch += humanLine([...[extent.offset, extent.length, extent.hostOffset].map(hexadecimal), where]);
     if (batch.length >= BATCH) {
       terminal.print(batch);
       batch = '';

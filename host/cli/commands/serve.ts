@@ -16,6 +16,7 @@ interface Options {
   nbd?: boolean;
   socket?: string;
   readOnly?: boolean;
+  backing: boolean;
 }
 
 export function serve(command: Command, context: Context): void {
@@ -25,6 +26,7 @@ export function serve(command: Command, context: Context): void {
     .option('--nbd', 'NBD, even where ublk would work')
     .option('--socket <path>', 'where to make the NBD socket; implies --nbd')
     .option('-r, --read-only', 'refuse writes')
+    .option('--no-backing', 'open no backing file: an image that has one is refused')
     .action(async (image: string | undefined, options: Options) => {
       const stop = stopSignal();
       try {
@@ -87,7 +89,7 @@ async function overNbd(
   ]);
   const write = options.readOnly !== true;
   const file = await openFile(path, { write, mayReadOnly: true });
-  const image = await openImageIn(file, path, { write });
+  const image = await openImageIn(file, path, { write, backing: options.backing });
   try {
     const name = basename(path);
     const socketPath = options.socket ?? (await defaultSocketPath(name));

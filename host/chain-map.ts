@@ -1,0 +1,61 @@
+/** What a disk consists of, through all layers behind the image. */
+
+import type { Layer } from './chain.js';
+import type { MapExtent } from './map-extent.js';
+
+/** A stretch of the disk, and the layer that says what it is. */
+export interface ChainExtent extends MapExtent {
+  /** 0 for the image, 1 for its backing file, and so on. */
+  readonly depth: number;
+  /** The layer; undefined for the image itself. */
+  readonly layer: Layer | undefined;
+}
+
+interface Disk {
+  readonly backing: Layer | undefined;
+  map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
+}
+
+/**
+ * The stretches from `offset` on, in order and without gaps. What no layer has is unallocated, at the depth of the last
+ * layer that is long enough. Neighbours of one layer are not joined.
+ */
+export async function* mapChain(
+  disk: Disk,
+  options: { offset: number; length: number; signal?: AbortSignal },
+): AsyncGenerator<ChainExtent> {
+  yield* mapFrom(disk, undefined, 0, options);
+}
+
+async function* mapFrom(
+  disk: Disk,
+  layer: Layer | undefined,
+  depth: number,
+  { offset, length, signal }: { offset: number; length: number; signal?: AbortSignal },
+): AsyncGenerator<ChainExtent> {
+  for await (const whole of disk.map({ offset, length, signal })) {
+    const extent = clip(whole, offset, offset + length);
+    if (extent === undefined) continue;
+    const { backing } = disk;
+    if (extent.kind !== 'unallocated' || backing === undefined) {
+      yield { ...extent, depth, layer };
+      continue;
+    }
+    const inside = Math.max(0, Math.min(extent.length, backing.length - extent.offset));
+    if (inside > 0) {
+      yield* mapFrom(backing, backing, depth + 1, { offset: extent.offset, length: inside, signal });
+    }
+    if (inside === extent.length) continue;
+    const nothing = { kind: 'unallocated', allocated: false, hostOffset: undefined } as const;
+    const rest = { offset: extent.offset + inside, length: extent.length - inside };
+    yield { ...rest, ...nothing, depth, layer };
+  }
+}
+
+function clip(extent: MapExtent, start: number, end: number): MapExtent | undefined {
+  const from = Math.max(extent.offset, start);
+  const to = Math.min(extent.offset + extent.length, end);
+  if (from >= to) return undefined;
+  const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + from - extent.offset;
+  return { ...extent, offset: from, length: to - from, hostOffset };
+}

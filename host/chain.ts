@@ -1,0 +1,156 @@
+/**
+ * What lies behind an image: a chain of layers, each a raw file or an image with an engine of its own, so that a hostile
+ * layer reaches nobody else's memory. Layers are only read.
+ */
+
+import type { BlockFile } from './block-file.js';
+import type { Backing } from './engine.js';
+import { CorralError } from './errors.js';
+import type { ImageFacts } from './image-facts.js';
+import type { MapExtent } from './map-extent.js';
+import { closedGate, type OpenGate } from './open-gate.js';
+
+/** Layers below an image, unless the caller wants another limit. */
+const DEFAULT_DEPTH = 64;
+const MAGIC = [0x51, 0x46, 0x49, 0xfb];
+
+/** A disk behind an image. Numbers are bytes. */
+export interface Layer extends Backing {
+  readonly format: 'raw' | 'qcow2';
+  /** Bytes of the layer's disk. */
+  readonly length: number;
+  /** Where its file is, as far as that is known. */
+  readonly location: string | undefined;
+  /** What lies behind this layer. */
+  readonly backing: Layer | undefined;
+  /** What this layer alone says of a part of its disk. */
+  map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
+  /** Closes its file and all layers behind it. */
+  close(): Promise<void>;
+}
+
+/** An image that is a layer: what the chain needs of it. */
+export interface LayerImage {
+  readonly size: number;
+  readonly backing: Layer | undefined;
+  read(offset: number, target: Uint8Array): Promise<void>;
+  map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
+  close(): Promise<void>;
+}
+
+export interface ChainOptions {
+  /** Opens what images name. Default: nothing may be opened. */
+  gate?: OpenGate;
+  /** Layers behind the image at most, default 64. */
+  chainDepth?: number;
+}
+
+/** How the backing file of one image is opened. */
+export interface Link {
+  readonly options: ChainOptions;
+  /** The file of the image that names it. */
+  readonly file: BlockFile;
+  /** The naming image will be written. */
+  readonly write: boolean;
+  /** Identities of the files above the naming image. */
+  readonly above: readonly string[];
+  /** How many layers lie above the backing file. */
+  readonly depth: number;
+  /** Opens a file as an image that only is read, with these files above it; on failure the file stays open. */
+  openImage(file: BlockFile, above: readonly string[], depth: number): Promise<LayerImage>;
+}
+
+/**
+ * Opens what lies behind an image. Rejects with what the gate rejects, ERR_TOO_LARGE when the chain is too long,
+ * ERR_IMAGE_CORRUPT when it is a loop, ERR_UNSUPPORTED for other formats.
+ */
+export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer> {
+  const { options, file, write, depth } = link;
+  const name = facts.backingFile as string;
+  const limit = options.chainDepth ?? DEFAULT_DEPTH;
+  if (depth > limit) {
+    throw new CorralError('ERR_TOO_LARGE', { reason: `The backing chain has more than ${limit} layers` });
+  }
+  if (write && facts.backingFormat === undefined) {
+    throw new CorralError('ERR_UNSUPPORTED', {
+      reason: `The image names its backing file '${name}' without a format, and cannot be written because of that`,
+      field: 'backing file',
+    });
+  }
+  const above = file.identity === undefined ? link.above : [...link.above, file.identity];
+  const gate = options.gate ?? closedGate;
+  const opened = await gate({ role: 'backing file', name, from: file.location, write: false, above });
+  try {
+    if (opened.identity !== undefined && above.includes(opened.identity)) throw loop(name);
+    const format = facts.backingFormat ?? (await probe(opened));
+    if (format === 'raw') return rawLayer(opened, await opened.size());
+    if (format !== 'qcow2') {
+      throw new CorralError('ERR_UNSUPPORTED', { reason: `Backing file '${name}': unknown format '${format}'` });
+    }
+    return imageLayer(opened, await link.openImage(opened, above, depth + 1));
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+/** Every layer behind an image, the nearest first. */
+export function layersOf(image: { readonly backing: Layer | undefined }): Layer[] {
+  const layers: Layer[] = [];
+  for (let layer = image.backing; layer !== undefined; layer = layer.backing) layers.push(layer);
+  return layers;
+}
+
+/** The error about a chain that comes back to one of its own files. */
+export function loop(name: string): CorralError {
+  return new CorralError('ERR_IMAGE_CORRUPT', {
+    reason: `Backing file '${name}' creates an infinite loop`,
+    field: 'backing file',
+  });
+}
+
+/** Reading only: whoever may write a raw disk could make it pass for an image. */
+async function probe(file: BlockFile): Promise<'raw' | 'qcow2'> {
+  const start = new Uint8Array(MAGIC.length);
+  await file.read(0, start);
+  return MAGIC.every((byte, index) => start[index] === byte) ? 'qcow2' : 'raw';
+}
+
+function rawLayer(file: BlockFile, length: number): Layer {
+  return {
+    format: 'raw',
+    length,
+    location: file.location,
+    backing: undefined,
+    read: (offset, target) => readInside(offset, target, length, (at, inside) => file.read(at, inside)),
+    async *map({ offset, length: wanted }) {
+      if (wanted > 0) yield { offset, length: wanted, kind: 'data', allocated: true, hostOffset: offset };
+    },
+    close: () => file.close(),
+  };
+}
+
+function imageLayer(file: BlockFile, image: LayerImage): Layer {
+  const length = image.size;
+  return {
+    format: 'qcow2',
+    length,
+    location: file.location,
+    backing: image.backing,
+    read: (offset, target) => readInside(offset, target, length, (at, inside) => image.read(at, inside)),
+    map: (options) => image.map(options),
+    close: () => image.close(),
+  };
+}
+
+/** What lies behind the end of a layer's disk is zeros. */
+async function readInside(
+  offset: number,
+  target: Uint8Array,
+  length: number,
+  read: (offset: number, target: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const inside = Math.max(0, Math.min(target.length, length - offset));
+  target.fill(0, inside);
+  if (inside > 0) await read(offset, target.subarray(0, inside));
+}
