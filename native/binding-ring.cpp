@@ -53,6 +53,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     return DefineClass(env, "Ring",
                        {
                            InstanceMethod<&RingBinding::setFile>("setFile"),
+                           InstanceMethod<&RingBinding::setDataFile>("setDataFile"),
                            InstanceMethod<&RingBinding::setGuestBuffers>("setGuestBuffers"),
                            InstanceMethod<&RingBinding::setScratch>("setScratch"),
                            InstanceMethod<&RingBinding::deliver>("deliver"),
@@ -101,12 +102,17 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   BlockRing& ring() const { return *state_->ring; }
 
   /** `setFile(descriptor, { writable })` */
-  Napi::Value setFile(const Napi::CallbackInfo& info) {
+  Napi::Value setFile(const Napi::CallbackInfo& info) { return takeFile(info, abi::OperationFile::Image); }
+
+  /** `setDataFile(descriptor, { writable })` */
+  Napi::Value setDataFile(const Napi::CallbackInfo& info) { return takeFile(info, abi::OperationFile::Data); }
+
+  Napi::Value takeFile(const Napi::CallbackInfo& info, abi::OperationFile file) {
     Options options(info[1]);
     const bool writable = options.flagOr("writable", false);
     if (options.refused()) return info.Env().Undefined();
     const int number = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
-    throwIf(info.Env(), ring().setFile(number, writable));
+    throwIf(info.Env(), ring().setFile(file, number, writable));
     return info.Env().Undefined();
   }
 

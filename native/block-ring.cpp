@@ -20,7 +20,11 @@ constexpr uint64_t SOURCE_MASK = ~uint64_t{0} << 32;
 constexpr uint32_t FILE_IMAGE = 0;
 constexpr uint32_t FILE_DEVICE = 1;
 constexpr uint32_t FILE_WAKE = 2;
-constexpr uint32_t FILE_COUNT = 3;
+constexpr uint32_t FILE_DATA = 3;
+constexpr uint32_t FILE_COUNT = 4;
+
+/** By OperationFile. */
+constexpr uint32_t OPERATION_FILES[FILE_KINDS] = {FILE_IMAGE, FILE_DATA};
 
 /** Completions besides one for each operation and one for each tag. */
 constexpr uint32_t EXTRA_COMPLETIONS = 4;
@@ -56,7 +60,7 @@ BlockRing::BlockRing(const BlockRingOptions& options, Uring&& ring)
     : options_(options),
       ring_(std::move(ring)),
       events_(options.events, options.eventQuads),
-      files_(ring_, events_, guest_, options_.memory, SOURCE_FILE, FILE_IMAGE),
+      files_(ring_, events_, guest_, options_.memory, SOURCE_FILE, OPERATION_FILES),
       queue_(ring_, guest_, options_.memory, SOURCE_QUEUE, FILE_DEVICE) {}
 
 SystemError BlockRing::prepare() {
@@ -213,7 +217,7 @@ void BlockRing::close() {
     reap();
   }
   queue_.close();
-  files_.dropFile();
+  files_.dropFiles();
   ring_.unregisterBuffers();
   ring_.registerFile(FILE_WAKE, -1);
   ring_ = Uring();

@@ -43,7 +43,9 @@ class BlockRing {
   BlockRing(const BlockRing&) = delete;
   ~BlockRing() { close(); }
 
-  SystemError setFile(int number, bool writable) { return files_.setFile(number, writable); }
+  SystemError setFile(abi::OperationFile file, int number, bool writable) {
+    return files_.setFile(file, number, writable);
+  }
 
   /** Buffers of the host for request slots; see GuestBuffers::attach. Pinned in the kernel where its limits allow. */
   SystemError setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths);

@@ -8,6 +8,7 @@
 namespace corral {
 
 using abi::BufferSpace;
+using abi::OperationFile;
 using abi::OperationKind;
 using abi::Status;
 
@@ -53,16 +54,17 @@ bool CoreMemory::consistent() const {
 }
 
 FileOperations::FileOperations(Uring& ring, Events& events, GuestBuffers& guest, const CoreMemory& memory,
-                               uint64_t tag, uint32_t registeredFile)
+                               uint64_t tag, const uint32_t (&registeredFiles)[FILE_KINDS])
     : ring_(ring),
       events_(events),
       guest_(guest),
       memory_(memory),
       tag_(tag),
-      registeredFile_(registeredFile),
       truncateInRing_(ring.supports(OPCODE_TRUNCATE)),
       running_(memory.operationCapacity),
-      pieces_(memory.operationCapacity) {}
+      pieces_(memory.operationCapacity) {
+  for (size_t index = 0; index < FILE_KINDS; ++index) targets_[index].registered = registeredFiles[index];
+}
 
 SystemError FileOperations::prepare() {
   auto zeros = Mapping::ofMemory(ZEROS_LENGTH, PROT_READ);
@@ -73,7 +75,7 @@ SystemError FileOperations::prepare() {
   return NO_ERROR;
 }
 
-SystemError FileOperations::setFile(int number, bool writable) {
+SystemError FileOperations::setFile(OperationFile file, int number, bool writable) {
   if (inFlight_ != 0) return {"set file", EBUSY};
   auto copy = FileDescriptor::duplicate(number);
   if (!copy) return copy.error();
@@ -84,11 +86,12 @@ SystemError FileOperations::setFile(int number, bool writable) {
     // A guest's reads are nobody's access to the image file. Only the file's owner may say so; others go without.
     ::fcntl(copy->number(), F_SETFL, (flags & ~O_NONBLOCK) | O_NOATIME);
   }
-  if (const SystemError error = ring_.registerFile(registeredFile_, copy->number())) return error;
-  file_ = std::move(*copy);
-  direct_.setFile(file_.number(), zeros_.bytes());
-  writable_ = writable;
-  zeroRangeRefused_ = false;
+  Target& target = targets_[static_cast<size_t>(file)];
+  if (const SystemError error = ring_.registerFile(target.registered, copy->number())) return error;
+  target.descriptor = std::move(*copy);
+  target.direct.setFile(target.descriptor.number(), zeros_.bytes());
+  target.writable = writable;
+  target.zeroRangeRefused = false;
   return NO_ERROR;
 }
 
@@ -101,10 +104,12 @@ SystemError FileOperations::setScratch(uint32_t length) {
   return NO_ERROR;
 }
 
-void FileOperations::dropFile() {
-  if (!file_) return;
-  ring_.registerFile(registeredFile_, -1);
-  file_.reset();
+void FileOperations::dropFiles() {
+  for (Target& target : targets_) {
+    if (!target.descriptor) continue;
+    ring_.registerFile(target.registered, -1);
+    target.descriptor.reset();
+  }
 }
 
 void FileOperations::start(uint32_t index, bool alone) {
@@ -121,7 +126,7 @@ void FileOperations::start(uint32_t index, bool alone) {
         return;
       }
       int32_t result = 0;
-      if (direct_.attempt(running, alone, &result)) {
+      if (targetOf(running).direct.attempt(running, alone, &result)) {
         completed(index, result);
       } else {
         submit(index, running);
@@ -137,11 +142,14 @@ void FileOperations::start(uint32_t index, bool alone) {
 bool FileOperations::admit(const abi::Operation& record, RunningOperation& running) const {
   const auto kind = static_cast<OperationKind>(record.kind);
   if (record.kind < static_cast<uint32_t>(OperationKind::Read) ||
-      record.kind > static_cast<uint32_t>(OperationKind::ReadBacking) || !file_) {
+      record.kind > static_cast<uint32_t>(OperationKind::ReadBacking) || record.file >= FILE_KINDS) {
     return false;
   }
+  const Target& target = targets_[record.file];
+  if (!target.descriptor) return false;
+  running.file = static_cast<uint8_t>(record.file);
   if (isHosts(kind)) return admitHelp(record, running);
-  if (changesFile(kind) && !writable_) return false;
+  if (changesFile(kind) && !target.writable) return false;
 
   const bool ranged = kind != OperationKind::Flush && kind != OperationKind::Truncate;
   const bool gathers = kind == OperationKind::Write;
@@ -153,7 +161,9 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
   running.done = 0;
   running.retries = 0;
   running.guest = false;
-  running.plainZeros = zeroRangeRefused_;
+  running.plainZeros = target.zeroRangeRefused;
+  // Guest data first: nothing in the image may be durable that speaks of bytes which are not.
+  if (kind == OperationKind::Flush) running.file = static_cast<uint8_t>(lastFile());
   if (record.hostOffset > MAX_OFFSET || running.total > MAX_OFFSET - record.hostOffset) return false;
 
   running.edges = nullptr;
@@ -249,11 +259,11 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
     return finish(index, running, 0);
   }
   if (running.kind == OperationKind::Truncate && !truncateInRing_) {
-    const int result = ::ftruncate(file_.number(), static_cast<off_t>(running.hostOffset));
+    const int result = ::ftruncate(targetOf(running).descriptor.number(), static_cast<off_t>(running.hostOffset));
     return finish(index, running, result == 0 ? 0 : errno);
   }
   io_uring_sqe& entry = ring_.prepare();
-  entry.fd = static_cast<int32_t>(registeredFile_);
+  entry.fd = static_cast<int32_t>(targetOf(running).registered);
   entry.flags = IOSQE_FIXED_FILE;
   entry.user_data = tag_ | index;
 
@@ -329,10 +339,10 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
     const int errorNumber = -result;
     if (isTransient(errorNumber)) {
       if (++running.retries < MAX_RETRIES) return submit(index, running);
-      if (running.retries == MAX_RETRIES) return completed(index, direct_.carryOut(running));
+      if (running.retries == MAX_RETRIES) return completed(index, targetOf(running).direct.carryOut(running));
     }
     if (running.kind == OperationKind::WriteZeroes && isUnsupported(errorNumber) && !running.plainZeros) {
-      zeroRangeRefused_ = true;
+      targetOf(running).zeroRangeRefused = true;
       running.plainZeros = true;
       return submit(index, running);
     }
@@ -341,6 +351,11 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
     return finish(index, running, ignored ? 0 : errorNumber);
   }
 
+  if (running.kind == OperationKind::Flush && running.file > 0) {
+    --running.file;
+    running.retries = 0;
+    return submit(index, running);
+  }
   if (!running.moves()) return finish(index, running, 0);
   running.done += static_cast<uint32_t>(result);
   running.retries = 0;

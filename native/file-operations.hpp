@@ -33,6 +33,9 @@ struct CoreMemory {
   bool consistent() const;
 };
 
+/** Values of OperationFile. */
+inline constexpr size_t FILE_KINDS = 2;
+
 /**
  * Runs operations: at once where that is cheaper, else through a ring, one submission at a time for each, continued until
  * all bytes have moved.
@@ -41,17 +44,17 @@ class FileOperations {
  public:
   /**
    * @param tag what marks this object's submissions in the upper half of their user data
-   * @param registeredFile index of the image in the ring's table of registered files
+   * @param registeredFiles index of each OperationFile in the ring's table of registered files
    */
   FileOperations(Uring& ring, Events& events, GuestBuffers& guest, const CoreMemory& memory, uint64_t tag,
-                 uint32_t registeredFile);
+                 const uint32_t (&registeredFiles)[FILE_KINDS]);
 
   /** Makes the memory from which zeros are written. */
   SystemError prepare();
 
-  /** The file that operations mean from now on. Keeps a descriptor of its own until `dropFile`. */
-  SystemError setFile(int number, bool writable);
-  void dropFile();
+  /** The file that operations mean from now on. Keeps a descriptor of its own until `dropFiles`. */
+  SystemError setFile(abi::OperationFile file, int number, bool writable);
+  void dropFiles();
 
   /** Makes the scratch buffers of the core, each `length` bytes; the memory comes into being when it is first used. */
   SystemError setScratch(uint32_t length);
@@ -86,11 +89,24 @@ class FileOperations {
   uint64_t violations() const { return violations_; }
 
  private:
+  /** One of the files that operations can mean. */
+  struct Target {
+    /** Index in the ring's table of registered files. */
+    uint32_t registered = 0;
+    FileDescriptor descriptor;
+    bool writable = false;
+    /** The file system refused FALLOC_FL_ZERO_RANGE once (tmpfs does). */
+    bool zeroRangeRefused = false;
+    DirectFile direct;
+  };
+
   bool admit(const abi::Operation& record, RunningOperation& running) const;
   bool admitHelp(const abi::Operation& record, RunningOperation& running) const;
   bool admitBuffer(const abi::Operation& record, uint64_t length, RunningOperation& running) const;
   bool admitEdges(const abi::Operation& record, RunningOperation& running) const;
   uint8_t* scratch(uint32_t number, uint64_t offset, uint64_t length) const;
+  size_t lastFile() const { return targets_[FILE_KINDS - 1].descriptor ? FILE_KINDS - 1 : 0; }
+  Target& targetOf(const RunningOperation& running) { return targets_[running.file]; }
   void askHost(uint32_t index, RunningOperation& running);
   int64_t submit(uint32_t index, RunningOperation& running);
   void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
@@ -102,18 +118,13 @@ class FileOperations {
   GuestBuffers& guest_;
   const CoreMemory& memory_;
   uint64_t tag_;
-  uint32_t registeredFile_;
-  FileDescriptor file_;
-  bool writable_ = false;
+  Target targets_[FILE_KINDS];
   bool guestRegistered_ = false;
-  /** The file system refused FALLOC_FL_ZERO_RANGE once (tmpfs does). */
-  bool zeroRangeRefused_ = false;
   bool truncateInRing_ = false;
   Mapping zeros_;
   Mapping scratch_;
   /** Bytes of each scratch buffer; 0 while there are none. */
   uint32_t scratchLength_ = 0;
-  DirectFile direct_;
   std::vector<RunningOperation> running_;
   /** Where the kernel finds the pieces of a gathered write until its completion; one of these an operation. */
   struct Pieces {

@@ -33,9 +33,11 @@ struct alignas(64) RunningOperation {
   abi::OperationKind kind{};
   uint8_t retries = 0;
   bool active = false;
-  bool guest = false;
+  bool guest : 1 = false;
   /** WriteZeroes: plain zeros are being written because the file system cannot do better. */
-  bool plainZeros = false;
+  bool plainZeros : 1 = false;
+  /** OperationFile. Of a flush, the one that is being flushed. */
+  uint8_t file = 0;
   /** From `edges` to the scratch bytes behind the buffer's. */
   int32_t edgeDistance = 0;
   /** Bytes of scratch memory around the buffer's, in the place of zeros: the ones before it; null for zeros. */

@@ -89,8 +89,10 @@ export interface Ring {
    * own, without arguments: the call is made once an I/O at low depth, and each number passed would cost as much again.
    */
   readonly turn: () => void;
-  /** The file that operations mean from now on; the ring keeps a descriptor of its own. */
+  /** The image file that operations mean from now on; the ring keeps a descriptor of its own. */
   setFile(descriptor: number, options: { writable: boolean }): void;
+  /** Likewise the image's external data file. A flush then makes that durable first. */
+  setDataFile(descriptor: number, options: { writable: boolean }): void;
   /**
    * Slot n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
    * announced, 0 when there is none; the host keeps it up to date.

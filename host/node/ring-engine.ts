@@ -42,6 +42,8 @@ export interface RingEngineOptions {
   guestCapacity: number;
   /** Bytes of the metadata cache. */
   cacheSize: number;
+  /** The image's external data file, as open as the image; without it images that have one are refused by name. */
+  dataFile?: { descriptor: number; length: number };
   /** For what is more than file I/O; without it, what needs it is refused by name. */
   helper?: HelperOptions;
 }
@@ -110,6 +112,7 @@ export class RingEngine {
         zeroBeyondEnd: options.zeroBeyondEnd,
         scratch: true,
         decompresses: options.helper !== undefined,
+        dataFileLength: options.dataFile?.length,
       },
       {
         submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
@@ -129,7 +132,9 @@ export class RingEngine {
       events: this.events,
     });
     this.turn = this.ring.turn;
-    this.ring.setFile(options.descriptor, { writable: options.writable });
+    const { writable, dataFile } = options;
+    this.ring.setFile(options.descriptor, { writable });
+    if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, { writable });
   }
 
   /** One turn and one pass through the core. */

@@ -31,6 +31,7 @@ export interface OperationFields {
   zeroAfter?: number;
   edges?: number;
   sourceOffset?: number;
+  file?: number;
 }
 
 export interface RingEvent {
@@ -110,6 +111,7 @@ export class RingFixture {
     view.zeroAfter = fields.zeroAfter ?? 0;
     view.edges = fields.edges ?? 0;
     view.sourceOffset = fields.sourceOffset ?? 0;
+    view.file = fields.file ?? 0;
   }
 
   /** Carries out outgoing entries and returns the events of one turn. */

@@ -1,20 +1,20 @@
 /** The ring with its helper thread: compressed clusters on a ublk device. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from 'vitest';
 import { RequestKind } from '../../host/abi.js';
 import type { HelperData, HelperOrder, HelperReport } from '../../host/node/helper-messages.js';
 import { startHelperThread } from '../../host/node/helper-thread.js';
-import { createImage, openImage } from '../../host/node/index.js';
+import { createImage } from '../../host/node/index.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';
+import { firstCompressed, makeCompressed, readByQemu, SIZE } from './images.js';
 import { pattern } from './ring-fixture.js';
 import { EIO, READ, Served, WRITE } from './served.js';
 
-const SIZE = 4 << 20;
 const SECTOR = 512;
 
 let served: Served | undefined;
@@ -260,42 +260,3 @@ describe('while a helper works', () => {
     played.port?.close();
   });
 });
-
-function makeCompressed({ type, clusterSize }: { type: string; clusterSize: number }): {
-  path: string;
-  contents: Uint8Array;
-} {
-  const folder = temporaryFolder();
-  const [raw, path] = [join(folder, 'raw'), join(folder, 'image.qcow2')];
-  const contents = mixedContents();
-  writeFileSync(raw, contents);
-  const options = `compression_type=${type},cluster_size=${clusterSize}`;
-  execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', options, raw, path]);
-  return { path, contents };
-}
-
-/** Source text, zeros, noise and repetition, one after the other. */
-function mixedContents(): Uint8Array {
-  const contents = new Uint8Array(SIZE);
-  const random = randomFrom(1);
-  const source = readFileSync(new URL(import.meta.url));
-  for (let offset = 0; offset < SIZE; offset++) {
-    const kind = [3, 0, 2, 1, 3][Math.floor(offset / 100_000) % 5];
-    contents[offset] = [0, 0x77, random() * 256, source[offset % source.length]][kind];
-  }
-  return contents;
-}
-
-function readByQemu(path: string): Uint8Array {
-  const raw = `${path}.raw`;
-  execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
-  return readFileSync(raw);
-}
-
-async function firstCompressed(path: string): Promise<{ offset: number; hostOffset: number }> {
-  await using image = await openImage(path);
-  for await (const { kind, offset, hostOffset } of image.map()) {
-    if (kind === 'compressed') return { offset, hostOffset: hostOffset as number };
-  }
-  throw new Error('qemu-img compressed nothing');
-}

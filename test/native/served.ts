@@ -11,7 +11,7 @@ import { type HelperOptions, RingEngine } from '../../host/node/ring-engine.js';
 export const DEPTH = 8;
 /** Bytes of the largest request. */
 export const STRIDE = 131_072;
-export const [READ, WRITE, FLUSH] = [0, 1, 2];
+export const [READ, WRITE, FLUSH, DISCARD, WRITE_ZEROES] = [0, 1, 2, 3, 5];
 export const EIO = -5;
 const SECTOR = 512;
 const UNANSWERED = 12_345;
@@ -19,6 +19,10 @@ const UNANSWERED = 12_345;
 export interface ServedOptions {
   writable?: boolean;
   helper?: HelperOptions;
+  /** Path of the external data file. */
+  dataFile?: string;
+  /** The helper is lost, for this reason, while the image is being opened. */
+  lostOnOpening?: string;
 }
 
 /** An engine with a queue whose kernel is the test. */
@@ -31,11 +35,14 @@ export class Served {
   /** Why requests were answered with an error. */
   readonly failures: CorralError[] = [];
   private readonly descriptor: number;
+  private readonly dataDescriptor: number | undefined;
   private readonly descriptors = new DataView(new ArrayBuffer(DEPTH * 24));
   private ended = false;
 
-  constructor(path: string, { writable = true, helper }: ServedOptions = {}) {
-    this.descriptor = openSync(path, writable ? 'r+' : 'r');
+  constructor(path: string, { writable = true, helper, dataFile, lostOnOpening }: ServedOptions = {}) {
+    const flags = writable ? 'r+' : 'r';
+    this.descriptor = openSync(path, flags);
+    this.dataDescriptor = dataFile === undefined ? undefined : openSync(dataFile, flags);
     this.engine = new RingEngine(
       {
         addon: requireAddon(),
@@ -47,16 +54,21 @@ export class Served {
         guestCapacity: DEPTH,
         cacheSize: 1 << 20,
         helper,
+        dataFile: this.dataDescriptor === undefined ? undefined : sizedDescriptor(this.dataDescriptor),
       },
       {
         onQueueStopped: (errno) => {
           this.stopped = errno;
+        },
+        onControl: () => {
+          if (lostOnOpening !== undefined) this.engine.helperLost(lostOnOpening);
         },
         onFailure: (error) => {
           this.failures.push(error);
         },
       },
     );
+    if (lostOnOpening !== undefined) this.engine.ring.wake();
     try {
       this.facts = this.engine.open(writable ? RequestFlag.Writable : 0);
     } catch (error) {
@@ -148,5 +160,10 @@ export class Served {
     this.ended = true;
     this.engine.close();
     closeSync(this.descriptor);
+    if (this.dataDescriptor !== undefined) closeSync(this.dataDescriptor);
   }
+}
+
+function sizedDescriptor(descriptor: number): { descriptor: number; length: number } {
+  return { descriptor, length: fstatSync(descriptor).size };
 }
