@@ -49,7 +49,7 @@ export interface ChainOptions {
 export interface Link {
   readonly options: ChainOptions;
   /** The file of the image that names it. */
-  readonly file: BlockFile;
+  readonly file: Pick<BlockFile, 'identity' | 'location'>;
   /** The naming image will be written. */
   readonly write: boolean;
   /** Identities of the files above the naming image. */

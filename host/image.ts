@@ -78,6 +78,8 @@ interface CallOptions {
   signal?: AbortSignal;
 }
 
+const TOP: Place = { above: [], depth: 1 };
+
 export class Image {
   private facts: ImageFacts;
   readonly readOnly: boolean;
@@ -129,7 +131,28 @@ export class Image {
   static async open(file: BlockFile, options: OpenOptions): Promise<Image> {
     const { snapshot } = options;
     if (typeof snapshot === 'string') return openNamed(file, snapshot, options);
-    return Image.openLayer(file, options, { above: [], depth: 1 });
+    return Image.openLayer(file, options, TOP);
+  }
+
+  /**
+   * Opens what lies behind an image that the caller serves by an engine of its own. Of the options, those of writing and of
+   * the chain matter. Rejects as `openBacking` does.
+   *
+   * @param place as for a layer; left out for the image on top
+   */
+  static openBehind(
+    file: Pick<BlockFile, 'identity' | 'location'>,
+    facts: ImageFacts,
+    options: OpenOptions,
+    place: Place = TOP,
+  ): Promise<Layer> {
+    return openBacking(facts, {
+      options,
+      file,
+      write: options.write ?? false,
+      ...place,
+      openImage: (lower, above, depth) => Image.openLayer(lower, layerOptions(options), { above, depth }),
+    });
   }
 
   private static async openLayer(file: BlockFile, options: OpenOptions, place: Place): Promise<Image> {
@@ -178,13 +201,7 @@ export class Image {
     const opening = engine.run(request).catch(async (error: unknown) => {
       // Nothing has changed yet: the core asks for a host that has what lies behind the image.
       if (!isBacked(error)) throw error;
-      backing = await openBacking(readFacts(engine.core), {
-        options,
-        file,
-        write,
-        ...place,
-        openImage: (lower, above, depth) => Image.openLayer(lower, layerOptions(options), { above, depth }),
-      });
+      backing = await Image.openBehind(file, readFacts(engine.core), options, place);
       engine = await Engine.start(file, { ...engineOptions, backing: backing satisfies Backing });
       return engine.run(request);
     });

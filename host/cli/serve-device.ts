@@ -12,6 +12,8 @@ export interface DeviceOptions {
   /** Bytes. */
   cacheSize?: number;
   queueDepth?: number;
+  /** False: nothing behind the image is opened. */
+  backing?: boolean;
 }
 
 /**
@@ -55,7 +57,9 @@ async function makeDevice(path: string, options: DeviceOptions): Promise<UblkDev
   const obstacle = await whyNoUblk();
   if (obstacle !== undefined) throw new CommandError(`Cannot attach '${path}': ${obstacle}`);
   try {
-    return await createUblkDevice(path, options);
+    // As everywhere on the command line, an image may name any file.
+    const { backing, ...rest } = options;
+    return await createUblkDevice(path, { ...rest, mayOpen: 'any', noBacking: backing === false });
   } catch (error) {
     if (error instanceof CorralError && 'operation' in error.details) {
       throw new CommandError(`Cannot attach '${path}': ${reasonOf(error)}`, 1, { cause: error });

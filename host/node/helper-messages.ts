@@ -1,6 +1,7 @@
 /** What the thread of a ring and its helper say to each other. */
 import type { MessagePort } from 'node:worker_threads';
 import type { CompressionType } from '../codec/codec.js';
+import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
 
 /** What a helper thread is started with; `port` has to be transferred. */
@@ -11,14 +12,42 @@ export interface HelperData {
   wakeDescriptor: number;
   /** The image file, which stays the ring thread's. Compressed data is read from it. */
   descriptor: number;
-  clusterSize: number;
-  compressionType: CompressionType;
+  /** What lies behind the image, when something does: it is opened at once, and a report says how that went. */
+  backing?: BackingData;
 }
+
+/** How the files behind an image are opened. */
+export interface BackingData {
+  /** Of the image: names of files are relative to it. */
+  path: string;
+  facts: ImageFacts;
+  /** The image will be written. */
+  write: boolean;
+  /** Files that may be opened, as paths. Default: none. */
+  mayOpen?: MayOpen;
+  /** Layers at most; default: the library's. */
+  chainDepth?: number;
+  /** Nothing is opened: what the image has not allocated reads as zeros. */
+  ignore?: boolean;
+}
+
+/** Which files may be opened because an image names them. */
+export type MayOpen = 'any' | readonly string[];
 
 /** What a helper can do. Numbers are bytes. */
 export type HelperJob =
   /** The `length` bytes from `sourceOffset` on of the cluster whose compressed data is in the image. */
-  { kind: 'decompress'; hostOffset: number; sourceLength: number; sourceOffset: number; length: number };
+  | {
+      kind: 'decompress';
+      type: CompressionType;
+      clusterSize: number;
+      hostOffset: number;
+      sourceLength: number;
+      sourceOffset: number;
+      length: number;
+    }
+  /** The `length` bytes from `offset` on of the disk behind the image. */
+  | { kind: 'readBacking'; offset: number; length: number };
 
 /** To the helper. A lane is memory for the result of one job at a time, numbered from 0. */
 export type HelperOrder =
@@ -33,5 +62,7 @@ export type HelperOrder =
 export type HelperReport =
   | { type: 'done'; lane: number }
   | { type: 'failed'; lane: number; error: ErrorRecord }
+  /** What lies behind the image is open, or why not. Before any other report. */
+  | { type: 'backing'; error: ErrorRecord | undefined }
   /** Nothing of the image is used any more. */
   | { type: 'closed' };

@@ -5,14 +5,15 @@
  * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
-import { OperationKind, type OperationView, RequestKind, type RequestView, Status } from '../abi.js';
+import { RequestKind, type RequestView, Status } from '../abi.js';
 import { CoreInstance } from '../core-instance.js';
 import { CorralError } from '../errors.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
 import type { Addon, Ring } from './addon.js';
 import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
 import { errnoOf, systemErrorOf } from './errno.js';
-import type { HelperData, HelperJob } from './helper-messages.js';
+import { jobOf } from './helper-job.js';
+import type { BackingData, HelperData } from './helper-messages.js';
 import { RingHelper } from './ring-helper.js';
 
 /** Entries that the core can ask for between two turns before they are handed over early. */
@@ -23,9 +24,6 @@ const OUTGOING_CAPACITY = 1024;
  * at: a device that idles costs more than a few system calls.
  */
 const EVENT_CAPACITY = 32;
-
-/** Largest file offset that numbers hold. */
-const MAXIMUM_OFFSET = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Jobs of the helper at once, unless the host says something else. */
 const DEFAULT_JOBS = 8;
@@ -48,12 +46,14 @@ export interface RingEngineOptions {
   helper?: HelperOptions;
 }
 
-/** The thread that decompresses. Images that need none never start it. */
+/** The thread that decompresses, and reads what lies behind the image. Images that need none never start it. */
 export interface HelperOptions {
   /** Starts the thread, with `data.port` transferred (`startHelperThread`). Called between two turns, at most once. */
   start(data: HelperData): void;
   /** Jobs at once; each holds memory for its result. Default: 8. */
   jobs?: number;
+  /** How to open what lies behind the image; without it images with a backing file are refused by name. */
+  backing?: BackingData;
 }
 
 /** What happens besides requests of the kernel, which the engine answers by itself. Called between two turns. */
@@ -88,17 +88,14 @@ export class RingEngine {
   private readonly errnos: Int32Array;
   /** Why the helper failed with an operation, where that was its last failure. */
   private readonly causes = new Map<number, CorralError>();
-  private readonly helperOptions: HelperOptions | undefined;
-  private readonly descriptor: number;
-  private helper: RingHelper | undefined;
+  private readonly hasBacking: boolean;
+  private readonly helper: RingHelper | undefined;
   private controlDone: ((status: Status) => void) | undefined;
 
   /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
   constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
     const { addon, guestCapacity } = options;
     this.handlers = handlers;
-    this.helperOptions = options.helper;
-    this.descriptor = options.descriptor;
     this.controlSlot = guestCapacity;
     this.serving = new Uint8Array(guestCapacity + 1);
     this.finished = new Int32Array(2 * (guestCapacity + 1));
@@ -112,6 +109,7 @@ export class RingEngine {
         zeroBeyondEnd: options.zeroBeyondEnd,
         scratch: true,
         decompresses: options.helper !== undefined,
+        backing: options.helper?.backing !== undefined,
         dataFileLength: options.dataFile?.length,
       },
       {
@@ -135,6 +133,8 @@ export class RingEngine {
     const { writable, dataFile } = options;
     this.ring.setFile(options.descriptor, { writable });
     if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, { writable });
+    this.helper = options.helper && this.makeHelper(options.helper, options.descriptor);
+    this.hasBacking = options.helper?.backing !== undefined;
   }
 
   /** One turn and one pass through the core. */
@@ -157,15 +157,15 @@ export class RingEngine {
   }
 
   /**
-   * Opens the image; first of all requests.
+   * Opens the image, and what lies behind it before that; first of all requests.
    *
    * @param flags RequestFlag bits
    * @throws CorralError
    */
   open(flags: number): ImageFacts {
+    if (this.hasBacking) this.openBacking(this.helper as RingHelper);
     const facts = this.control(RequestKind.Open, flags, readFacts);
     this.ring.setScratch(2 * facts.clusterSize);
-    this.helper = this.makeHelper(facts);
     return facts;
   }
 
@@ -244,24 +244,26 @@ export class RingEngine {
     }
   }
 
-  private makeHelper({ clusterSize, compressionType }: ImageFacts): RingHelper | undefined {
-    const options = this.helperOptions;
-    if (options === undefined) return undefined;
-    const { descriptor, ring } = this;
+  private makeHelper({ start, jobs, backing }: HelperOptions, descriptor: number): RingHelper {
     return new RingHelper({
-      data: { wakeDescriptor: ring.wakeDescriptor, descriptor, clusterSize, compressionType },
-      lanes: options.jobs ?? DEFAULT_JOBS,
-      start: (data) => options.start(data),
+      data: { wakeDescriptor: this.ring.wakeDescriptor, descriptor, backing },
+      lanes: jobs ?? DEFAULT_JOBS,
+      start,
       onAnswer: (operation, bytes, error) => this.helped(operation, bytes, error),
     });
+  }
+
+  /** Ahead of the image, which is not to be changed when something behind it is missing. */
+  private openBacking(helper: RingHelper): void {
+    helper.start();
+    while (helper.backing === undefined) this.step(TurnMode.Wait);
+    if (helper.backing.error !== undefined) throw helper.backing.error;
   }
 
   /** An operation for the helper, of so many bytes. The ring holds its buffer until `deliver`. */
   private help(operation: number, length: number, kind: number): void {
     const job =
-      this.trap === undefined
-        ? jobOf(this.core.operation(operation), kind, length, this.core.info.clusterBits)
-        : undefined;
+      this.trap === undefined ? jobOf(this.core.operation(operation), kind, length, this.core.info) : undefined;
     if (job !== undefined && this.helper !== undefined) this.helper.ask(operation, job);
     else this.endHelped(operation, null, Status.Invalid);
   }
@@ -365,17 +367,4 @@ export class RingEngine {
     const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
-}
-
-/**
- * What an operation wants of the helper. The record comes out of the sandbox: undefined when it asks for what no image
- * can have.
- */
-function jobOf(record: OperationView, kind: number, length: number, clusterBits: number): HelperJob | undefined {
-  if (kind !== OperationKind.Decompress || record.hostOffsetBig > MAXIMUM_OFFSET) return undefined;
-  const clusterSize = 2 ** clusterBits;
-  const { hostOffset, sourceLength, sourceOffset } = record;
-  // The specification's field holds sectors for two clusters.
-  if (sourceLength > 2 * clusterSize || sourceOffset + length > clusterSize) return undefined;
-  return { kind: 'decompress', hostOffset, sourceLength, sourceOffset, length };
 }

@@ -1,7 +1,7 @@
 /**
  * The ring thread's side of its helper: a thread with an event loop, for what is more than file I/O.
  *
- * The thread is started by the first job. Results come back in shared memory, a lane for each job at a time; jobs beyond
+ * The thread is started by the first job, or to open what lies behind the image. Results come back in shared memory, a lane for each job at a time; jobs beyond
  * the lanes wait here. The ring thread is not to wait for anything but its ring, so reports are fetched when that is woken.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
@@ -46,6 +46,7 @@ export class RingHelper {
   private readonly waiting: Asked[] = [];
   private lostReason: string | undefined;
   private ending = false;
+  private backingState: { error: CorralError | undefined } | undefined;
 
   constructor(private readonly options: RingHelperOptions) {
     const memory = new Uint8Array(0);
@@ -56,6 +57,16 @@ export class RingHelper {
   /** No thread, or one that is done with the image. */
   get ended(): boolean {
     return this.port === undefined;
+  }
+
+  /** How opening what lies behind the image went; undefined before that is known. */
+  get backing(): { error: CorralError | undefined } | undefined {
+    return this.backingState;
+  }
+
+  /** Starts the thread, which opens what `data` says. */
+  start(): void {
+    this.port ??= this.startThread();
   }
 
   /** Hands a job over; its end is an answer for `operation`. */
@@ -86,6 +97,7 @@ export class RingHelper {
     this.dropPort();
     if (this.ending) return;
     this.lostReason = reason;
+    this.backingState ??= { error: new CorralError('ERR_INTERNAL', { reason }) };
     this.failAll(reason);
   }
 
@@ -100,6 +112,10 @@ export class RingHelper {
       this.dropPort();
       return;
     }
+    if (report.type === 'backing') {
+      this.backingState = { error: report.error && fromRecord(report.error) };
+      return;
+    }
     const lane = this.lanes[report.lane];
     const operation = release(lane);
     if (report.type === 'done') this.options.onAnswer(operation, lane.memory.subarray(0, lane.length), undefined);
@@ -112,7 +128,7 @@ export class RingHelper {
     while (this.waiting.length > 0 && this.idle.length > 0) {
       const { operation, job } = this.waiting.shift() as Asked;
       const lane = this.idle.pop() as Lane;
-      this.port ??= this.startThread();
+      this.start();
       lane.operation = operation;
       lane.length = job.length;
       if (lane.memory.length < job.length) this.enlarge(lane);

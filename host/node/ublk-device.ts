@@ -36,10 +36,14 @@ export interface UblkDeviceOptions {
   /** Bytes of the metadata cache, default 4 MiB. */
   cacheSize?: number;
   /**
-   * Clusters that are decompressed at once, 1 to 64, default 8. Each holds memory for a cluster; images without compressed
-   * clusters hold none.
+   * Clusters that are decompressed, or stretches that are read from behind the image, at once: 1 to 64, default 8. Each
+   * holds memory for a cluster or request; images that need none hold none.
    */
   helperJobs?: number;
+  /** Files that may be opened because the image names them, as paths; `any` file. Default: none. */
+  mayOpen?: 'any' | readonly string[];
+  /** What the image has not allocated reads as zeros: no backing file is opened. Only with `readOnly`. */
+  noBacking?: boolean;
 }
 
 /** A device of this machine, whoever serves it. */
@@ -104,6 +108,8 @@ export async function createUblkDevice(path: string, options: UblkDeviceOptions 
     queueDepth,
     cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
     helperJobs,
+    mayOpen: options.mayOpen,
+    noBacking: options.noBacking ?? false,
   });
   let id: number | undefined;
   try {
@@ -216,6 +222,10 @@ function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     throw new CorralError('ERR_INVALID_ARGUMENT', {
       reason: `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
     });
+  }
+  if (options.noBacking && !options.readOnly) {
+    // What is written around the guest's bytes would be zeros in the place of the backing file's bytes.
+    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'Without its backing file an image can only be read' });
   }
   return { queueDepth, maxIoBytes, helperJobs };
 }

@@ -1,7 +1,7 @@
 /** What the main thread and the worker that serves a ublk device say to each other. */
 import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
-import type { HelperData } from './helper-messages.js';
+import type { HelperData, MayOpen } from './helper-messages.js';
 
 /** What a worker is started with. */
 export interface UblkWorkerData {
@@ -11,6 +11,10 @@ export interface UblkWorkerData {
   cacheSize: number;
   /** Jobs that the helper thread has at once. */
   helperJobs: number;
+  /** Files that may be opened because the image names them. */
+  mayOpen: MayOpen | undefined;
+  /** Nothing behind the image is opened. */
+  noBacking: boolean;
   core: WebAssembly.Module;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
   abandoned: SharedArrayBuffer;

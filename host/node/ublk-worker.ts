@@ -6,9 +6,11 @@ import { writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, type TransferListItem, workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
+import { Image } from '../image.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
 import { systemErrorOf } from './errno.js';
 import { toRecord } from './error-record.js';
+import type { BackingData } from './helper-messages.js';
 import { NodeFile } from './node-file.js';
 import { RingEngine } from './ring-engine.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
@@ -23,7 +25,7 @@ const abandoned = new Int32Array(data.abandoned);
 try {
   const file = await NodeFile.open(data.path, { write: !data.readOnly });
   try {
-    serve(file, await file.size());
+    serve(file, await file.size(), await findBacking(file));
   } finally {
     await file.close();
   }
@@ -32,8 +34,17 @@ try {
   report({ type: 'failed', error: toRecord(inWords(error)) });
 }
 
+/** How to open what lies behind the image; undefined when nothing does. */
+async function findBacking(file: NodeFile): Promise<BackingData | undefined> {
+  // Not closed: that would close the file.
+  const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
+  if (info.backingFile === undefined) return undefined;
+  const { path, mayOpen, noBacking } = data;
+  return { path, facts: info, write: !data.readOnly, mayOpen, ignore: noBacking };
+}
+
 /** From the open image to the closed one. */
-function serve(file: NodeFile, fileLength: number): void {
+function serve(file: NodeFile, fileLength: number, backing: BackingData | undefined): void {
   let attachment: AttachOrder | undefined;
   let closing = false;
   let stopped: { errno: number } | undefined;
@@ -50,6 +61,7 @@ function serve(file: NodeFile, fileLength: number): void {
       cacheSize: data.cacheSize,
       helper: {
         jobs: data.helperJobs,
+        backing,
         start: (helperData) => report({ type: 'helper', data: helperData }, [helperData.port]),
       },
     },

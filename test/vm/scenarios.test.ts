@@ -42,6 +42,17 @@ type Scenario = (name: string, ...args: readonly string[]) => Promise<Outcome>;
 // What could differ from one driver to the next is tested on each; what does not is tested on one of them.
 const ONLY_ON: Readonly<Record<KernelSeries, (scenario: Scenario) => void>> = {
   '6.12': (scenario) => {
+    test('an overlay over a compressed base is read, changed and left in order, and so is its base', async () => {
+      const [base, overlay] = [join(shared, 'base.qcow2'), join(shared, 'overlay.qcow2')];
+      await run('qemu-img', ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', small.image, base]);
+      await run('qemu-img', ['create', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', overlay], { cwd: shared });
+
+      await scenario('overlay', overlay, base, small.checksums);
+
+      expect(await judgeExt4Image(`${overlay}.after`, `${overlay}.after.sha256`)).toEqual([]);
+      expect(await checkImage(base)).toEqual([]);
+    });
+
     test('an xfs is made, filled, repaired without a finding, and read again', async () => {
       const outcome = await scenario('xfs', large.archive, large.checksums);
 
