@@ -12,7 +12,7 @@ export interface DeviceOptions {
   /** Bytes. */
   cacheSize?: number;
   queueDepth?: number;
-  /** False: nothing behind the image is opened. */
+  /** `--no-backing`: false keeps backing files closed. */
   backing?: boolean;
 }
 

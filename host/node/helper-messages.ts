@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { CompressionType } from '../codec/codec.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
+import type { MayOpen } from './may-open.js';
 
 /** What a helper thread is started with; `port` has to be transferred. */
 export interface HelperData {
@@ -27,12 +28,7 @@ export interface BackingData {
   mayOpen?: MayOpen;
   /** Layers at most; default: the library's. */
   chainDepth?: number;
-  /** Nothing is opened: what the image has not allocated reads as zeros. */
-  ignore?: boolean;
 }
-
-/** Which files may be opened because an image names them. */
-export type MayOpen = 'any' | readonly string[];
 
 /** What a helper can do. Numbers are bytes. */
 export type HelperJob =

@@ -10,6 +10,7 @@ import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { Addon, UblkInfo, UblkParameters } from './addon.js';
 import { requireAddon } from './addon.js';
+import type { MayOpen } from './may-open.js';
 import { blockNode, describe, FEATURE_IOCTL_ENCODE, isGone, requireUblk } from './ublk-errors.js';
 import { ServingThread } from './ublk-thread.js';
 
@@ -40,9 +41,9 @@ export interface UblkDeviceOptions {
    * holds memory for a cluster or request; images that need none hold none.
    */
   helperJobs?: number;
-  /** Files that may be opened because the image names them, as paths; `any` file. Default: none. */
-  mayOpen?: 'any' | readonly string[];
-  /** What the image has not allocated reads as zeros: no backing file is opened. Only with `readOnly`. */
+  /** Files that may be opened because the image names them, backing and data files: these paths, or `any`. Default: none. */
+  mayOpen?: MayOpen;
+  /** Backing files stay closed, whatever `mayOpen` says: an image that has one is refused. */
   noBacking?: boolean;
 }
 
@@ -222,10 +223,6 @@ function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     throw new CorralError('ERR_INVALID_ARGUMENT', {
       reason: `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
     });
-  }
-  if (options.noBacking && !options.readOnly) {
-    // What is written around the guest's bytes would be zeros in the place of the backing file's bytes.
-    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'Without its backing file an image can only be read' });
   }
   return { queueDepth, maxIoBytes, helperJobs };
 }

@@ -1,7 +1,8 @@
 /** What the main thread and the worker that serves a ublk device say to each other. */
 import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
-import type { HelperData, MayOpen } from './helper-messages.js';
+import type { HelperData } from './helper-messages.js';
+import type { MayOpen } from './may-open.js';
 
 /** What a worker is started with. */
 export interface UblkWorkerData {
@@ -13,7 +14,7 @@ export interface UblkWorkerData {
   helperJobs: number;
   /** Files that may be opened because the image names them. */
   mayOpen: MayOpen | undefined;
-  /** Nothing behind the image is opened. */
+  /** An image with a backing file is refused. */
   noBacking: boolean;
   core: WebAssembly.Module;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
@@ -26,13 +27,13 @@ export type UblkOrder =
   | { type: 'attach'; deviceId: number; queueDepth: number; maxIoBytes: number; deviceSize: number }
   /** There will be no device: close the image. */
   | { type: 'close' }
-  /** The helper thread ended by itself; why. */
-  | { type: 'helperLost'; reason: string };
+  /** The helper thread of this number ended; why. */
+  | { type: 'helperLost'; number: number; reason: string };
 
 /** From the worker, in this order; `failed` or `closed` is the last one. */
 export type UblkReport =
-  /** The image needs a helper thread: start it with this. At any time, at most once. */
-  | { type: 'helper'; data: HelperData }
+  /** The image needs a helper thread: start it with this. At any time. */
+  | { type: 'helper'; data: HelperData; number: number }
   /** The image is open; `wakeDescriptor` is for a Waker. */
   | { type: 'opened'; facts: ImageFacts; wakeDescriptor: number }
   /** Every tag is fetching: the device can be started. */

@@ -5,7 +5,6 @@ import type { ImageFacts } from '../image-facts.js';
 import type { Addon, Waker } from './addon.js';
 import { loadCore } from './core.js';
 import { fromRecord } from './error-record.js';
-import type { HelperData } from './helper-messages.js';
 import { startHelperThread } from './helper-thread.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
 
@@ -45,7 +44,7 @@ export class ServingThread {
       this.worker.on('message', (report: UblkReport) => {
         if (report.type === 'closed') resolve();
         else if (report.type === 'failed') reject(fromRecord(report.error));
-        else if (report.type === 'helper') this.startHelper(report.data);
+        else if (report.type === 'helper') this.startHelper(report);
       });
       this.worker.on('error', (error) => reject(new CorralError('ERR_INTERNAL', { path: data.path, cause: error })));
       this.worker.on('exit', () =>
@@ -80,19 +79,25 @@ export class ServingThread {
   }
 
   private takeOpened(report: UblkReport & { type: 'opened' }): ImageFacts {
-    this.waker ??= new this.addon.Waker(report.wakeDescriptor);
+    this.setWaker(report.wakeDescriptor);
     return report.facts;
   }
 
   /** Here and not in the worker, which would not hear of its end. */
-  private startHelper(data: HelperData): void {
-    const tell = (reason: string): void => this.order({ type: 'helperLost', reason });
+  private startHelper({ data, number }: UblkReport & { type: 'helper' }): void {
+    const tell = (reason: string): void => this.order({ type: 'helperLost', number, reason });
     try {
-      this.waker ??= new this.addon.Waker(data.wakeDescriptor);
+      this.setWaker(data.wakeDescriptor);
       startHelperThread(data, tell);
     } catch (error) {
       tell((error as Error).message);
     }
+  }
+
+  private setWaker(descriptor: number): void {
+    this.waker?.close();
+    this.waker = undefined;
+    this.waker = new this.addon.Waker(descriptor);
   }
 
   /** The process ends: it must not wait for ever for a thread that sits in the ring. */

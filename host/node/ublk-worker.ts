@@ -3,14 +3,18 @@
  * from its first moment to its last: the event loop never runs, so orders are fetched by hand when the ring is woken.
  */
 import { writeSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { parentPort, receiveMessageOnPort, type TransferListItem, workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
+import type { ImageFacts } from '../image-facts.js';
+import { isDirtyImage, repairDirty } from '../repair.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
 import { systemErrorOf } from './errno.js';
 import { toRecord } from './error-record.js';
 import type { BackingData } from './helper-messages.js';
+import { gateOf } from './may-open.js';
 import { NodeFile } from './node-file.js';
 import { RingEngine } from './ring-engine.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
@@ -20,12 +24,23 @@ type AttachOrder = UblkOrder & { type: 'attach' };
 const data = workerData as UblkWorkerData;
 const MAXIMUM_FAILURES_TOLD = 10;
 let failuresTold = 0;
+/** Helper threads that were asked for: one, or a second one after a repair. */
+let helperCount = 0;
 const abandoned = new Int32Array(data.abandoned);
 
 try {
   const file = await NodeFile.open(data.path, { write: !data.readOnly });
   try {
-    serve(file, await file.size(), await findBacking(file));
+    // Not closed: that would close the file.
+    const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
+    const dataFile = await openDataFile(file, info);
+    try {
+      await serveClean(file, async () =>
+        serve(await sized(file), dataFile && (await sized(dataFile)), backingOf(info)),
+      );
+    } finally {
+      await dataFile?.close();
+    }
   } finally {
     await file.close();
   }
@@ -34,17 +49,50 @@ try {
   report({ type: 'failed', error: toRecord(inWords(error)) });
 }
 
+/** As everywhere, an image that was not closed cleanly is repaired before it is written. */
+async function serveClean(file: NodeFile, serveOnce: () => Promise<void>): Promise<void> {
+  try {
+    await serveOnce();
+  } catch (error) {
+    if (!isDirtyImage(error)) throw error;
+    await repairDirty(file, { core: data.core });
+    await serveOnce();
+  }
+}
+
+interface Sized {
+  file: NodeFile;
+  length: number;
+}
+
+async function sized(file: NodeFile): Promise<Sized> {
+  return { file, length: await file.size() };
+}
+
+/** The external data file. As for QEMU, its name is a path of the working directory, never a protocol. */
+async function openDataFile(image: NodeFile, { hasDataFile, dataFile }: ImageFacts): Promise<NodeFile | undefined> {
+  if (!hasDataFile || dataFile === undefined) return undefined;
+  const name = resolve(dataFile);
+  const gate = gateOf(data.mayOpen);
+  const write = !data.readOnly;
+  return (await gate({ role: 'data file', name, from: data.path, write, above: [image.identity] })) as NodeFile;
+}
+
 /** How to open what lies behind the image; undefined when nothing does. */
-async function findBacking(file: NodeFile): Promise<BackingData | undefined> {
-  // Not closed: that would close the file.
-  const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
-  if (info.backingFile === undefined) return undefined;
-  const { path, mayOpen, noBacking } = data;
-  return { path, facts: info, write: !data.readOnly, mayOpen, ignore: noBacking };
+function backingOf(facts: ImageFacts): BackingData | undefined {
+  const { backingFile } = facts;
+  if (backingFile === undefined) return undefined;
+  if (data.noBacking) {
+    const reason = `The image has a backing file, '${backingFile}', which is to stay closed`;
+    throw new CorralError('ERR_UNSUPPORTED', { reason, field: 'backing file' });
+  }
+  const { path, mayOpen } = data;
+  return { path, facts, write: !data.readOnly, mayOpen };
 }
 
 /** From the open image to the closed one. */
-function serve(file: NodeFile, fileLength: number, backing: BackingData | undefined): void {
+function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData | undefined): void {
+  const { file } = image;
   let attachment: AttachOrder | undefined;
   let closing = false;
   let stopped: { errno: number } | undefined;
@@ -55,14 +103,15 @@ function serve(file: NodeFile, fileLength: number, backing: BackingData | undefi
       core: data.core,
       descriptor: file.descriptor,
       writable: !file.readOnly,
-      fileLength,
+      fileLength: image.length,
       zeroBeyondEnd: file.zeroBeyondEnd,
       guestCapacity: data.queueDepth,
       cacheSize: data.cacheSize,
+      dataFile: dataFile && { descriptor: dataFile.file.descriptor, length: dataFile.length },
       helper: {
         jobs: data.helperJobs,
         backing,
-        start: (helperData) => report({ type: 'helper', data: helperData }, [helperData.port]),
+        start: (helperData) => report({ type: 'helper', data: helperData, number: ++helperCount }, [helperData.port]),
       },
     },
     {
@@ -73,7 +122,7 @@ function serve(file: NodeFile, fileLength: number, backing: BackingData | undefi
         for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
           if (order.type === 'attach') attachment = order;
           else if (order.type === 'close') closing = true;
-          else engine.helperLost(order.reason);
+          else if (order.number === helperCount) engine.helperLost(order.reason);
         }
       },
       onQueueStopped: (errno) => {

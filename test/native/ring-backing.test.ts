@@ -170,15 +170,6 @@ describe('what lies behind the image', () => {
     expect(() => new Served(path)).toThrow(/backing file/);
   });
 
-  test('is not opened when that is not wanted: zeros are read', async () => {
-    const { base } = rawBase(SIZE);
-    const path = overlay(base, 'raw');
-    rmSync(base);
-    served = new Served(path, { writable: false, helper: await helperFor(path, { ignore: true, write: false }) });
-
-    expect(served.readAll(0, SIZE).every((byte) => byte === 0)).toBe(true);
-  });
-
   test('and is damaged makes errors of the requests that need it, with the cause', async () => {
     const { path: base } = makeCompressed({ type: 'zlib', clusterSize: 65536 });
     const { offset, hostOffset } = await firstCompressed(base);

@@ -18,7 +18,7 @@ export function attach(command: Command, context: Context): void {
     )
     .argument('<image>', 'a qcow2 image')
     .option('-r, --read-only', 'refuse writes')
-    .option('--no-backing', 'open no backing file: what the image has not allocated reads as zeros')
+    .option('--no-backing', 'open no backing file: an image that has one is refused')
     .option('--cache-size <size>', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheArgument)
     .option('--queue-depth <count>', 'requests at a time (default: 128)', (text) =>
       countArgument(text, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),

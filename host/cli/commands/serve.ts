@@ -65,9 +65,9 @@ async function serveImage(path: string, options: Options, around: Surroundings):
   else await overNbd(path, options, obstacle, around);
 }
 
-async function overUblk(path: string, { readOnly }: Options, { terminal, stop }: Surroundings): Promise<void> {
+async function overUblk(path: string, { readOnly, backing }: Options, { terminal, stop }: Surroundings): Promise<void> {
   const { serveDevice } = await import('../serve-device.js');
-  await serveDevice(path, readOnly ? { readOnly } : {}, stop, ({ node, info }) => {
+  await serveDevice(path, readOnly ? { readOnly, backing } : { backing }, stop, ({ node, info }) => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
       `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +

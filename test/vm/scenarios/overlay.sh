@@ -7,10 +7,7 @@ folder=/run/files
 
 cp "$1" "$image"
 cp "$2" "$base"
-attach --no-backing --read-only "$image"
-cmp -n 16M "$device" /dev/zero || fail "without its base the overlay is not empty"
-detach
-
+refuses 'backing file' "${corral_command[@]}" attach --no-backing "$image"
 attach "$image"
 fsck.ext4 -fn "$device"
 mkdir -p $folder
@@ -38,3 +35,5 @@ detach
 cmp "$2" "$base" || fail "the base has changed"
 cp /run/expected "$1.after.sha256"
 cp "$image" "$1.after"
+rm "$base"
+refuses 'backing file.*No such file' "${corral_command[@]}" attach "$image"
