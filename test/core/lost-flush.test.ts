@@ -64,7 +64,7 @@ async function headerWritesAfterEachFailure(core: WebAssembly.Module): Promise<n
 }
 
 describe('the refcount table', () => {
-  test('is not replaced any more when a flush has failed', async () => {
+  test('is not replaced any more after a flush that was lost', async () => {
     expect(await headerWritesAfterEachFailure(loadCore())).toBe(0);
   });
 
