@@ -164,7 +164,9 @@ export class Life {
     const { corruptions, checkErrors } = result;
     // What was leaked before, and nothing else; clusters beyond the end of the file are not its business.
     const leaks = before.countLeaks(Math.ceil(disk.length / 2 ** scenario.clusterBits));
-    if (corruptions === 0 && checkErrors === 0 && result.leaks === leaks) return;
+    // Refcounts of another width forget what was counted behind the end of the file, which has grown since.
+    const forgotten = this.plan.amends > 0 && result.leaks < leaks;
+    if (corruptions === 0 && checkErrors === 0 && (result.leaks === leaks || forgotten)) return;
     throw new SimulationFailure(
       `the engine's check finds ${corruptions} corruptions, ${checkErrors} errors, ${result.leaks} leaks of ${leaks}`,
     );
