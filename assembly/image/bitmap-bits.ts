@@ -11,6 +11,7 @@ import { markDirty } from '../cache/write-order';
 import { ALL_ONES_ENTRY, BITMAP_ENTRY_SIZE, bitCount, bitsOffset, isWrongTableEntry } from '../format/bitmap-directory';
 import { allocateClusters } from './allocate';
 import { Image } from './image';
+import { abandonL2Table } from './l2-table';
 import { checkTableOverlap } from './overlap';
 import { parkOnOperation, Task } from './task';
 
@@ -39,7 +40,17 @@ export function setBits(
   if (status !== Status.Ok) return status;
   if (image.order.broken) return Status.Broken;
 
-  if (bitsOffset(entry) === 0 && entry !== ALL_ONES_ENTRY) {
+  const nothing = bitsOffset(entry) === 0 && entry !== ALL_ONES_ENTRY;
+  if (!nothing && image.tableOwner === task) {
+    // While it was making a cluster for them, somebody else set all the bits of the entry.
+    if (task.outstanding !== 0) {
+      task.outcome = Status.Miss;
+      return Status.Miss;
+    }
+    status = abandonL2Table(image, task);
+    if (status !== Status.Ok) return status;
+  }
+  if (nothing) {
     const clusterEnd = min(clusterFirst + bitsPerCluster, bitCount(image.virtualSize, granularityBits));
     if (first !== clusterFirst || last !== clusterEnd) {
       image.bitmaps.doneOffset = start;
