@@ -3,6 +3,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CheckReport } from '../../host/check-report.js';
 import { Image, MemoryFile } from '../../host/index.js';
 import { loadCore } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -75,8 +76,23 @@ export function qemuCheck(path: string): Counts | string {
 export async function corralCheck(path: string, checkSize = 1 << 22): Promise<Counts> {
   const file = new MemoryFile(readFileSync(path), true);
   const image = await Image.open(file, { core: loadCore(), checkSize, tablesOnly: true });
-  const { findings: _, ...counts } = await image.check();
-  return counts;
+  return countsOf(await image.check());
+}
+
+/** What QEMU counts too. */
+export function countsOf(report: CheckReport): Counts {
+  const { corruptions, leaks, checkErrors, imageEndOffset } = report;
+  const { totalClusters, allocatedClusters, fragmentedClusters, compressedClusters } = report;
+  return {
+    corruptions,
+    leaks,
+    checkErrors,
+    imageEndOffset,
+    totalClusters,
+    allocatedClusters,
+    fragmentedClusters,
+    compressedClusters,
+  };
 }
 
 /** An image's bytes and where its tables are, to do damage. */

@@ -210,6 +210,7 @@ describe('libnbd', () => {
     const file = join(await temporaryFolder(), 'copy');
 
     await expect(client('nbdcopy', server.uri, file)).rejects.toMatchObject({ code: 1 });
-    expect(lines[0]).toBe('nbd: client 1: a request failed: the L2 table is damaged');
+    // nbdcopy has several connections: any of them may be the first to fail.
+    expect(lines[0]).toMatch(/^nbd: client \d+: a request failed: the L2 table is damaged$/);
   });
 });
