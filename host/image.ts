@@ -4,55 +4,21 @@ import { RequestFlag, RequestKind } from './abi.js';
 import { type AmendImageOptions, amendRequests } from './amend.js';
 import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
-import { type ChainOptions, type Layer, openBacking } from './chain.js';
+import { type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
-import { type Codec, checkLevel } from './codec/codec.js';
-import { portableCodec } from './codec/portable-codec.js';
-import type { CoreInstance } from './core-instance.js';
 import { type CreateImageOptions, createRequest } from './create-image.js';
 import { type Backing, Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
+import { checkFacts, engineOptionsOf, isBacked, layerOptions, type OpenOptions, openRequest } from './open-options.js';
 import { isDirtyImage, repairDirty } from './repair.js';
 import { type ResizeImageOptions, resizeRequest } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
-import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
 import { Snapshots } from './snapshots.js';
 
-const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
-const DEFAULT_REQUESTS = 64;
-/** Layers behind an image get less, as there may be many. */
-const LAYER_CACHE_SIZE = 1024 * 1024;
-const LAYER_REQUESTS = 16;
 /** Largest piece that one request carries; longer calls are split. */
 const MAXIMUM_PIECE = 1 << 30;
-
-export interface OpenOptions extends ChainOptions {
-  /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
-  core: WebAssembly.Module;
-  /** Open for writing. Default: reading. */
-  write?: boolean;
-  /** Only the header: `info` works, whatever features the image has; nothing else does. */
-  inspect?: boolean;
-  /** Only tables will be read (`check`): a missing backing or data file does not matter. */
-  tablesOnly?: boolean;
-  /** Read this internal snapshot instead of the disk as it is; not with `write`. A text is an id, or else a name. */
-  snapshot?: string | SnapshotSelection;
-  /** Bytes of the metadata cache, default 4 MiB; raised to what the number of requests needs. */
-  cacheSize?: number;
-  /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
-  checkSize?: number;
-  /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
-  codec?: Codec;
-  /** Level of compressed writes: zlib 1 to 9, zstd 1 to 19. Default: that of the library. */
-  compressionLevel?: number;
-  /** The external data file that the image names, opened by the caller: the name is never followed here. */
-  dataFile?: BlockFile;
-  /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
-  requestCapacity?: number;
-  signal?: AbortSignal;
-}
 
 export interface ImageStatistics {
   readonly cacheHits: number;
@@ -172,30 +138,8 @@ export class Image {
 
   private static async start(file: BlockFile, options: OpenOptions, write: boolean, place: Place): Promise<Image> {
     const { dataFile } = options;
-    const snapshot = typeof options.snapshot === 'string' ? undefined : options.snapshot;
-    const engineOptions = {
-      core: options.core,
-      dataFile,
-      requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
-      cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
-      checkSize: options.checkSize ?? 0,
-      codec: options.codec ?? portableCodec,
-      compressionLevel: options.compressionLevel,
-    };
-    const flags =
-      (write ? RequestFlag.Writable : 0) |
-      (options.inspect ? RequestFlag.Inspect : 0) |
-      (options.tablesOnly ? RequestFlag.TablesOnly : 0) |
-      (snapshot === undefined ? 0 : RequestFlag.Snapshot);
-    const request = {
-      kind: RequestKind.Open,
-      flags,
-      signal: options.signal,
-      prepare: (core: CoreInstance) => {
-        if (snapshot !== undefined) writeSelection(core, snapshot);
-      },
-      collect: readFacts,
-    };
+    const engineOptions = engineOptionsOf(options);
+    const request = openRequest(options, write);
     let engine = await Engine.start(file, engineOptions);
     let backing: Layer | undefined;
     const opening = engine.run(request).catch(async (error: unknown) => {
@@ -440,25 +384,4 @@ async function openNamed(file: BlockFile, snapshot: string, options: OpenOptions
     if (!(error instanceof CorralError) || error.code !== 'ERR_NOT_FOUND') throw error;
   }
   return Image.open(file, { ...options, snapshot: { name: snapshot } });
-}
-
-/** The core refused an image because something lies behind it. */
-function isBacked(error: unknown): boolean {
-  return error instanceof CorralError && error.code === 'ERR_UNSUPPORTED' && error.details.field === 'backing file';
-}
-
-/** How layers behind an image are opened: only to be read, and as they are now. */
-function layerOptions({ core, codec, gate, chainDepth, signal }: OpenOptions): OpenOptions {
-  return { core, codec, gate, chainDepth, signal, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
-}
-
-/** What an image may not be for this host and these options. */
-function checkFacts({ virtualSize, hasDataFile, compressionType }: ImageFacts, options: OpenOptions): void {
-  if (!options.inspect && !Number.isSafeInteger(virtualSize)) {
-    throw new CorralError('ERR_TOO_LARGE', { reason: `A disk of ${virtualSize} bytes is too large for this host` });
-  }
-  if (options.dataFile !== undefined && !hasDataFile) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
-  }
-  checkLevel(compressionType, options.compressionLevel);
 }

@@ -2,7 +2,8 @@
 
 import type { CheckReport } from '../../host/check-report.js';
 import { CorralError } from '../../host/errors.js';
-import { Image, type OpenOptions } from '../../host/image.js';
+import { Image } from '../../host/image.js';
+import type { OpenOptions } from '../../host/open-options.js';
 import { repairImage } from '../../host/repair.js';
 import type { Random } from '../simulator/random.js';
 import { type FileLimits, WatchedFile } from './watched-file.js';

@@ -2,12 +2,13 @@
 
 import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
-import { Image, type OpenOptions } from '../image.js';
+import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { nodeCodec } from '../node/node-codec.js';
 import { NodeFile } from '../node/node-file.js';
 import { pathGate } from '../node/path-gate.js';
 import type { OpenGate } from '../open-gate.js';
+import type { OpenOptions } from '../open-options.js';
 import type { Format } from './arguments.js';
 import { CommandError, escapeText, reasonOf } from './output.js';
 

@@ -1,7 +1,8 @@
 /** The library on Node: everything portable, and files by path. */
 
 import type { CreateImageOptions } from '../create-image.js';
-import { Image, type OpenOptions } from '../image.js';
+import { Image } from '../image.js';
+import type { OpenOptions } from '../open-options.js';
 import { loadCore } from './core.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
