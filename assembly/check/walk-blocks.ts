@@ -69,6 +69,12 @@ function walkEntry(state: CheckState, entry: u64, entryOffset: u64): void {
     if (judge) reportCorruption(state, 1, Structure.RefcountTable, Field.Offset, entryOffset, entry, state.fileLength);
     return;
   }
+  if (isInWindow(state, cluster) && referencesOf(state, cluster) === state.referenceMaximum) {
+    // Too narrow to count this one: with refcounts of one bit that is any block that something else refers to as well.
+    state.mustRebuild = true;
+    reportCorruption(state, 1, Structure.RefcountTable, Field.Overlap, entryOffset, entry, state.referenceMaximum);
+    return;
+  }
   countReferences(state, offset, state.clusterSize, 1);
   if (isInWindow(state, cluster) && referencesOf(state, cluster) !== 1) {
     const references = referencesOf(state, cluster);

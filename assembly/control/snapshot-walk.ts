@@ -78,6 +78,8 @@ export function startUndo(walk: TableWalk): void {
 
 /** Goes on with the walk; Ok when it is done. */
 export function stepWalk(image: Image, task: Task, walk: TableWalk): Status {
+  // What cannot be written any more would fill the cache, and the slices of one step push each other out for ever.
+  if (image.order.broken) return refuse(image.failure, Status.Broken, Structure.File, Field.None, 0, 0, 0);
   const entries = u32(1) << image.geometry.l2Bits;
   let slices: u32 = 0;
   for (let count: u32 = 0; walk.l1Index < walk.l1Size; count++) {

@@ -24,6 +24,8 @@ interface State {
   readonly lower: Set<number>;
   readonly upper: Set<number>;
   mayBeInUse: boolean;
+  /** A merge into it broke off: it may stay in use for good. */
+  brokenOff?: boolean;
 }
 
 /** One possibility of a name; undefined: there is no such bitmap. */
@@ -54,7 +56,7 @@ export class BitmapLedger {
   private readonly names = new Map<string, Possibility[]>();
   /** When the writes of this life were submitted, by number. */
   private readonly writes = new Map<number, number>();
-  private pending: { readonly name: string; readonly after: Possibility[] } | undefined;
+  private pending: { readonly name: string; readonly merges: boolean; readonly after: Possibility[] } | undefined;
 
   /** There is a bitmap, or may be one. */
   get any(): boolean {
@@ -110,21 +112,23 @@ export class BitmapLedger {
   /** A call begins. What the guest asks from now on comes after it. */
   begin(call: BitmapCall, clock: number): void {
     const after = this.possibilities(call.name).map((state) => this.afterCall(call, state, clock));
-    this.pending = { name: call.name, after };
+    this.pending = { name: call.name, merges: call.verb === 'merge', after };
   }
 
   /** The call ended: it took place, it did not, or nobody knows. */
   end(took: boolean | undefined): void {
-    const { name, after } = this.pending as { name: string; after: Possibility[] };
+    if (this.pending === undefined) return;
+    const { name, merges, after } = this.pending;
     this.pending = undefined;
     if (took === false) return;
+    if (merges && took === undefined) for (const state of after) if (state !== undefined) state.brokenOff = true;
     const possible = took ? after : [...this.possibilities(name), ...after];
     this.names.set(name, possible);
   }
 
   /** The image was closed in order. */
   close(): void {
-    for (const state of this.states()) state.mayBeInUse = false;
+    for (const state of this.states()) state.mayBeInUse = state.brokenOff === true;
   }
 
   /** Judges what lies on a disk. `changes` are those that it shows. */

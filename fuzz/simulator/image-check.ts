@@ -44,14 +44,24 @@ export interface CheckOutcome {
   readonly snapshots: readonly Mappings[];
   readonly references: References;
   readonly bitmaps: readonly DiskBitmap[];
+  /** Clusters that an entry of the active disk says may be written in place. */
+  readonly copied: readonly number[];
   /** How many clusters below `limit` are counted more often than used; takes a walk over all refcounts. */
   countLeaks(limit?: number): number;
 }
 
-/** Throws at the first thing that is wrong. Without `counts` only the way from the header to the data is looked at. */
-export function checkImage(reader: ImageReader, counts = true): CheckOutcome {
-  const outcome = walkImage(reader, counts, counts);
-  if (counts) outcome.references.checkCounts();
+/**
+ * Throws at the first thing that is wrong. COPIED flags must be exact, or, when a change of snapshots has not come to its
+ * end, only not there where something is shared. Without `counts` only the way from the header to the data is looked at.
+ */
+export function checkImage(reader: ImageReader, exactFlags: boolean, counts = true): CheckOutcome {
+  const outcome = walkImage(reader, exactFlags && counts, counts);
+  if (!counts) return outcome;
+  outcome.references.checkCounts();
+  for (const cluster of outcome.copied) {
+    if (outcome.references.countOf(cluster) <= 1) continue;
+    throw new SimulationFailure(`cluster ${cluster} is shared, and an entry says that it may be written in place`);
+  }
   return outcome;
 }
 
@@ -67,8 +77,9 @@ export function walkImage(reader: ImageReader, judgesFlags: boolean, counts = tr
   for (const root of [reader.active, ...roots]) {
     references.add(root.l1Offset, root.l1Size * 8, { kind: 'L1 table', root: root.number });
   }
-  const active = addMappings(reader, references, reader.active, judgesFlags);
-  const snapshots = roots.map((root) => addMappings(reader, references, root, false));
+  const copied: number[] = [];
+  const active = addMappings(reader, references, reader.active, judgesFlags, copied);
+  const snapshots = roots.map((root) => addMappings(reader, references, root, false, []));
   const { bitmaps, parts } = readBitmaps(reader.file, clusterSize, header.virtualSize);
   for (const { offset, length, kind } of parts) references.add(offset, length, { kind });
   const used = [...references.clusters()];
@@ -84,6 +95,7 @@ export function walkImage(reader: ImageReader, judgesFlags: boolean, counts = tr
     snapshots,
     references,
     bitmaps,
+    copied,
     countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, references, blocks, limit),
   };
 }
@@ -100,7 +112,13 @@ function addBlocks(reader: ImageReader, references: References): number[] {
   return blocks;
 }
 
-function addMappings(reader: ImageReader, references: References, root: Root, judgesFlags: boolean): Mappings {
+function addMappings(
+  reader: ImageReader,
+  references: References,
+  root: Root,
+  judgesFlags: boolean,
+  copied: number[],
+): Mappings {
   const clusters: DataCluster[] = [];
   const zeroes = new Set<number>();
   const { clusterSize, header } = reader;
@@ -109,6 +127,7 @@ function addMappings(reader: ImageReader, references: References, root: Root, ju
     if (l1Entry.high === 0 && l1Entry.low === 0) continue;
     const tableOffset = offsetOf(l1Entry);
     references.add(tableOffset, clusterSize, { kind: 'L2 table', root: root.number, index: table });
+    if (isCopied(l1Entry)) copied.push(tableOffset / clusterSize);
     const reserved = (l1Entry.high & 0x7f000000) !== 0 || (l1Entry.low & 0x1ff) !== 0;
     if (reserved || (judgesFlags && isWronglyCopied(reader, l1Entry, tableOffset))) {
       throw new SimulationFailure(`L1 entry ${table} of disk ${root.number} is wrong: ${show(l1Entry)}`);
@@ -128,6 +147,7 @@ function addMappings(reader: ImageReader, references: References, root: Root, ju
       }
       const hostOffset = offsetOf(entry);
       if (hostOffset !== 0) references.add(hostOffset, clusterSize, owner);
+      if (isCopied(entry)) copied.push(hostOffset / clusterSize);
       if (isZero(entry)) zeroes.add(guestOffset);
       else if (hostOffset !== 0) clusters.push({ guestOffset, hostOffset, compressedLength: 0, entryOffset });
     }

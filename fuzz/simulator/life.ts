@@ -13,12 +13,13 @@ import { type BitmapCall, drawBitmapCall, sendBitmapCall } from './bitmap-calls.
 import type { Change } from './bitmap-ledger.js';
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
-import type { GuestWrite, Model } from './model.js';
+import type { GuestWrite, Model, SnapshotChange } from './model.js';
 import { fillPattern, identify, SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
 import type { LifePlan, Scenario } from './scenario.js';
 import type { SimulatedDisk } from './simulated-disk.js';
+import { completeSnapshotRequest, isHarmless, sendSnapshotRequest } from './snapshot-requests.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, type Trace } from './trace.js';
 import { drawAmend, drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
@@ -38,6 +39,7 @@ export interface World {
 interface Sent {
   readonly request: GuestRequest;
   readonly write: GuestWrite | undefined;
+  readonly snapshot?: SnapshotChange;
   readonly submittedAt: number;
   /** An earlier failure was already over, or had already spoilt everything, when it was sent. */
   readonly mustSucceed: boolean;
@@ -84,6 +86,8 @@ export class Life {
   private calling = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
+  /** A change of snapshots failed: nobody knows how far it came, and what lies on the disk has to tell. */
+  private doomed = false;
 
   constructor(
     private readonly world: World,
@@ -95,16 +99,23 @@ export class Life {
 
   /** Lives; returns what the disk holds afterwards. */
   run(): CutResult {
-    const { disk, model, trace, random } = this.world;
+    const { disk, model, random } = this.world;
     const before = examine(disk.currentState(), model, false);
     if (!this.open()) return this.survive(disk.currentState());
-    if (this.plan.check) this.check(before);
-    while (this.issued < this.plan.requests) this.step();
+    if (this.plan.check && !model.flagsUncertain) this.check(before);
+    while (this.issued < this.plan.requests && !this.doomed) this.step();
+    while (this.plan.ending === 'close' && this.sent.size > 0 && !this.doomed) this.progress();
+    if (this.doomed) return this.die();
     if (this.plan.ending === 'close') {
       this.close(before);
       return this.survive(disk.imagineCut(random));
     }
-    for (let step = 0; step < this.plan.steps && this.sent.size > 0; step++) this.step();
+    for (let step = 0; step < this.plan.steps && this.sent.size > 0 && !this.doomed; step++) this.step();
+    return this.die();
+  }
+
+  private die(): CutResult {
+    const { disk, model, trace, random } = this.world;
     trace.event(this.plan.ending, this.sent.size);
     if (this.plan.ending === 'kill') return this.survive(disk.currentState());
     // Several things may have been lost; the last one is what the next life finds.
@@ -137,7 +148,7 @@ export class Life {
     while (this.sent.size > 0) this.progress();
     const submittedAt = model.clock++;
     const quietUntilNow = quiet && disk.faults === 0;
-    if (this.plan.check && quietUntilNow) this.check(before);
+    if (this.plan.check && quietUntilNow && !model.flagsUncertain) this.check(before);
     const answer = this.perform(RequestKind.Close, 0);
     if (answer.status === Status.Ok) {
       model.completeFlush(submittedAt);
@@ -189,8 +200,10 @@ export class Life {
     if (!this.healed && this.issued >= this.plan.troubleUntil) this.heal();
     const slot = this.engine.freeSlot;
     const asks = slot >= 0 && !this.changing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
-    if (asks && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
-    else if (asks && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
+    const alone = asks && model.pending === undefined;
+    if (alone && this.plan.snapshots > 0 && random.chance(this.plan.snapshots)) this.sendSnapshot(slot);
+    else if (alone && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
+    else if (alone && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
     else if (asks && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
@@ -200,7 +213,8 @@ export class Life {
 
   /** Waits until everything is answered, then lets nothing fail any more. */
   private heal(): void {
-    while (this.sent.size > 0) this.progress();
+    while (this.sent.size > 0 && !this.doomed) this.progress();
+    if (this.doomed) return;
     for (let step = 0; this.world.disk.operationsInFlight > 0 && step < PATIENCE; step++) this.advanceDisk();
     this.world.disk.heal();
     this.healed = true;
@@ -208,7 +222,7 @@ export class Life {
   }
 
   private progress(): void {
-    for (let count = this.world.random.below(MOST_EVENTS) + 1; count > 0; count--) {
+    for (let count = this.world.random.below(MOST_EVENTS) + 1; count > 0 && !this.doomed; count--) {
       if (this.world.disk.operationsInFlight === 0 && this.sent.size > 0) {
         throw new SimulationFailure(`${this.sent.size} requests wait, and nothing is in flight`);
       }
@@ -220,6 +234,26 @@ export class Life {
   private advanceDisk(): void {
     const completion = this.world.disk.advance();
     if (completion !== undefined) this.engine.complete(completion);
+  }
+
+  private sendSnapshot(slot: number): void {
+    const { trace, disk } = this.world;
+    this.issued++;
+    const snapshot = sendSnapshotRequest(this.world, this.engine, slot);
+    // Until it is known which size the disk has, the guest asks nothing.
+    this.changing = snapshot.size !== undefined && snapshot.size !== this.world.size;
+    trace.note(() => `slot ${slot}: ${snapshot.verb} snapshot ${snapshot.number}`);
+    this.sent.set(slot, {
+      request: { verb: 'flush', firstCell: 0, endCell: 0 },
+      write: undefined,
+      snapshot,
+      submittedAt: snapshot.submittedAt,
+      mustSucceed: this.healed && !disk.fatal && disk.regular,
+      mustFail: disk.flushFailed,
+      ...(snapshot.size === undefined ? {} : { size: snapshot.size }),
+      cancelled: false,
+    });
+    this.settleAnswers();
   }
 
   private send(slot: number): void {
@@ -376,7 +410,7 @@ export class Life {
   }
 
   private settleAnswers(): void {
-    for (const answer of this.engine.takeAnswers()) this.settle(answer);
+    for (const answer of this.engine.takeAnswers()) if (!this.doomed) this.settle(answer);
   }
 
   private settle({ slot, status, message }: Answer): void {
@@ -385,6 +419,10 @@ export class Life {
     const succeeded = status === Status.Ok;
     if (sent.call !== undefined) {
       this.settleCall(sent, sent.call, status, message);
+      return;
+    }
+    if (sent.snapshot !== undefined) {
+      this.settleSnapshot(sent, sent.snapshot, { slot, status, message });
       return;
     }
     if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
@@ -403,6 +441,26 @@ export class Life {
       model.completeWrite(sent.write, succeeded, verb === 'durable write' || verb === 'resize');
     else if (verb === 'flush' && succeeded) model.completeFlush(sent.submittedAt);
     else if (verb === 'read' && succeeded) this.checkRead(slot, sent);
+  }
+
+  private settleSnapshot(sent: Sent, snapshot: SnapshotChange, answer: Answer): void {
+    const { model, disk, scenario } = this.world;
+    if (answer.status === Status.Ok) {
+      if (sent.mustFail) throw new SimulationFailure('a snapshot was changed after a flush had failed');
+      completeSnapshotRequest(snapshot, model, disk);
+      this.world.size = snapshot.size ?? this.world.size;
+      this.changing = false;
+      return;
+    }
+    if (!isHarmless(answer, sent.cancelled, scenario)) {
+      this.judgeFailure(sent, answer.status, answer.message);
+      this.doomed = true;
+      if (snapshot.size !== undefined) this.doubtfulSizes.push(snapshot.size);
+      return;
+    }
+    this.changing = false;
+    model.pending = undefined;
+    model.flagsUncertain = true;
   }
 
   private judgeFailure(sent: Sent, status: Status, message: string): void {

@@ -23,7 +23,21 @@ export interface GuestWrite {
   succeeded: boolean;
 }
 
+/** A request that changes snapshots, from its submission until it is known what it did. */
+export interface SnapshotChange {
+  readonly verb: 'create' | 'delete' | 'apply';
+  /** Id of the snapshot. */
+  readonly number: number;
+  /** Apply: what the disk's size becomes. */
+  readonly size?: number;
+  readonly submittedAt: number;
+}
+
 export class Model {
+  /** It may have happened, or not: a power cut shows. */
+  pending: SnapshotChange | undefined;
+  /** Such a change has not come to its end: COPIED flags may be wrong, but only where nothing is shared. */
+  flagsUncertain = false;
   /** Counts submissions and completions of requests. */
   clock = 0;
   private nextId = 1;
@@ -149,6 +163,28 @@ export class Model {
   checkSnapshot(number: number, cell: number, found: number): void {
     const expected = this.snapshots.get(number)?.get(cell) ?? this.background(cell);
     if (found !== expected) throw this.mismatch(`snapshot ${number}`, cell, found, [expected]);
+  }
+
+  /** Judges what a cell held when a snapshot was asked for at `submittedAt`: every request before that had ended. */
+  checkCaptured(cell: number, found: number, submittedAt: number): void {
+    const allowed = [this.onDisk(cell)];
+    for (const write of this.recent.get(cell) ?? []) {
+      if (write.submittedAt > submittedAt) continue;
+      if (write.succeeded) allowed.length = 0;
+      allowed.push(write.value);
+    }
+    if (!allowed.includes(found)) throw this.mismatch('in a new snapshot', cell, found, allowed);
+  }
+
+  /** The disk has become what snapshot `number` holds; requests later than `submittedAt` come after that. */
+  applySnapshot({ number, submittedAt }: SnapshotChange): void {
+    for (const [cell, writes] of [...this.recent]) {
+      const later = writes.filter((write) => write.submittedAt > submittedAt);
+      if (later.length === 0) this.recent.delete(cell);
+      else this.recent.set(cell, later);
+    }
+    this.base.clear();
+    for (const [cell, id] of this.snapshots.get(number) ?? []) this.store(cell, id);
   }
 
   /** What a cell holds for certain: all that there is to say when nobody uses the image. */

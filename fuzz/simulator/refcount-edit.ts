@@ -21,7 +21,7 @@ export function settleCounts(file: CutResult, before: CheckOutcome): CheckOutcom
     if (count !== before.references.countOf(cluster)) setRefcount(file, reader, cluster, count);
   }
   setFlags(file, new ImageReader(file));
-  return checkImage(new ImageReader(file));
+  return checkImage(new ImageReader(file), true);
 }
 
 /** Sets COPIED in the active disk's entries where it belongs. */

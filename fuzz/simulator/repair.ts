@@ -41,6 +41,7 @@ export function repair(world: World): void {
     Math.ceil(disk.length / 2 ** world.scenario.clusterBits),
   );
   if (leaks !== 0) throw new SimulationFailure(`${leaks} leaks after a repair`);
+  model.flagsUncertain = false;
 }
 
 /** Power may fail after `events` of the disk; returns what the disk holds then. */

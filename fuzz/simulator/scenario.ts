@@ -24,6 +24,8 @@ export interface Scenario {
   readonly backingLength: number;
   /** How often somebody else makes an internal snapshot between two lives, or compresses clusters. */
   readonly snapshots: number;
+  /** The guest's host makes, applies and deletes some while the guest works. */
+  readonly snapshotRequests: boolean;
   readonly compresses: number;
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
@@ -56,6 +58,8 @@ export interface LifePlan {
   readonly bitmapCalls: number;
   /** The engine's own check runs before the first request, and again before a close. */
   readonly check: boolean;
+  /** How often the guest's host makes, applies or deletes a snapshot. */
+  readonly snapshots: number;
   /** How eagerly the guest sends its next request. */
   readonly eagerness: number;
   readonly habits: Habits;
@@ -131,6 +135,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     // Bitmaps have seeds of their own.
     backingLength: bitmaps ? 0 : drawBackingLength(random, virtualSize),
     snapshots: bitmaps ? 0 : random.pick([0, 0, 0.3, 0.8]),
+    snapshotRequests: !bitmaps && random.chance(0.4),
     compresses: bitmaps ? 0 : random.pick([0, 0, 0.5, 0.9]),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
@@ -157,19 +162,20 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
     check: !scenario.bitmaps && random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
+    snapshots: scenario.snapshotRequests ? random.pick([0.01, 0.03, 0.1, 0.3]) : 0,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };
 }
 
 /** Another version or refcount width is refused where snapshots or shared sectors need what there is. */
-function mayAmend({ bitmaps, backingLength, snapshots, compresses }: Scenario): boolean {
-  return !bitmaps && backingLength === 0 && snapshots === 0 && compresses === 0;
+function mayAmend({ bitmaps, backingLength, snapshots, compresses, snapshotRequests }: Scenario): boolean {
+  return !bitmaps && !snapshotRequests && backingLength === 0 && snapshots === 0 && compresses === 0;
 }
 
 /** What a longer disk finds behind itself is a matter of its own; version 2 cannot resize when there are snapshots. */
-function mayResize({ bitmaps, backingLength, version, snapshots }: Scenario): boolean {
-  return !bitmaps && backingLength === 0 && (version === 3 || snapshots === 0);
+function mayResize({ bitmaps, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
+  return !bitmaps && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests));
 }
 
 function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {

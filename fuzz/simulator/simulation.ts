@@ -73,6 +73,7 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
 function edit({ random, scenario, disk, model, trace }: World): void {
   const outcome = examine(disk.currentState(), model, true);
   const file = editImage(random, disk.currentState(), scenario, model, outcome);
+  model.flagsUncertain = false;
   examine(file, model, false);
   disk.restart(file, CALM);
   trace.event('edit', file.length);

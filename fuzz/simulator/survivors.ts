@@ -4,9 +4,10 @@ import type { Change } from './bitmap-ledger.js';
 import { decompressCells } from './fake-codec.js';
 import { type CheckOutcome, checkImage, type DataCluster, type Mappings } from './image-check.js';
 import { ImageReader } from './image-reader.js';
-import type { Model } from './model.js';
+import type { Model, SnapshotChange } from './model.js';
 import { identify, MIXED, makePatternMemory, SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
+import { SimulationFailure } from './trace.js';
 
 const memory = makePatternMemory(65536);
 
@@ -19,21 +20,90 @@ type Judge = (cell: number, found: number) => void;
  */
 export function examine(file: CutResult, model: Model, decide: boolean, counts = true): CheckOutcome {
   const reader = new ImageReader(file);
-  const outcome = checkImage(reader, counts);
+  const outcome = checkImage(reader, model.pending === undefined && !model.flagsUncertain, counts);
+  const { cells, applied } = judgeDisk(reader, model, outcome);
+  const captured = judgeSnapshots(reader, model, outcome);
+  judgeBitmaps(model, outcome, cells);
+  if (!decide) return outcome;
+  if (applied !== undefined) model.applySnapshot({ ...applied, submittedAt: Number.POSITIVE_INFINITY });
+  for (const [cell, found] of cells) model.decide(cell, found);
+  model.bitmaps.decide(outcome.bitmaps);
+  const { pending } = model;
+  if (pending?.verb === 'create' && captured !== undefined) model.snapshots.set(pending.number, captured);
+  if (pending?.verb === 'delete' && !outcome.snapshots.some(({ number }) => number === pending.number)) {
+    model.snapshots.delete(pending.number);
+  }
+  if (pending !== undefined) model.flagsUncertain = true;
+  model.pending = undefined;
+  return outcome;
+}
+
+/** Every change that the disk shows is noted in the bitmaps that were enabled. */
+function judgeBitmaps(model: Model, outcome: CheckOutcome, cells: ReadonlyMap<number, number>): void {
   const changes: Change[] = [];
-  inspectDisk(reader, model, outcome.active, model.touched(), (cell, found) => {
-    model.checkSurvivor(cell, found);
+  for (const [cell, found] of cells) {
     const submittedAt = model.bitmaps.submissionOf(found);
     if (submittedAt !== undefined) changes.push({ offset: model.cells.offsetOf(cell), length: 1, submittedAt });
-    if (decide) model.decide(cell, found);
-  });
-  for (const snapshot of outcome.snapshots) {
-    const touched = model.snapshots.get(snapshot.number)?.keys() ?? [];
-    inspectDisk(reader, model, snapshot, touched, (cell, found) => model.checkSnapshot(snapshot.number, cell, found));
   }
   model.bitmaps.judge(outcome.bitmaps, changes);
-  if (decide) model.bitmaps.decide(outcome.bitmaps);
-  return outcome;
+}
+
+/** What the snapshot holds that was just made; throws when it cannot be that. */
+export function captureSnapshot(file: CutResult, model: Model): Map<number, number> {
+  const reader = new ImageReader(file);
+  const captured = judgeSnapshots(reader, model, checkImage(reader, false));
+  if (captured === undefined) throw new SimulationFailure('a snapshot was made, and is not there');
+  return captured;
+}
+
+/** The cells of the disk: as it was, or all of them as in the snapshot that is being applied; then that is `applied`. */
+function judgeDisk(
+  reader: ImageReader,
+  model: Model,
+  outcome: CheckOutcome,
+): { cells: Map<number, number>; applied?: SnapshotChange } {
+  const cells = new Map<number, number>();
+  const { pending } = model;
+  const contents = pending?.verb === 'apply' ? model.snapshots.get(pending.number) : undefined;
+  const touched = [...model.touched(), ...(contents?.keys() ?? [])];
+  inspectDisk(reader, model, outcome.active, touched, (cell, found) => cells.set(cell, found));
+  try {
+    for (const [cell, found] of cells) model.checkSurvivor(cell, found);
+    return { cells };
+  } catch (error) {
+    if (pending === undefined || contents === undefined) throw error;
+    for (const [cell, found] of cells) model.checkSnapshot(pending.number, cell, found);
+    return { cells, applied: pending };
+  }
+}
+
+/** Every snapshot is there and holds what it must; the contents of the one that is being made, when it is there already. */
+function judgeSnapshots(reader: ImageReader, model: Model, outcome: CheckOutcome): Map<number, number> | undefined {
+  const { pending } = model;
+  let captured: Map<number, number> | undefined;
+  for (const snapshot of outcome.snapshots) {
+    const { number } = snapshot;
+    const known = model.snapshots.get(number);
+    if (known !== undefined) {
+      inspectDisk(reader, model, snapshot, known.keys(), (cell, found) => model.checkSnapshot(number, cell, found));
+      continue;
+    }
+    if (pending?.verb !== 'create' || pending.number !== number) {
+      throw new SimulationFailure(`snapshot ${number} is there, and nobody has made it`);
+    }
+    const contents = new Map<number, number>();
+    inspectDisk(reader, model, snapshot, model.touched(), (cell, found) => {
+      model.checkCaptured(cell, found, pending.submittedAt);
+      if (found !== model.background(cell)) contents.set(cell, found);
+    });
+    captured = contents;
+  }
+  for (const number of model.snapshots.keys()) {
+    const there = outcome.snapshots.some((snapshot) => snapshot.number === number);
+    if (there || (pending?.verb === 'delete' && pending.number === number)) continue;
+    throw new SimulationFailure(`snapshot ${number} is lost`);
+  }
+  return captured;
 }
 
 /** Judges every cell that the image has something to say about, and those of `touched`. */
