@@ -163,8 +163,9 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
     case Field.CorruptBit:
       return 'Image is corrupt; cannot be opened read/write';
     case Field.InternalSnapshots:
-    case Field.Bitmaps:
       return `${failure.structure === Structure.Request ? 'Checking' : 'Writing to'} an image with ${field} is not supported yet`;
+    case Field.Bitmaps:
+      return 'Device has active dirty bitmaps';
     case Field.BitmapName:
       return 'Cannot store dirty bitmaps in qcow2 v2 files';
     case Field.BitmapExtraData:

@@ -3,8 +3,8 @@
  * `qemu-img check` does. Nothing is changed, unless a repair is asked for: then this is one of its passes. For each
  * window of clusters that fits the memory:
  *
- *   load refcounts ─▶ walk L1 ─▶ walk L2 ─▶ walk refcount table ─▶ compare ─▶ next window or end of the pass
- *                        ▲           │ next table window
+ *   load refcounts ─▶ walk L1 ─▶ walk L2 ─▶ walk bitmaps ─▶ walk refcount table ─▶ compare ─▶ next window, or the
+ *                        ▲           │ next table window                                        end of the pass
  *                        └───────────┘
  *
  * Every step is a bounded piece that changes nothing before its last table slice is there, so each entry counts once.
@@ -29,6 +29,7 @@ import { endPass, isRepair } from './repair';
 import { reportCorruption, writeReport } from './report';
 import { setRefcounts } from './set-refcounts';
 import { CheckState, checkState, isFirstWindow, MINIMUM_CHECK_LENGTH, NONE, openState, Pass, Phase } from './state';
+import { isBitmapWalkDone, startBitmapWalk, stepBitmapWalk } from './walk-bitmaps';
 import { isBlockWalkDone, startBlockWalk, stepBlockWalk } from './walk-blocks';
 import { isL1WalkDone, startL1Walk, stepL1Walk } from './walk-l1';
 import { isL2WalkDone, startL2Walk, stepL2Walk } from './walk-l2';
@@ -77,9 +78,6 @@ function pause(image: Image, task: Task, state: CheckState): Status {
 
 function begin(image: Image, task: Task): Status {
   const failure = image.failure;
-  if (image.info.hasBitmaps !== 0) {
-    return refuse(failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
-  }
   // What is read is not what the header names as the active tables.
   if (image.snapshotSelected) return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.kind, 0);
   if (isRepair(task) && !(image.writable && image.tablesOnly)) {
@@ -123,10 +121,15 @@ function stepPhase(image: Image, task: Task, state: CheckState): Status {
         startTables(image, task, state, state.nextTable);
       } else {
         countRegions(image, state);
-        task.stage = Phase.WalkBlocks;
-        if (state.pass !== Pass.Rebuild) startBlockWalk(image, state);
-        else startCompare(task, state);
+        startBitmapWalk(image, state);
+        task.stage = Phase.WalkBitmaps;
       }
+      break;
+    case Phase.WalkBitmaps:
+      if (!isBitmapWalkDone(image, state)) return stepBitmapWalk(image, task, state);
+      task.stage = Phase.WalkBlocks;
+      if (state.pass !== Pass.Rebuild) startBlockWalk(image, state);
+      else startCompare(task, state);
       break;
     case Phase.WalkBlocks:
       if (!isBlockWalkDone(image, state)) return stepBlockWalk(image, task, state);

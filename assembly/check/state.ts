@@ -23,10 +23,11 @@ export enum Phase {
   LoadRefcounts = 1,
   WalkL1 = 2,
   WalkL2 = 3,
-  WalkBlocks = 4,
-  Compare = 5,
-  EndPass = 6,
-  Done = 7,
+  WalkBitmaps = 4,
+  WalkBlocks = 5,
+  Compare = 6,
+  EndPass = 7,
+  Done = 8,
 }
 
 /** What the sequence is walked for: `CheckState.pass`. Each changes one thing and is durable before the next begins. */
@@ -99,6 +100,14 @@ export class CheckState {
   snapshotOffset: u64 = 0;
   /** Bytes of the L1 tables of the snapshots so far. */
   snapshotL1Length: u64 = 0;
+  /** Bitmaps taken from their directory, and where the next entry lies. */
+  bitmapIndex: u32 = 0;
+  bitmapOffset: u64 = 0;
+  /** Bytes of the bitmap table being walked: next, end. */
+  tableCursor: u64 = 0;
+  tableLimit: u64 = 0;
+  /** Bytes of the bitmap tables so far. */
+  bitmapTablesLength: u64 = 0;
   /** How many L1 entries, and how many active ones, name the L2 table that is being walked. */
   weight: u32 = 0;
   activeWeight: u32 = 0;

@@ -155,7 +155,7 @@ function checkDowngrade(image: Image): Status {
     return refuse(image.failure, Status.Unsupported, Structure.Request, field, 0, features, 0);
   }
   if (info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
-  return info.hasBitmaps === 0 ? Status.Ok : refuseFeature(image, Field.Bitmaps);
+  return image.bitmaps.count === 0 ? Status.Ok : refuseFeature(image, Field.Bitmaps);
 }
 
 function step(image: Image, task: Task, amend: Amend): Status {

@@ -78,6 +78,7 @@ function judge(image: Image, task: Task): Status {
   if (status !== Status.Ok) return status;
   // Who only reads does without bitmaps that make no sense.
   const bitmaps = readBitmaps(image);
+  image.bitmaps.damaged = bitmaps !== Status.Ok;
   if ((task.flags & RequestFlag.Inspect) !== 0) return becomeReady(image, task);
   status = refuseUnreadable(image, task);
   if (status !== Status.Ok) return status;

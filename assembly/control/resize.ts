@@ -161,7 +161,7 @@ function checkOptions(image: Image, resize: Resize): Status {
   if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   // Version 2 has no place for the size that the disk had when a snapshot was made.
   if (image.info.snapshotCount !== 0 && image.version < 3) return refuseFeature(image, Field.InternalSnapshots);
-  if (image.info.hasBitmaps !== 0) return refuseFeature(image, Field.Bitmaps);
+  if (image.bitmaps.count !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;
 }
 

@@ -97,7 +97,7 @@ function plan(image: Image, task: Task, state: SnapshotState): Status {
   const status = judgeFound(image, state);
   if (status !== Status.Ok) return status;
   // As QEMU: bitmaps say what was written, and this writes everything; version 2 with snapshots keeps its size.
-  if (image.info.hasBitmaps !== 0) {
+  if (image.bitmaps.count !== 0) {
     return refuse(image.failure, Status.Unsupported, Structure.Request, Field.Bitmaps, 0, 0, 0);
   }
   if (image.version < 3 && state.diskSize !== image.virtualSize) {

@@ -6,7 +6,7 @@ import { Status } from '../abi/status';
 import { isAligned } from '../base/align';
 import { loadU32, loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
-import { needSlice, TableKind } from '../cache/table-cache';
+import { needSlice, TableKind, TableSlice, viewSlice } from '../cache/table-cache';
 import {
   BITMAP_ENTRY_SIZE,
   BITMAP_HEADER_SIZE,
@@ -26,20 +26,33 @@ import { Task } from './task';
 
 /** Reads and checks the entry at `hostOffset` of the directory into `image.bitmaps.entry`. Changes nothing else. */
 export function needBitmapEntry(image: Image, task: Task, hostOffset: u64): Status {
+  return readEntry(image, task, hostOffset, false);
+}
+
+/**
+ * As `needBitmapEntry`, for who only looks, whatever else the bytes are taken for. After a failure the entry has been
+ * read all the same when its `length` is not 0.
+ */
+export function viewBitmapEntry(image: Image, task: Task, hostOffset: u64): Status {
+  return readEntry(image, task, hostOffset, true);
+}
+
+function readEntry(image: Image, task: Task, hostOffset: u64, looks: bool): Status {
   const state = image.bitmaps;
   const entry = state.entry;
   const left = state.directoryOffset + state.directoryLength - hostOffset;
+  entry.length = 0;
   if (left < BITMAP_HEADER_SIZE) return refuseEntry(image, Field.Length, hostOffset, left, BITMAP_HEADER_SIZE);
   // Words never lie in two slices; an entry may.
   entry.hostOffset = hostOffset;
-  const tableAt = needWord(image, task, hostOffset);
+  const tableAt = needWord(image, task, hostOffset, looks);
   if (tableAt === 0) return task.outcome;
   entry.tableOffset = loadU64(tableAt);
-  const sizeAt = needWord(image, task, hostOffset + BitmapOffset.TableSize);
+  const sizeAt = needWord(image, task, hostOffset + BitmapOffset.TableSize, looks);
   if (sizeAt === 0) return task.outcome;
   entry.tableSize = loadU32(sizeAt);
   entry.flags = loadU32(sizeAt + BitmapOffset.Flags - BitmapOffset.TableSize);
-  const typeAt = needWord(image, task, hostOffset + BitmapOffset.Type);
+  const typeAt = needWord(image, task, hostOffset + BitmapOffset.Type, looks);
   if (typeAt === 0) return task.outcome;
   const type: u32 = load<u8>(typeAt);
   entry.granularityBits = load<u8>(typeAt + BitmapOffset.GranularityBits - BitmapOffset.Type);
@@ -102,8 +115,11 @@ export function copyName(image: Image, task: Task, target: usize): Status {
   return Status.Ok;
 }
 
-function needWord(image: Image, task: Task, hostOffset: u64): usize {
-  const slice = needSlice(image.cache, TableKind.BitmapDirectory, hostOffset, task);
+function needWord(image: Image, task: Task, hostOffset: u64, looks: bool): usize {
+  const kind = TableKind.BitmapDirectory;
+  let slice: TableSlice | null = null;
+  if (looks) slice = viewSlice(image.cache, kind, hostOffset, task);
+  else slice = needSlice(image.cache, kind, hostOffset, task);
   return slice === null ? 0 : slice.data + usize(hostOffset - slice.hostOffset);
 }
 

@@ -39,6 +39,8 @@ export class BitmapState {
   extensionLength: u32 = 0;
   /** Bitmaps in the directory; 0 when there is none, or when it cannot be trusted. */
   count: u32 = 0;
+  /** The header names bitmaps in a way that makes no sense: whose clusters are whose is not known. */
+  damaged: bool = false;
   trackedCount: u32 = 0;
   directoryOffset: u64 = 0;
   directoryLength: u64 = 0;

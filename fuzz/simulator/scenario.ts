@@ -161,7 +161,7 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     amends: mayAmend(scenario) ? random.pick([0, 0, 0, 0.01, 0.1]) : 0,
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
-    check: !scenario.bitmaps && random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
+    check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     snapshots: scenario.snapshotRequests ? random.pick([0.01, 0.03, 0.1, 0.3]) : 0,
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),

@@ -59,7 +59,7 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
 
   for (let life = 0; life < scenario.lives; life++) {
     if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
-    const mayRepair = !scenario.bitmaps && disk.length < LONGEST_REPAIRED * 2 ** scenario.clusterBits;
+    const mayRepair = disk.length < LONGEST_REPAIRED * 2 ** scenario.clusterBits;
     if (mayRepair && random.chance(0.3)) repair(world);
     const plan = drawLife(random, scenario, disk.length);
     trace.event('life', life, disk.length);

@@ -189,6 +189,9 @@ const STRUCTURES: Readonly<Record<number, string>> = {
   [Structure.RefcountBlock]: 'refcount block',
   [Structure.SnapshotTable]: 'snapshot table',
   [Structure.DataCluster]: 'data cluster',
+  [Structure.HeaderExtension]: 'header extension',
+  [Structure.BitmapDirectory]: 'bitmap directory',
+  [Structure.BitmapTable]: 'bitmap table',
 };
 
 /** One finding in one line; QEMU's words for the frequent ones. */
