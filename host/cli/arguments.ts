@@ -1,6 +1,6 @@
 /** Values on the command line: sizes, formats, output kinds and `-o` lists, read as QEMU reads them. */
 
-import { CommandError } from './output.js';
+import { CommandError, UsageError } from './output.js';
 
 const SUFFIXES = 'bkmgtpe';
 /** Largest size that QEMU takes: 2^63 - 1. */
@@ -51,7 +51,7 @@ export function countArgument(text: string, what: string, minimum: number, maxim
 /** `--output` of the commands that know both. */
 export function outputArgument(text: string): 'human' | 'json' {
   if (text === 'human' || text === 'json') return text;
-  throw new CommandError(`--output expects 'human' or 'json' not '${text}'`);
+  throw new UsageError(`--output expects 'human' or 'json' not '${text}'`);
 }
 
 export type Format = 'qcow2' | 'raw';
@@ -78,9 +78,4 @@ export function optionList(lists: readonly string[]): Map<string, string> {
     }
   }
   return options;
-}
-
-/** Collects an option that may be given several times, for commander. */
-export function collect(value: string, earlier: readonly string[] | undefined): string[] {
-  return [...(earlier ?? []), value];
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
-/** The `corral` command: this process's arguments and streams. */
+/** The `corral` command: this process's arguments and streams. Called by a link named `qemu-img` it is that program. */
 
+import { basename } from 'node:path';
 import { errorLine, escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
 import { BROKEN_PIPE, run } from './program.js';
 
 class ProcessTerminal implements Terminal {
   /** How standard output failed. */
   failure: NodeJS.ErrnoException | undefined;
+  readonly program = basename(process.argv[1] ?? '') === 'qemu-img' ? 'qemu-img' : 'corral';
 
   constructor() {
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -21,7 +23,7 @@ class ProcessTerminal implements Terminal {
   }
 
   complain(line: string): void {
-    this.note(`corral: ${line}`);
+    this.note(`${this.program}: ${line}`);
   }
 
   note(line: string): void {

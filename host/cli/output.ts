@@ -4,6 +4,8 @@ import { CorralError, systemErrorCode } from '../errors.js';
 
 /** Where the commands print. The process's own streams, or strings in a test. */
 export interface Terminal {
+  /** The name by which the program was called: its lines begin with it. */
+  readonly program: string;
   /** Prints to standard output as it is. Throws `OutputClosed` when nobody reads it any more. */
   print(text: string): void;
   /** One line for standard error, without its end; what could deceive a terminal is escaped. */
@@ -15,7 +17,7 @@ export interface Terminal {
 /** The reader of standard output has left: end quietly. */
 export class OutputClosed extends Error {}
 
-/** A failure with QEMU's or our own words, and with the exit status of the verb that failed. */
+/** A failure with QEMU's or our own words, and with the exit status of the verb that failed. May be several lines. */
 export class CommandError extends Error {
   constructor(
     message: string,
@@ -23,6 +25,19 @@ export class CommandError extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
+  }
+}
+
+/**
+ * The command line itself is wrong: the line about the help follows. What getopt finds begins with the verb's name, too.
+ */
+export class UsageError extends CommandError {
+  constructor(
+    message: string,
+    readonly finder: 'getopt' | 'verb' = 'verb',
+    exitCode = 1,
+  ) {
+    super(message, exitCode);
   }
 }
 

@@ -1,17 +1,19 @@
-/** The command line as a function: arguments in, exit status out. Loads only the command that is asked for. */
+/** The command line as a function: arguments in, exit status out. Loads only the verb that is asked for. */
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
 import type { Context } from './context.js';
-import { CommandError, errorLine, OutputClosed, type Terminal } from './output.js';
+import { parseCommandLine } from './option-parser.js';
+import { flag, type OptionTable, text } from './option-table.js';
+import { CommandError, errorLine, OutputClosed, type Terminal, UsageError } from './output.js';
+import { HELP, helpText, type Verb } from './verb.js';
 
-interface Verb {
+interface Entry {
   readonly summary: string;
-  load(): Promise<(command: Command, context: Context) => void>;
+  load(): Promise<Verb>;
 }
 
-/** Every command in the order in which the help lists them. */
-const VERBS: Readonly<Record<string, Verb>> = {
+/** Every verb in the order in which the help lists them. */
+const VERBS: Readonly<Record<string, Entry>> = {
   info: { summary: 'facts of an image', load: async () => (await import('./commands/info.js')).info },
   map: { summary: 'where the data of an image lies', load: async () => (await import('./commands/map.js')).map },
   check: { summary: 'look for errors in an image', load: async () => (await import('./commands/check.js')).check },
@@ -45,63 +47,94 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
 };
 
+const OPTIONS = {
+  ...HELP,
+  version: flag('-V, --version', 'version of this program'),
+  // QEMU's trace events: there are none here, but scripts may ask for them.
+  trace: text('-T, --trace TRACE'),
+} satisfies OptionTable;
+
+/** The version whose command line and output this program has. */
+const QEMU_VERSION = '10.0.2';
+
 /** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
 export const BROKEN_PIPE = 141;
 
-/** Runs `corral` with these arguments. Never throws: what fails is one line in `terminal` and a status that is not 0. */
+/** Runs the program with these arguments. Never throws: what fails is told by `terminal`, and by a status that is not 0. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
   const context: Context = { terminal, exitCode: 0 };
+  // The program's own options end where the verb stands.
+  const position = verbPosition(args);
+  const name = args[position];
   try {
-    const program = await buildProgram(args, context);
-    await program.parseAsync(args, { from: 'user' });
+    const { values } = parseCommandLine(args.slice(0, position), OPTIONS);
+    if (values.help) terminal.print(programHelp(terminal.program));
+    else if (values.version) terminal.print(versionLine(terminal.program));
+    else await runVerb(name, args.slice(position + 1), context);
     return context.exitCode;
   } catch (error) {
-    return failed(error, terminal);
+    return failed(error, name, terminal);
   }
 }
 
-function failed(error: unknown, terminal: Terminal): number {
-  if (error instanceof OutputClosed) return BROKEN_PIPE;
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0;
-    terminal.complain(error.message.split('\n', 1)[0]?.replace(/^error: /, '') ?? '');
-    return 1;
+function verbPosition(args: readonly string[]): number {
+  let position = 0;
+  for (; args[position]?.startsWith('-'); position++) {
+    if (args[position] === '-T' || args[position] === '--trace') position++;
   }
+  return Math.min(position, args.length);
+}
+
+async function runVerb(name: string | undefined, args: readonly string[], context: Context): Promise<void> {
+  if (name === undefined) throw new UsageError('Not enough arguments');
+  const entry = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+  if (entry === undefined) throw new UsageError(`Command not found: ${name}`);
+  const verb = await entry.load();
+  const { terminal } = context;
+  const asked = new AskedForHelp();
+  const help = { ...HELP.help, next: () => raise(asked) };
+  try {
+    await verb.run(parseCommandLine(args, { help, ...verb.options }, verb), context);
+  } catch (error) {
+    if (error !== asked) throw error;
+    terminal.print(helpText(terminal.program, name, verb));
+  }
+}
+
+/** Help counts when it is reached: what is wrong before it is told instead. */
+class AskedForHelp extends Error {}
+
+function raise(error: Error): never {
+  throw error;
+}
+
+function failed(error: unknown, name: string | undefined, terminal: Terminal): number {
+  if (error instanceof OutputClosed) return BROKEN_PIPE;
   if (process.env.CORRAL_DEBUG !== undefined) console.error(error);
+  const { program } = terminal;
+  if (error instanceof UsageError) {
+    const verb = name !== undefined && Object.hasOwn(VERBS, name) ? ` ${name}` : '';
+    if (error.finder === 'getopt') terminal.note(`${program}${verb}: ${error.message}`);
+    else terminal.complain(error.message);
+    terminal.note(`Try '${program}${verb} --help' for more info`);
+    return error.exitCode;
+  }
   terminal.complain(errorLine(error));
   return error instanceof CommandError ? error.exitCode : 1;
 }
 
-async function buildProgram(args: readonly string[], context: Context): Promise<Command> {
-  const { terminal } = context;
-  const program = new Command('corral')
-    .description('QCOW2 images: facts, checks, copies, and block devices.')
-    .usage('COMMAND [OPTIONS] ...')
-    .helpCommand(false)
-    .showSuggestionAfterError(false)
-    .exitOverride()
-    // Errors are thrown; the line is ours to print.
-    .configureOutput({ writeOut: (text) => terminal.print(text), writeErr: () => {}, outputError: () => {} })
-    .option('-V, --version', 'version of this program')
-    .action((options: { version?: boolean }, command: Command) => {
-      if (options.version) terminal.print(`corral ${version()}\n`);
-      else if (command.args.length > 0)
-        throw new CommandError(`Command not found: ${command.args[0]} (see corral --help)`);
-      else throw new CommandError('Which command? See corral --help');
-    })
-    .allowExcessArguments();
-  const wanted = args.find((argument) => !argument.startsWith('-'));
-  for (const [name, verb] of Object.entries(VERBS)) {
-    const command = program.command(name).summary(verb.summary).allowExcessArguments(false);
-    if (name === wanted) {
-      const define = await verb.load();
-      define(command, context);
-    }
-  }
-  return program;
+function programHelp(program: string): string {
+  const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}\n`);
+  return (
+    `Usage: ${program} [--help | --version] COMMAND [OPTIONS] ...\n\n` +
+    `QCOW2 images: facts, checks, copies, and block devices.\n\nCommands:\n${verbs.join('')}\n` +
+    `${program} COMMAND --help tells more about each.\n`
+  );
 }
 
-function version(): string {
+/** Scripts that ask `qemu-img --version` want to know what they may use. */
+function versionLine(program: string): string {
   const description = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(description) as { version: string }).version;
+  const { version } = JSON.parse(description) as { version: string };
+  return program === 'corral' ? `corral ${version}\n` : `${program} version ${QEMU_VERSION} (corral ${version})\n`;
 }

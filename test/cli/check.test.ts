@@ -116,7 +116,7 @@ describe('corral check', () => {
     const { status, stderr } = await corralHere('check', '-r', 'some', writtenImage());
 
     expect(status).toBe(1);
-    expect(stderr).toMatch(/leaks or all/);
+    expect(stderr).toMatch(/expects 'leaks' or 'all'/);
   });
 
   test('of a file in no format that can be checked ends with 63', async () => {

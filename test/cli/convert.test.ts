@@ -194,7 +194,6 @@ describe('corral convert fails in one line and changes nothing', () => {
       /no effect without -c/,
     ],
     ['into a folder', (image: string) => [image, '.'], /Could not create '\.': Not a regular file/],
-    ['without a target', (image: string) => [image], /missing required argument 'target'/],
   ])('%s', (_, args, reason) => {
     const image = writtenImage();
     const before = readFileSync(image);

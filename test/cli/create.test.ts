@@ -60,8 +60,6 @@ const REFUSED: [args: string[], reason: RegExp][] = [
   [['x', '1KiB'], /Invalid image size specified: '1KiB'\./],
   [['x', '9E'], /Must be between 0 and 9223372036854775807/],
   [['x', '1E'], /too large for file format 'qcow2' \(try using a larger cluster size\)/],
-  [['x', '1M', 'more'], /too many arguments/],
-  [['x', '1M', '--fast'], /unknown option '--fast'/],
   [['-f', 'vmdk', 'x', '1M'], /Unknown file format 'vmdk'/],
   [['-o', 'size=1M', 'x', '1M'], /size must be specified only once/],
   [['-o', 'colour=red', 'x', '1M'], /Invalid parameter 'colour'/],

@@ -42,14 +42,20 @@ export function qemuIo(path: string, ...commands: string[]): void {
 }
 
 /** `corral ARGS` in this process: the same code without the start of a process. */
-export async function corralHere(...args: string[]): Promise<Outcome> {
+export function corralHere(...args: string[]): Promise<Outcome> {
+  return runHere('corral', args);
+}
+
+/** The same, called by this name. */
+export async function runHere(program: string, args: readonly string[]): Promise<Outcome> {
   const outcome: Outcome = { status: null, stdout: '', stderr: '' };
   outcome.status = await run(args, {
+    program,
     print: (text) => {
       outcome.stdout += text;
     },
     complain: (line) => {
-      outcome.stderr += `corral: ${line}\n`;
+      outcome.stderr += `${program}: ${line}\n`;
     },
     note: (line) => {
       outcome.stderr += `${line}\n`;

@@ -60,7 +60,6 @@ test('a snapshot is made, applied, copied and deleted', () => {
 test.each([
   [['-a', 'nobody'], /Could not apply snapshot 'nobody': .*not found/],
   [['-d', 'nobody'], /Could not delete snapshot 'nobody': snapshot not found/],
-  [['-c', 'a', '-d', 'a'], /Cannot mix '-l', '-a', '-c', '-d'/],
 ])('%j fails with one line', (options, line) => {
   const path = makeImage();
 

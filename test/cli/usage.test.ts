@@ -37,12 +37,12 @@ describe('corral', () => {
     ['an option without its value', ['info', '-f']],
     ['another kind of output', ['info', '--output=xml', 'x']],
     ['an escape sequence', ['\x1b[2J']],
-  ])('with %s complains in one line', async (_, args) => {
+  ])('with %s complains in one line, and says where there is help', async (_, args) => {
     const { status, stdout, stderr } = await corralHere(...args);
 
     expect(status).toBe(1);
     expect(stdout).toBe('');
-    expect(stderr).toMatch(/^corral: .+\n$/);
+    expect(stderr).toMatch(/^corral(?: \w+)?: .+\nTry 'corral(?: \w+)? --help' for more info\n$/);
   });
 
   test('shows nothing of the command line that would deceive a terminal', () => {

@@ -1,38 +1,36 @@
 /** `corral amend`: changes properties of an image, in qemu-img's words. */
 
-import type { Command } from 'commander';
 import type { AmendImageOptions } from '../../amend.js';
 import { CorralError } from '../../errors.js';
-import { collect, type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
-import type { Context } from '../context.js';
+import { type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
 import { openFile, openImageIn } from '../open.js';
+import { flag, list, value } from '../option-table.js';
 import { CommandError, reasonOf } from '../output.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 interface Options {
-  format?: Format;
-  options?: string[];
-  quiet?: boolean;
+  format: Format | undefined;
+  options: readonly string[];
 }
 
 /** What only a new image can have. */
 const OF_CREATION = new Set(['cluster_size', 'compression_type', 'encryption', 'extended_l2', 'preallocation']);
 
-export function amend(command: Command, _context: Context): void {
-  command
-    .description('Changes properties of an image; what its disk holds stays as it is.')
-    .argument('<file>', 'the image')
-    .option('-f, --format <format>', 'qcow2, the only format that has such properties', (text) => formatArgument(text))
-    .option(
-      '-o, --options <list>',
-      'compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, data_file_raw=off, size=',
-      collect,
-    )
-    .option('-q, --quiet', 'print nothing')
-    .action((path: string, options: Options) => amendImage(path, options));
-}
+export const amend = defineVerb({
+  about: 'Changes properties of an image; what its disk holds stays as it is.',
+  operands: 'FILE',
+  options: {
+    format: value('-f, --format FMT', 'qcow2, the only format that has such properties', (given) =>
+      formatArgument(given),
+    ),
+    options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file_raw=, size='),
+    quiet: flag('-q, --quiet', 'print nothing'),
+  },
+  run: ({ values, operands }) => amendImage(oneOperand(operands), values),
+});
 
 async function amendImage(path: string, { format, options: lists }: Options): Promise<void> {
-  if (lists === undefined) throw new CommandError('Must specify options (-o)');
+  if (lists.length === 0) throw new CommandError('Must specify options (-o)');
   if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
   const { size, ...changes } = readOptions(optionList(lists));
   const file = await openFile(path, { write: true });

@@ -1,11 +1,12 @@
 /** `corral bitmap`: persistent dirty bitmaps are made, removed, cleared, switched on and off, and merged. */
 
-import { type Command, Option } from 'commander';
 import type { Image } from '../../image.js';
 import { formatArgument, sizeArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { openFile, openImageIn } from '../open.js';
+import type { Given } from '../option-parser.js';
+import { flag, text, value } from '../option-table.js';
 import { CommandError, reasonOf } from '../output.js';
+import { defineVerb } from '../verb.js';
 
 /** One action, in the order of the command line. */
 interface Action {
@@ -15,40 +16,33 @@ interface Action {
 }
 
 interface Options {
-  granularity?: bigint;
-  format?: 'qcow2' | 'raw';
+  granularity: bigint | undefined;
+  format: 'qcow2' | 'raw' | undefined;
 }
 
-const SIMPLE: Readonly<Record<Exclude<Action['verb'], 'merge'>, string>> = {
-  add: 'make the bitmap',
-  remove: 'remove it',
-  clear: 'nothing is dirty in it any more',
-  enable: 'note changes in it from now on',
-  disable: 'leave it as it is from now on',
-};
+const VERBS: ReadonlySet<string> = new Set(['add', 'remove', 'clear', 'enable', 'disable', 'merge']);
 
-export function bitmap(command: Command, _context: Context): void {
-  const actions: Action[] = [];
-  command
-    .description(
-      'Changes a persistent dirty bitmap of an image. Several actions are carried out in the order in which they are given.',
-    )
-    .usage('(--add | --remove | --clear | --enable | --disable | --merge <source>)... [options] <file> <bitmap>')
-    .argument('[names...]', 'the image, and the bitmap in it');
-  for (const [verb, summary] of Object.entries(SIMPLE) as [Exclude<Action['verb'], 'merge'>, string][]) {
-    command.addOption(new Option(`--${verb}`, summary));
-    command.on(`option:${verb}`, () => actions.push({ verb }));
-  }
-  command
-    .addOption(new Option('--merge <source>', 'add what is dirty in another bitmap of the image'))
-    .on('option:merge', (source: string) => actions.push({ verb: 'merge', source }))
-    .option('-g, --granularity <size>', 'with --add: bytes that one bit stands for', (text) =>
-      sizeArgument(text, 'granularity'),
-    )
-    .option('-f, --format <format>', 'qcow2, the only format with bitmaps', (text) => formatArgument(text))
-    .action(async (names: string[], options: Options) => {
-      await change(names, actions, options);
-    });
+export const bitmap = defineVerb({
+  about:
+    'Changes a persistent dirty bitmap of an image. Several actions are carried out in the order in which they are given.',
+  operands: '(--add | --remove | --clear | --enable | --disable | --merge SOURCE)... FILE BITMAP',
+  options: {
+    add: flag('--add', 'make the bitmap'),
+    remove: flag('--remove', 'remove it'),
+    clear: flag('--clear', 'nothing is dirty in it any more'),
+    enable: flag('--enable', 'note changes in it from now on'),
+    disable: flag('--disable', 'leave it as it is from now on'),
+    merge: text('--merge SOURCE', 'add what is dirty in another bitmap of the image'),
+    granularity: value('-g, --granularity SIZE', 'with --add: bytes that one bit stands for', (given) =>
+      sizeArgument(given, 'granularity'),
+    ),
+    format: value('-f, --format FMT', 'qcow2, the only format with bitmaps', (given) => formatArgument(given)),
+  },
+  run: ({ values, operands, given }) => change(operands, given.flatMap(actionOf), values),
+});
+
+function actionOf({ name, argument }: Given): Action[] {
+  return VERBS.has(name) ? [{ verb: name as Action['verb'], source: argument }] : [];
 }
 
 async function change(names: readonly string[], actions: readonly Action[], options: Options): Promise<void> {

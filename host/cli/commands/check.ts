@@ -1,6 +1,5 @@
 /** `corral check`: reads all tables of an image and says what is wrong with them; with `-r` puts it right. */
 
-import { type Command, InvalidArgumentError } from 'commander';
 import { Field, Structure } from '../../abi.js';
 import type { BlockFile } from '../../block-file.js';
 import type { CheckFinding, CheckReport } from '../../check-report.js';
@@ -8,10 +7,11 @@ import { Image } from '../../image.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
 import { formatArgument, outputArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, formatJson, formatPercent, reasonOf, type Terminal } from '../output.js';
+import { flag, value } from '../option-table.js';
+import { CommandError, formatJson, formatPercent, reasonOf, type Terminal, UsageError } from '../output.js';
 import { stopSignal } from '../signals.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 /** QEMU's exit statuses. */
 enum Result {
@@ -29,29 +29,29 @@ const CHECK_SIZE = 16 * 1024 * 1024;
 const LISTED = 1000;
 
 interface Options {
-  format?: 'qcow2' | 'raw';
-  output: 'human' | 'json';
-  forceShare?: boolean;
-  quiet?: boolean;
-  repair?: RepairKind;
+  format: 'qcow2' | 'raw' | undefined;
+  output: 'human' | 'json' | undefined;
+  forceShare: boolean;
+  quiet: boolean;
+  repair: RepairKind | undefined;
 }
 
-export function check(command: Command, context: Context): void {
-  command
-    .description(
-      'Compares what refers to each cluster with the refcounts, and repairs them with -r. Exit status: 0 no errors ' +
-        '(left), 1 the check failed, 2 errors, 3 leaked clusters only, 63 no format that can be checked.',
-    )
-    .argument('<file>', 'the image')
-    .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
-    .option('--output <kind>', 'human or json', outputArgument, 'human')
-    .option('-U, --force-share', 'also when another process writes to the image')
-    .option('-q, --quiet', 'only findings, no summary')
-    .option('-r, --repair <what>', 'leaks: free lost clusters; all: whatever loses no data', repairArgument)
-    .action(async (path: string, options: Options) => {
-      context.exitCode = await checkImage(path, options, context.terminal);
-    });
-}
+export const check = defineVerb({
+  about:
+    'Compares what refers to each cluster with the refcounts, and repairs them with -r. Exit status: 0 no errors\n' +
+    '(left), 1 the check failed, 2 errors, 3 leaked clusters only, 63 no format that can be checked.',
+  operands: 'FILE',
+  options: {
+    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
+    output: value('--output KIND', 'human or json', outputArgument),
+    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+    quiet: flag('-q, --quiet', 'only findings, no summary'),
+    repair: value('-r, --repair WHAT', 'leaks: free lost clusters; all: whatever loses no data', repairArgument),
+  },
+  async run({ values, operands }, context) {
+    context.exitCode = await checkImage(oneOperand(operands), values, context.terminal);
+  },
+});
 
 async function checkImage(path: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
@@ -122,7 +122,7 @@ async function stoppable<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T
 
 function repairArgument(text: string): RepairKind {
   if (text === 'leaks' || text === 'all') return text;
-  throw new InvalidArgumentError('It must be leaks or all.');
+  throw new UsageError(`--repair (-r) expects 'leaks' or 'all' not '${text}'`);
 }
 
 function result({ checkErrors, corruptions, leaks }: CheckReport): Result {

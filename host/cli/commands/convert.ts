@@ -2,7 +2,6 @@
 
 import { type Stats, statSync } from 'node:fs';
 import { chmod, realpath, rename, unlink } from 'node:fs/promises';
-import type { Command } from 'commander';
 import {
   type CopySource,
   type CopyTarget,
@@ -16,80 +15,82 @@ import { CorralError, systemErrorCode } from '../../errors.js';
 import type { Image } from '../../image.js';
 import { NodeFile } from '../../node/node-file.js';
 import type { SnapshotSelection } from '../../snapshot-record.js';
-import { collect, countArgument, type Format, formatArgument, optionList, parseSize } from '../arguments.js';
-import type { Context } from '../context.js';
+import { countArgument, type Format, formatArgument, optionList, parseSize } from '../arguments.js';
 import { checkSize, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, errorLine, formatPercent, reasonOf, type Terminal } from '../output.js';
+import { flag, list, value } from '../option-table.js';
+import { CommandError, errorLine, formatPercent, reasonOf, type Terminal, UsageError } from '../output.js';
 import { type StopSignal, stopSignal } from '../signals.js';
+import { defineVerb } from '../verb.js';
 
 const SECTOR = 512;
 const MAXIMUM_SPARSE_SIZE = 16 * 1024 * 1024;
 
 interface Options {
-  sourceFormat?: Format;
-  targetFormat: Format;
-  options?: string[];
-  sparseSize: number;
-  create: boolean;
-  coroutines: number;
-  progress?: boolean;
-  quiet?: boolean;
-  forceShare?: boolean;
-  backing: boolean;
-  compress?: boolean;
-  snapshot?: SnapshotSelection | string;
-  compressionLevel?: number;
+  sourceFormat: Format | undefined;
+  targetFormat: Format | undefined;
+  options: readonly string[];
+  sparseSize: number | undefined;
+  noCreate: boolean;
+  requests: number | undefined;
+  progress: boolean;
+  quiet: boolean;
+  forceShare: boolean;
+  noBacking: boolean;
+  compress: boolean;
+  snapshot: SnapshotSelection | string | undefined;
+  compressionLevel: number | undefined;
 }
 
-export function convert(command: Command, context: Context): void {
-  command
-    .description('Copies a disk. The target appears, or replaces a file of its name, when the copy is complete.')
-    .argument('<source>', 'the image to copy')
-    .argument('<target>', 'the new image')
-    .option('-f, --source-format <format>', 'qcow2, or raw, which is never guessed', (text) => formatArgument(text))
-    .option('-O, --target-format <format>', 'qcow2 or raw', (text) => formatArgument(text), 'raw')
-    .option('-o, --options <list>', 'options of the new image, as with create', collect)
-    .option(
-      '-S, --sparse-size <size>',
+export const convert = defineVerb({
+  about: 'Copies a disk. The target appears, or replaces a file of its name, when the copy is complete.',
+  operands: 'SOURCE TARGET',
+  options: {
+    sourceFormat: value('-f, --source-format FMT', 'qcow2, or raw, which is never guessed', (given) =>
+      formatArgument(given),
+    ),
+    targetFormat: value('-O, --output-format FMT', 'qcow2 or raw (the default)', (given) => formatArgument(given)),
+    options: list('-o, --options LIST', 'options of the new image, as with create'),
+    sparseSize: value(
+      '-S, --sparse-size SIZE',
       'least zeros in a row that are left out; 0 writes everything',
       sparseArgument,
-      4096,
-    )
-    .option(
-      '-l, --snapshot <snapshot>',
+    ),
+    snapshot: value(
+      '-l, --snapshot SNAPSHOT',
       'copy this internal snapshot: an id or name, or snapshot.id=,snapshot.name=',
       snapshotArgument,
-    )
-    .option('-n, --no-create', 'write into an image that exists')
-    .option(
-      '-m, --coroutines <count>',
-      'requests at a time, 1 to 16',
-      (text) => countArgument(text, 'number of requests', 1, 16),
-      8,
-    )
-    .option('-p, --progress', 'show how far it is')
-    .option('-q, --quiet', 'print nothing')
-    .option('-U, --force-share', 'also when another process writes to the source')
-    .option('-c, --compress', 'write compressed clusters (qcow2 only)')
-    .option('--compression-level <level>', 'of zlib 1 to 9, of zstd 1 to 19', (text) =>
-      countArgument(text, 'compression level', 1, 19),
-    )
-    .option('--no-backing', 'open no backing file: an image that has one is refused')
-    .action(async (source: string, target: string, options: Options) => {
-      const stop = stopSignal();
-      try {
-        await convertFile(source, target, options, { terminal: context.terminal, stop });
-      } catch (error) {
-        if (stop.exitCode === 0) throw error;
-        const made = options.create ? 'was not made' : 'is incomplete';
-        throw new CommandError(`Interrupted: '${target}' ${made}`, stop.exitCode, { cause: error });
-      } finally {
-        stop.release();
-      }
-    });
-}
+    ),
+    noCreate: flag('-n, --no-create', 'write into an image that exists'),
+    requests: value('-m, --parallel COUNT', 'requests at a time, 1 to 16', (given) =>
+      countArgument(given, 'number of requests', 1, 16),
+    ),
+    progress: flag('-p, --progress', 'show how far it is'),
+    quiet: flag('-q, --quiet', 'print nothing'),
+    forceShare: flag('-U, --force-share', 'also when another process writes to the source'),
+    compress: flag('-c, --compress', 'write compressed clusters (qcow2 only)'),
+    compressionLevel: value('--compression-level LEVEL', 'of zlib 1 to 9, of zstd 1 to 19', (given) =>
+      countArgument(given, 'compression level', 1, 19),
+    ),
+    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+  },
+  async run({ values, operands }, { terminal }) {
+    const [source, target] = operands;
+    if (source === undefined || target === undefined) throw new CommandError('Must specify image file name');
+    if (operands.length > 2) throw new UsageError('Several sources are not supported yet');
+    const stop = stopSignal();
+    try {
+      await convertFile(source, target, values, { terminal, stop });
+    } catch (error) {
+      if (stop.exitCode === 0) throw error;
+      const made = values.noCreate ? 'is incomplete' : 'was not made';
+      throw new CommandError(`Interrupted: '${target}' ${made}`, stop.exitCode, { cause: error });
+    } finally {
+      stop.release();
+    }
+  },
+});
 
 function sparseArgument(text: string): number {
   const size = Number(sizeOf(text));
@@ -145,12 +146,12 @@ async function convertFile(path: string, target: string, options: Options, aroun
   const source = await openSource(path, options, opened);
   const replaced = statOf(target);
   refuseSameFile(path, target, replaced);
-  if (!options.create) {
-    if (options.options !== undefined) throw new CommandError('-o has no effect with -n, which makes no image');
+  if (options.noCreate) {
+    if (options.options.length > 0) throw new CommandError('-o has no effect with -n, which makes no image');
     await intoExisting(source, target, options, around);
     return;
   }
-  const image = newImage(target, options.targetFormat, options.options ?? []);
+  const image = newImage(target, options.targetFormat ?? 'raw', options.options);
   if (image.size !== undefined)
     throw new CommandError(`${target}: The size is the source's, it cannot be given with -o`);
   if (image.backingFile !== undefined)
@@ -183,7 +184,7 @@ async function openSource(path: string, options: Options, opened: Closers): Prom
         await openImageIn(file, path, {
           forceShare: options.forceShare,
           snapshot: options.snapshot,
-          backing: options.backing,
+          backing: !options.noBacking,
         }),
       ),
     ),
@@ -257,7 +258,7 @@ function reason(error: unknown): string {
 
 /** Copies over what is there. */
 async function intoExisting(source: CopySource, target: string, options: Options, around: Surroundings): Promise<void> {
-  await fill(source, target, options.targetFormat, { options, around, targetIsZero: false });
+  await fill(source, target, options.targetFormat ?? 'raw', { options, around, targetIsZero: false });
 }
 
 async function fill(
@@ -267,8 +268,9 @@ async function fill(
   { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
 ): Promise<void> {
   const file = await openFile(path, { write: true });
-  const { compressionLevel, backing } = options;
-  const opened = format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel, backing }) : file;
+  const { compressionLevel, noBacking } = options;
+  const opened =
+    format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel, backing: !noBacking }) : file;
   try {
     const length = opened instanceof NodeFile ? await file.size() : opened.size;
     if (length < source.length) throw new CommandError('output file is smaller than input file');
@@ -291,7 +293,7 @@ async function copyWithProgress(
   { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
 ): Promise<void> {
   const { terminal, stop } = around;
-  const show = options.progress === true && options.quiet !== true;
+  const show = options.progress && !options.quiet;
   let shown = Number.NEGATIVE_INFINITY;
   const print = (done: number, total: number): void => {
     const percent = (done / total) * 100;
@@ -304,7 +306,7 @@ async function copyWithProgress(
   await copyDisk(source, target, {
     targetIsZero,
     sparseLength: options.sparseSize,
-    requests: options.coroutines,
+    requests: options.requests,
     signal: stop.signal,
     onProgress: print,
   });

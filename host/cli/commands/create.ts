@@ -2,48 +2,52 @@
 
 import { existsSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
-import { type Command, Option } from 'commander';
 import { CorralError } from '../../errors.js';
-import { collect, type Format, formatArgument, sizeArgument } from '../arguments.js';
-import type { Context } from '../context.js';
+import { type Format, formatArgument, sizeArgument } from '../arguments.js';
 import { checkSize, formattingLine, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, escapeText, reasonOf, type Terminal } from '../output.js';
+import { flag, list, text, value } from '../option-table.js';
+import { CommandError, escapeText, reasonOf, type Terminal, UsageError } from '../output.js';
+import { defineVerb } from '../verb.js';
 
 const SECTOR = 512n;
 
 interface Options {
   format: Format;
-  options?: string[];
-  quiet?: boolean;
-  backing?: string;
-  backingFormat?: string;
-  /** What newer versions of qemu-img call `-F`. */
-  B?: string;
-  unsafe?: boolean;
+  options: readonly string[];
+  quiet: boolean;
+  backing: string | undefined;
+  backingFormat: string | undefined;
+  unsafe: boolean;
 }
 
-export function create(command: Command, context: Context): void {
-  command
-    .description('Makes a new, empty image. An existing file is overwritten, unless somebody uses it.')
-    .argument('<file>', 'the image')
-    .argument('[size]', 'bytes of the disk, as in 512, 64k, 1.5G', (text) => sizeArgument(text, 'image size'))
-    .option('-f, --format <format>', 'qcow2 or raw', (text) => formatArgument(text), 'qcow2')
-    .option(
-      '-o, --options <list>',
-      'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, compression_type=zlib|zstd, data_file=, data_file_raw=on|off, size=, preallocation=off',
-      collect,
-    )
-    .option('-q, --quiet', 'print nothing')
-    .option('-b, --backing <file>', 'what the disk continues from; relative to the folder of the new image')
-    .option('-F, --backing-format <format>', 'qcow2 or raw: the format of that file')
-    .addOption(new Option('-B <format>').hideHelp())
-    .option('-u, --unsafe', 'do not look at the backing file')
-    .action((path: string, size: bigint | undefined, options: Options) =>
-      createImage(path, size, options, context.terminal),
-    );
-}
+export const create = defineVerb({
+  about: 'Makes a new, empty image. An existing file is overwritten, unless somebody uses it.',
+  operands: 'FILE [SIZE]',
+  options: {
+    format: value('-f, --format FMT', 'qcow2 or raw', (given) => formatArgument(given)),
+    options: list(
+      '-o, --options LIST',
+      'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, ' +
+        'compression_type=zlib|zstd, data_file=, data_file_raw=on|off, size=, preallocation=off',
+    ),
+    quiet: flag('-q, --quiet', 'print nothing'),
+    backing: text('-b, --backing FILE', 'what the disk continues from; relative to the folder of the new image'),
+    // Newer versions of QEMU call it -B.
+    backingFormat: text('-F, -B, --backing-format FMT', 'qcow2 or raw: the format of that file'),
+    unsafe: flag('-u, --backing-unsafe', 'do not look at the backing file'),
+  },
+  async run({ values, operands }, { terminal }) {
+    const [path, size] = operands;
+    if (path === undefined) throw new UsageError('Expecting image file name');
+    if (operands.length > 2) throw new UsageError(`Unexpected argument: ${operands[2]}`);
+    const given = size === undefined ? undefined : sizeArgument(size, 'image size');
+    // Who says qemu-img means it: there a new image is raw.
+    const format = values.format ?? (terminal.program === 'qemu-img' ? 'raw' : 'qcow2');
+    await createImage(path, given, { ...values, format }, terminal);
+  },
+});
 
 async function createImage(
   path: string,
@@ -51,14 +55,14 @@ async function createImage(
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
-  const image = newImage(path, options.format, options.options ?? [], {
+  const image = newImage(path, options.format, options.options, {
     backing: options.backing,
-    backingFormat: options.backingFormat ?? options.B,
+    backingFormat: options.backingFormat,
   });
   if (given !== undefined && image.size !== undefined) {
     throw new CommandError(`${path}: The image size must be specified only once`);
   }
-  const behind = await backingSize(path, image, options.unsafe === true);
+  const behind = await backingSize(path, image, options.unsafe);
   const size = given ?? image.size ?? behind;
   if (size === undefined) throw new CommandError(`${path}: Image creation needs a size parameter`);
   checkSize(path, image, size);

@@ -2,11 +2,12 @@
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Command } from 'commander';
 import { systemErrorCode } from '../../errors.js';
 import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-device.js';
 import { findDevices, isGone } from '../devices.js';
+import { flag } from '../option-table.js';
 import { CommandError } from '../output.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 /** Milliseconds between two looks. */
 const POLL = 20;
@@ -15,13 +16,12 @@ const PATIENCE = 60_000;
 /** Milliseconds for a server to end once its device is gone; it may have others. */
 const FAREWELL = 5_000;
 
-export function detach(command: Command): void {
-  command
-    .description('Ends the server of a ublk block device in order, and waits until both are gone.')
-    .argument('<device>', '/dev/ublkbN, or N')
-    .option('--force', 'also when the device is mounted or in use otherwise')
-    .action(detachDevice);
-}
+export const detach = defineVerb({
+  about: 'Ends the server of a ublk block device in order, and waits until both are gone.',
+  operands: 'DEVICE',
+  options: { force: flag('--force', 'also when the device is mounted or in use otherwise') },
+  run: ({ values, operands }) => detachDevice(oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N'), values),
+});
 
 async function detachDevice(name: string, { force }: { force?: boolean }): Promise<void> {
   const digits = /^(?:\/dev\/ublk[bc])?(\d{1,9})$/.exec(name)?.[1];

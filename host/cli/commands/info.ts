@@ -1,22 +1,21 @@
 /** `corral info`: what an image's header says. Works whatever features the image has, and follows none of its names. */
 
 import { fstatSync } from 'node:fs';
-import type { Command } from 'commander';
 import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
+import { flag, value } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 const SECTOR = 512;
 
 interface Options {
-  format?: Format;
-  output: 'human' | 'json';
-  forceShare?: boolean;
-  backingChain?: boolean;
+  format: Format | undefined;
+  forceShare: boolean;
+  backingChain: boolean;
 }
 
 /** What is printed. Numbers are bytes. */
@@ -33,22 +32,22 @@ interface Facts {
   readonly bitmaps: readonly BitmapFacts[];
 }
 
-export function info(command: Command, context: Context): void {
-  command
-    .description('Prints what the header of an image says. Nothing that it names is opened, but with --backing-chain.')
-    .argument('<file>', 'the image')
-    .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
-    .option('--output <kind>', 'human or json', outputArgument, 'human')
-    .option('--backing-chain', 'the files behind the image, too')
-    .option('-U, --force-share', 'also when another process writes to the image')
-    .action(async (path: string, options: Options) => {
-      const chain = await readChain(path, options);
-      const [first] = chain as [Facts];
-      const json = (): Json => (options.backingChain ? chain.map(jsonFacts) : jsonFacts(first));
-      const text = options.output === 'json' ? `${formatJson(json())}\n` : chain.map(humanFacts).join('\n');
-      context.terminal.print(text);
-    });
-}
+export const info = defineVerb({
+  about: 'Prints what the header of an image says. Nothing that it names is opened, but with --backing-chain.',
+  operands: 'FILE',
+  options: {
+    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
+    output: value('--output KIND', 'human or json', outputArgument),
+    backingChain: flag('-b, --backing-chain', 'the files behind the image, too'),
+    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+  },
+  async run({ values, operands }, { terminal }) {
+    const chain = await readChain(oneOperand(operands), values);
+    const [first] = chain as [Facts];
+    const json = (): Json => (values.backingChain ? chain.map(jsonFacts) : jsonFacts(first));
+    terminal.print(values.output === 'json' ? `${formatJson(json())}\n` : chain.map(humanFacts).join('\n'));
+  },
+});
 
 /** The facts of the image, and of what lies behind it when that is asked for. */
 async function readChain(path: string, options: Options): Promise<Facts[]> {

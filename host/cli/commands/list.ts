@@ -1,23 +1,24 @@
 /** `corral list`: the ublk devices of this machine. */
 
-import type { Command } from 'commander';
 import type { UblkListEntry } from '../../node/ublk-device.js';
 import { outputArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { findDevices } from '../devices.js';
-import { formatJson, humanSize } from '../output.js';
+import { value } from '../option-table.js';
+import { formatJson, humanSize, UsageError } from '../output.js';
+import { defineVerb } from '../verb.js';
 
 const STATES = ['dead', 'live', 'quiesced', 'failing'];
 
-export function list(command: Command, context: Context): void {
-  command
-    .description('Lists the ublk block devices of this machine, whoever serves them.')
-    .option('--output <kind>', 'human or json', outputArgument, 'human')
-    .action(async ({ output }: { output: 'human' | 'json' }) => {
-      const devices = await findDevices();
-      context.terminal.print(output === 'json' ? `${formatJson(devices.map(jsonDevice))}\n` : table(devices));
-    });
-}
+export const list = defineVerb({
+  about: 'Lists the ublk block devices of this machine, whoever serves them.',
+  operands: '',
+  options: { output: value('--output KIND', 'human or json', outputArgument) },
+  async run({ values: { output }, operands }, { terminal }) {
+    if (operands.length > 0) throw new UsageError(`Unexpected argument '${operands[0]}'`);
+    const devices = await findDevices();
+    terminal.print(output === 'json' ? `${formatJson(devices.map(jsonDevice))}\n` : table(devices));
+  },
+});
 
 function jsonDevice({ id, node, state, serverPid, parameters }: UblkListEntry) {
   const { size, readOnly } = parameters;

@@ -1,44 +1,49 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
-import type { Command } from 'commander';
 import { type ChainExtent, mapChain } from '../../chain-map.js';
 import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { openFile, openImageIn } from '../open.js';
+import { flag, value } from '../option-table.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 /** Text that is collected before it is printed. */
 const BATCH = 16384;
 
 interface Options {
-  output: 'human' | 'json';
-  startOffset?: bigint;
-  maxLength?: bigint;
-  forceShare?: boolean;
-  backing: boolean;
+  output: 'human' | 'json' | undefined;
+  startOffset: bigint | undefined;
+  maxLength: bigint | undefined;
+  forceShare: boolean;
+  noBacking: boolean;
 }
 
-export function map(command: Command, context: Context): void {
-  command
-    .description('Prints where in the file, or in the files behind it, the data of an image lies.')
-    .argument('<file>', 'the image')
-    .option('-f, --format <format>', 'qcow2', (text) => {
-      if (formatArgument(text) === 'raw') throw new CommandError('map works on qcow2 images only');
-    })
-    .option('--output <kind>', 'human or json', outputArgument, 'human')
-    .option('-s, --start-offset <size>', 'where on the disk to begin', (text) => sizeArgument(text, 'start offset'))
-    .option('-l, --max-length <size>', 'bytes of the disk to look at', (text) => sizeArgument(text, 'max length'))
-    .option('-U, --force-share', 'also when another process writes to the image')
-    .option('--no-backing', 'open no backing file: an image that has one is refused')
-    .action((path: string, options: Options) => printMap(path, options, context.terminal));
-}
+export const map = defineVerb({
+  about: 'Prints where in the file, or in the files behind it, the data of an image lies.',
+  operands: 'FILE',
+  options: {
+    format: value('-f, --format FMT', 'qcow2', (given) => {
+      if (formatArgument(given) === 'raw') throw new CommandError('map works on qcow2 images only');
+    }),
+    output: value('--output KIND', 'human or json', outputArgument),
+    startOffset: value('-s, --start-offset OFFSET', 'where on the disk to begin', (given) =>
+      sizeArgument(given, 'start offset'),
+    ),
+    maxLength: value('-l, --max-length LENGTH', 'bytes of the disk to look at', (given) =>
+      sizeArgument(given, 'max length'),
+    ),
+    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+  },
+  run: ({ values, operands }, { terminal }) => printMap(oneOperand(operands), values, terminal),
+});
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
   const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
   await using image = await openImageIn(file, path, {
     requestCapacity: 1,
     forceShare: options.forceShare,
-    backing: options.backing,
+    backing: !options.noBacking,
   });
   const start = Number(options.startOffset ?? 0n);
   const end = Math.min(image.size, options.maxLength === undefined ? image.size : start + Number(options.maxLength));

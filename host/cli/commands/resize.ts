@@ -1,10 +1,10 @@
 /** `corral resize`: a longer or shorter disk, in qemu-img's words. */
 
-import type { Command } from 'commander';
 import { type Format, formatArgument, parseSize, SizeError } from '../arguments.js';
-import type { Context } from '../context.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, reasonOf, type Terminal } from '../output.js';
+import { flag, text, value } from '../option-table.js';
+import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { defineVerb } from '../verb.js';
 
 const SECTOR = 512n;
 const SHRINK_WARNING =
@@ -12,10 +12,10 @@ const SHRINK_WARNING =
   'Before performing such an operation, make sure there is no important data there.';
 
 interface Options {
-  format?: Format;
-  shrink?: boolean;
-  preallocation?: string;
-  quiet?: boolean;
+  format: Format | undefined;
+  shrink: boolean;
+  preallocation: string | undefined;
+  quiet: boolean;
 }
 
 /** A disk whose size can be changed. Sizes are bytes. */
@@ -25,19 +25,23 @@ interface Disk {
   close(): Promise<void>;
 }
 
-export function resize(command: Command, context: Context): void {
-  command
-    .description('Makes the disk of an image longer or shorter; what is new reads as zeros.')
-    .argument('<file>', 'the image')
-    .argument('<size>', 'bytes of the disk, as in 512, 64k, 1.5G; +SIZE and -SIZE change it by so much')
-    .option('-f, --format <format>', 'qcow2 or raw; raw is never guessed', (text) => formatArgument(text))
-    .option('--shrink', 'the disk may become shorter; what lies behind its new end is lost')
-    .option('--preallocation <mode>', 'off')
-    .option('-q, --quiet', 'print nothing')
-    // A size may begin with a minus.
-    .allowUnknownOption()
-    .action((path: string, size: string, options: Options) => resizeImage(path, size, options, context.terminal));
-}
+export const resize = defineVerb({
+  about: 'Makes the disk of an image longer or shorter; what is new reads as zeros.',
+  operands: 'FILE [+-]SIZE',
+  negativeSizes: true,
+  options: {
+    format: value('-f, --format FMT', 'qcow2 or raw; raw is never guessed', (given) => formatArgument(given)),
+    shrink: flag('--shrink', 'the disk may become shorter; what lies behind its new end is lost'),
+    preallocation: text('--preallocation MODE', 'off'),
+    quiet: flag('-q, --quiet', 'print nothing'),
+  },
+  async run({ values, operands }, { terminal }) {
+    const [path, size] = operands;
+    if (path === undefined || size === undefined) throw new UsageError('Expecting image file name and size');
+    if (operands.length > 2) throw new UsageError('Extra argument(s) in command line');
+    await resizeImage(path, size, values, terminal);
+  },
+});
 
 async function resizeImage(path: string, text: string, options: Options, terminal: Terminal): Promise<void> {
   const { preallocation = 'off' } = options;

@@ -2,40 +2,44 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { Command } from 'commander';
-import type { Context } from '../context.js';
 import { whyNoUblk } from '../devices.js';
 import { openFile, openImageIn } from '../open.js';
-import { CommandError, escapeText, humanSize, reasonOf, type Terminal } from '../output.js';
+import { flag, text } from '../option-table.js';
+import { CommandError, escapeText, humanSize, reasonOf, type Terminal, UsageError } from '../output.js';
 import { type StopSignal, stopSignal } from '../signals.js';
+import { defineVerb } from '../verb.js';
 
 const SAMPLE = 'corral-sample.qcow2';
 const SAMPLE_SIZE = 1024 ** 3;
 
 interface Options {
-  nbd?: boolean;
-  socket?: string;
-  readOnly?: boolean;
-  backing: boolean;
+  nbd: boolean;
+  socket: string | undefined;
+  readOnly: boolean;
+  noBacking: boolean;
 }
 
-export function serve(command: Command, context: Context): void {
-  command
-    .description('Serves an image: as a block device (ublk) if kernel and permissions allow it, else over NBD.')
-    .argument('[image]', `a qcow2 image; without one, ${SAMPLE} in this folder, which is made when it is missing`)
-    .option('--nbd', 'NBD, even where ublk would work')
-    .option('--socket <path>', 'where to make the NBD socket; implies --nbd')
-    .option('-r, --read-only', 'refuse writes')
-    .option('--no-backing', 'open no backing file: an image that has one is refused')
-    .action(async (image: string | undefined, options: Options) => {
-      const stop = stopSignal();
-      try {
-        await serveImage(image ?? (await sampleImage(context.terminal)), options, { terminal: context.terminal, stop });
-      } finally {
-        stop.release();
-      }
-    });
-}
+export const serve = defineVerb({
+  about:
+    'Serves an image: as a block device (ublk) if kernel and permissions allow it, else over NBD.\n' +
+    `Without one, ${SAMPLE} in this folder, which is made when it is missing.`,
+  operands: '[IMAGE]',
+  options: {
+    nbd: flag('--nbd', 'NBD, even where ublk would work'),
+    socket: text('--socket PATH', 'where to make the NBD socket; implies --nbd'),
+    readOnly: flag('-r, --read-only', 'refuse writes'),
+    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+  },
+  async run({ values, operands }, { terminal }) {
+    if (operands.length > 1) throw new UsageError('Expecting one image file name');
+    const stop = stopSignal();
+    try {
+      await serveImage(operands[0] ?? (await sampleImage(terminal)), values, { terminal, stop });
+    } finally {
+      stop.release();
+    }
+  },
+});
 
 /** An image to play with. What the user did to it stays. */
 async function sampleImage(terminal: Terminal): Promise<string> {
@@ -65,9 +69,13 @@ async function serveImage(path: string, options: Options, around: Surroundings):
   else await overNbd(path, options, obstacle, around);
 }
 
-async function overUblk(path: string, { readOnly, backing }: Options, { terminal, stop }: Surroundings): Promise<void> {
+async function overUblk(
+  path: string,
+  { readOnly, noBacking }: Options,
+  { terminal, stop }: Surroundings,
+): Promise<void> {
   const { serveDevice } = await import('../serve-device.js');
-  await serveDevice(path, readOnly ? { readOnly, backing } : { backing }, stop, ({ node, info }) => {
+  await serveDevice(path, { readOnly, backing: !noBacking }, stop, ({ node, info }) => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
       `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
@@ -87,9 +95,9 @@ async function overNbd(
     import('../../nbd/image-export.js'),
     import('../../nbd/socket-path.js'),
   ]);
-  const write = options.readOnly !== true;
+  const write = !options.readOnly;
   const file = await openFile(path, { write, mayReadOnly: true });
-  const image = await openImageIn(file, path, { write, backing: options.backing });
+  const image = await openImageIn(file, path, { write, backing: !options.noBacking });
   try {
     const name = basename(path);
     const socketPath = options.socket ?? (await defaultSocketPath(name));

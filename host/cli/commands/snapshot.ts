@@ -1,44 +1,44 @@
 /** `corral snapshot`: lists, makes, applies and deletes internal snapshots. */
 
-import type { Command } from 'commander';
 import { CorralError } from '../../errors.js';
 import type { Snapshot } from '../../snapshot-record.js';
 import type { Snapshots } from '../../snapshots.js';
 import { type Format, formatArgument } from '../arguments.js';
-import type { Context } from '../context.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { CommandError, escapeText, humanSize, reasonOf, type Terminal } from '../output.js';
+import { flag, text, value } from '../option-table.js';
+import { CommandError, escapeText, humanSize, reasonOf, type Terminal, UsageError } from '../output.js';
+import { defineVerb, oneOperand } from '../verb.js';
 
 const NANOSECONDS = 1_000_000_000n;
 
 interface Options {
-  format?: Format;
-  list?: boolean;
-  apply?: string;
-  create?: string;
-  delete?: string;
-  quiet?: boolean;
-  forceShare?: boolean;
+  format: Format | undefined;
+  list: boolean;
+  apply: string | undefined;
+  create: string | undefined;
+  delete: string | undefined;
+  forceShare: boolean;
 }
 
-export function snapshot(command: Command, context: Context): void {
-  command
-    .description('Lists the internal snapshots of an image, or makes, applies or deletes one.')
-    .argument('<file>', 'the image')
-    .option('-l, --list', 'list all snapshots (the default)')
-    .option('-c, --create <name>', 'make a snapshot of the disk as it is')
-    .option('-a, --apply <snapshot>', 'the disk becomes what the snapshot of this id or name holds')
-    .option('-d, --delete <name>', 'delete the first snapshot of this name')
-    .option('-f, --format <format>', 'qcow2 or raw; found out when not given', (text) => formatArgument(text))
-    .option('-q, --quiet', 'print nothing but the list')
-    .option('-U, --force-share', 'with -l: also when another process writes to the image')
-    .action((path: string, options: Options) => run(path, options, context.terminal));
-}
+export const snapshot = defineVerb({
+  about: 'Lists the internal snapshots of an image, or makes, applies or deletes one.',
+  operands: 'FILE',
+  options: {
+    list: flag('-l, --list', 'list all snapshots (the default)'),
+    create: text('-c, --create NAME', 'make a snapshot of the disk as it is'),
+    apply: text('-a, --apply SNAPSHOT', 'the disk becomes what the snapshot of this id or name holds'),
+    delete: text('-d, --delete NAME', 'delete the first snapshot of this name'),
+    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
+    quiet: flag('-q, --quiet', 'print nothing but the list'),
+    forceShare: flag('-U, --force-share', 'with -l: also when another process writes to the image'),
+  },
+  run: ({ values, operands }, { terminal }) => run(oneOperand(operands), values, terminal),
+});
 
 async function run(path: string, options: Options, terminal: Terminal): Promise<void> {
   const { apply, create, forceShare } = options;
   const wanted = [options.list ? '' : undefined, apply, create, options.delete].filter((name) => name !== undefined);
-  if (wanted.length > 1) throw new CommandError("Cannot mix '-l', '-a', '-c', '-d'");
+  if (wanted.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
   const write = apply !== undefined || create !== undefined || options.delete !== undefined;
   const file = await openFile(path, { write, forceShare: !write && forceShare, mayForceShare: !write });
   if ((options.format ?? (await probeFormat(file))) === 'raw') {
