@@ -147,7 +147,8 @@ function noteWritten(image: Image, operation: Operation): void {
   const end = operation.hostOffset + length;
   if (operation.file === OperationFile.Data) image.dataFileLength = max(image.dataFileLength, end);
   else image.fileLength = max(image.fileLength, end);
-  image.order.unflushed = true;
+  // The write-out keeps its own account of its own writes.
+  if (operation.owner !== Owner.WriteOut) image.order.unflushed = true;
 }
 
 function start(image: Image, task: Task): void {

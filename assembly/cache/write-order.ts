@@ -79,8 +79,10 @@ export class WriteOrder {
   reclaimable: RunList = changetype<RunList>(0);
   /** Requests that wait for room in `dropped`. */
   dropWaiters: WaitList = changetype<WaitList>(0);
-  /** Something was written since the last flush was handed to the host. */
+  /** Something that mappings rely on was written since the last flush was handed to the host: data, tables, refcounts. */
   unflushed: bool = false;
+  /** Mappings were. What comes behind them in a pass, more mappings, does not rely on them. */
+  mappingsUnflushed: bool = false;
   /** A flush failed: nobody knows what is on disk, so nothing is written any more. */
   broken: bool = false;
   /** Passes that ended, for the statistics. */
@@ -181,7 +183,8 @@ export function completeWriteOut(order: WriteOrder, slice: TableSlice | null, st
       noteFailure(order, status, Structure.File, 0, operation);
     }
   } else {
-    order.unflushed = true;
+    if (isMapping(slice)) order.mappingsUnflushed = true;
+    else order.unflushed = true;
     giveSlot(order, slice.staged);
     slice.staged = 0;
     slice.writing = false;
@@ -259,7 +262,9 @@ function advance(order: WriteOrder): void {
       case Phase.WriteMappings:
         if (order.remainingTable !== 0 || order.remainingMappings !== 0) return beginRound(order);
         order.phase = Phase.LastFlush;
-        if (order.unflushed && (!isEmpty(order.serving) || order.settling.count !== 0)) handOutFlush(order);
+        if (!isEmpty(order.serving) || order.settling.count !== 0) {
+          if (order.unflushed || order.mappingsUnflushed) handOutFlush(order);
+        }
         break;
       default:
         return finishPass(order);
@@ -330,6 +335,7 @@ function writeSlice(order: WriteOrder, slice: TableSlice): void {
 
 function handOutFlush(order: WriteOrder): void {
   order.unflushed = false;
+  order.mappingsUnflushed = false;
   order.outstanding++;
   flush(order.operations, Owner.WriteOut, 0);
 }
@@ -367,6 +373,10 @@ function takeStaged(staged: SliceList): TableSlice {
 function giveSlot(order: WriteOrder, address: usize): void {
   store<usize>(order.freeSlots + usize(order.freeSlotCount) * sizeof<usize>(), address);
   order.freeSlotCount++;
+}
+
+function isMapping(slice: TableSlice): bool {
+  return slice.kind !== u8(TableKind.RefcountBlock) && slice.kind !== u8(TableKind.RefcountTable);
 }
 
 function dirtyList(order: WriteOrder, slice: TableSlice): SliceList {

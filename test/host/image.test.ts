@@ -175,6 +175,20 @@ describe('writing', () => {
     expect(file.flushes).toBe(2);
   });
 
+  test('however many tables have changed, a flush flushes the file twice', async () => {
+    const file = new WatchedFile(await newFile({ virtualSize: 2048 * MIB, clusterSize: 4096 }));
+    await using image = await Image.open(file, { core, write: true, cacheSize: 16 * MIB });
+    await image.write(0, new Uint8Array(4096));
+    await image.flush();
+    file.flushes = 0;
+
+    const data = new Uint8Array(4096).fill(1);
+    for (let offset = 0; offset < 2048 * MIB; offset += 4 * MIB) await image.write(offset, data);
+    await image.flush();
+
+    expect(file.flushes).toBe(2);
+  });
+
   test('a flush without anything written asks nothing of the file', async () => {
     const file = new WatchedFile(await newFile());
     await using image = await Image.open(file, { core, write: true });
