@@ -27,6 +27,7 @@ import { noteChanged } from './image/bitmap-track';
 import { taskAt } from './image/configure';
 import { leaveGate, passGate } from './image/exclusive';
 import { Image, ImageState } from './image/image';
+import { setDirty, startLazyRefcounts, wantsLazyRefcounts } from './image/lazy-refcounts';
 import { holdReads } from './image/read-barrier';
 import { skipReclaim, stepReclaim } from './image/reclaim';
 import { resetTask, Task } from './image/task';
@@ -224,6 +225,8 @@ function drain(image: Image): void {
       return;
     } else if (image.order.reclaimable.count !== 0 && !reclaimer(image).active) {
       startReclaim(image);
+    } else if (wantsLazyRefcounts(image) && !marker(image).active) {
+      startLazyRefcounts(image, marker(image));
     } else {
       if (!isUnderPressure(image.order)) return;
       relievePressure(image.order);
@@ -235,6 +238,11 @@ function drain(image: Image): void {
 /** The core's own task: it has the slot behind the host's. */
 function reclaimer(image: Image): Task {
   return taskAt(image, image.requestCapacity);
+}
+
+/** The core's own task that sets the dirty bit: it has the slot behind the reclaimer's. */
+function marker(image: Image): Task {
+  return taskAt(image, image.requestCapacity + 1);
 }
 
 function startReclaim(image: Image): void {
@@ -257,6 +265,7 @@ function runReclaimer(image: Image, task: Task): void {
 
 function runTask(image: Image, task: Task): void {
   if (task.slot === image.requestCapacity) return runReclaimer(image, task);
+  if (task.slot > image.requestCapacity) return setDirty(image, task);
   const outcome = task.outcome;
   task.outcome = Status.Ok;
   if (outcome !== Status.Ok && outcome !== Status.Miss) {

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xbe7ae752;
+export const ABI_HASH = 0x7dbb94c3;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -763,6 +763,10 @@ export const ConfigurationFlag = {
   DataFile: 16,
   /** The host carries out Compress operations. */
   Compresses: 32,
+  /** Lazy refcounts whatever the header says; version 2 is refused for writing. */
+  LazyRefcounts: 64,
+  /** No lazy refcounts, whatever the header says. */
+  EagerRefcounts: 128,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];

@@ -54,6 +54,8 @@ export interface CoreConfiguration {
   backing?: boolean;
   /** Bytes of the image's external data file now, which the host has opened. */
   dataFileLength?: number;
+  /** Lazy refcounts, or none, whatever the image's header says. */
+  lazyRefcounts?: boolean;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -169,9 +171,15 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
     (configuration.compresses ? ConfigurationFlag.Compresses : 0) |
     (configuration.scratch ? ConfigurationFlag.Scratch : 0) |
     (configuration.backing ? ConfigurationFlag.Backing : 0) |
-    (configuration.dataFileLength !== undefined ? ConfigurationFlag.DataFile : 0);
+    (configuration.dataFileLength !== undefined ? ConfigurationFlag.DataFile : 0) |
+    refcountFlag(configuration.lazyRefcounts);
   view.fileLength = configuration.fileLength;
   view.dataFileLength = configuration.dataFileLength ?? 0;
+}
+
+function refcountFlag(lazy: boolean | undefined): number {
+  if (lazy === undefined) return 0;
+  return lazy ? ConfigurationFlag.LazyRefcounts : ConfigurationFlag.EagerRefcounts;
 }
 
 function readLayout(memory: ArrayBuffer, address: number): CoreLayout {

@@ -46,6 +46,8 @@ export interface EngineOptions {
   backing?: Backing;
   /** The image's external data file; without it images that have one are refused by name. */
   dataFile?: BlockFile;
+  /** Lazy refcounts, or none, whatever the image's header says. */
+  lazyRefcounts?: boolean | undefined;
 }
 
 /** The disk behind an image: what the image has not allocated is read from there. */
@@ -96,6 +98,7 @@ export class Engine {
       scratch: true,
       backing: options.backing !== undefined,
       dataFileLength,
+      lazyRefcounts: options.lazyRefcounts,
     };
     const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {

@@ -162,6 +162,8 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return 'Image was not closed cleanly (dirty bit): it must be repaired before it is written';
     case Field.CorruptBit:
       return 'Image is corrupt; cannot be opened read/write';
+    case Field.CompatibleFeatures:
+      return 'Lazy refcounts require a qcow2 image of version 3 (compat 1.1)';
     case Field.InternalSnapshots:
       return `${failure.structure === Structure.Request ? 'Checking' : 'Writing to'} an image with ${field} is not supported yet`;
     case Field.Bitmaps:

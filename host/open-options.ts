@@ -40,6 +40,11 @@ export interface OpenOptions extends ChainOptions {
   dataFile?: BlockFile;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
+  /**
+   * Whether flushes may leave refcounts behind, to be counted anew after a crash; default: what the image's header says.
+   * Only of version 3.
+   */
+  lazyRefcounts?: boolean;
   signal?: AbortSignal;
 }
 
@@ -53,6 +58,7 @@ export function engineOptionsOf(options: OpenOptions): EngineOptions {
     checkSize: options.checkSize ?? 0,
     codec: options.codec ?? portableCodec,
     compressionLevel: options.compressionLevel,
+    lazyRefcounts: options.lazyRefcounts,
   };
 }
 

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xbe7ae752u;
+inline constexpr uint32_t ABI_HASH = 0x7dbb94c3u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -219,6 +219,10 @@ enum class ConfigurationFlag : uint32_t {
   DataFile = 16,
   /** The host carries out Compress operations. */
   Compresses = 32,
+  /** Lazy refcounts whatever the header says; version 2 is refused for writing. */
+  LazyRefcounts = 64,
+  /** No lazy refcounts, whatever the header says. */
+  EagerRefcounts = 128,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

@@ -21,6 +21,10 @@ export enum ConfigurationFlag {
   DataFile = 16,
   /** The host carries out Compress operations. */
   Compresses = 32,
+  /** Lazy refcounts whatever the header says; version 2 is refused for writing. */
+  LazyRefcounts = 64,
+  /** No lazy refcounts, whatever the header says. */
+  EagerRefcounts = 128,
 }
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

@@ -8,6 +8,9 @@
  * Refcounts first: a crash in between leaks a cluster; the other order would share one. The slices of phases 3 and 4
  * are copied when the round begins, so a request that ends during the round cannot slip an entry into it whose data
  * and refcount are not durable yet. That entry is in the next round.
+ *
+ * With lazy refcounts a pass that only serves the guest leaves out 1 and the refcount table: the header says durably that
+ * refcounts may be behind, and whoever opens the image after a crash counts anew (image/lazy-refcounts.ts).
  */
 
 import { Structure } from '../abi/failure';
@@ -62,6 +65,14 @@ export class WriteOrder {
   freeSlots: usize = 0;
   freeSlotCount: u32 = 0;
   phase: Phase = Phase.Idle;
+  /** The header says durably that refcounts on disk may be behind. */
+  lazy: bool = false;
+  /** Somebody who waits for the next pass needs the refcounts on disk. */
+  exact: bool = false;
+  /** The guest has flushed: lazy refcounts would pay. */
+  guestFlushed: bool = false;
+  /** The running pass leaves refcount blocks and refcount table as they are on disk. */
+  skipsRefcounts: bool = false;
   /** Operations of this phase that the host has in hand. */
   outstanding: u32 = 0;
   /** Dirty slices of the running pass that are still to be staged or written: those that were dirty when it began. */
@@ -110,6 +121,17 @@ export function markDirty(order: WriteOrder, slice: TableSlice): void {
 
 /** Parks `waiter` until everything that ended before now is durable; its outcome is Miss then, or the failure. */
 export function requestFlush(order: WriteOrder, waiter: Waiter): void {
+  order.exact = true;
+  park(order, waiter);
+}
+
+/** As `requestFlush` for a guest: what it has written survives a crash; with lazy refcounts, after a repair. */
+export function requestGuestFlush(order: WriteOrder, waiter: Waiter): void {
+  order.guestFlushed = true;
+  park(order, waiter);
+}
+
+function park(order: WriteOrder, waiter: Waiter): void {
   waiter.outcome = Status.Miss;
   push(order.waiting, waiter);
   if (order.phase === Phase.Idle) beginPass(order);
@@ -208,6 +230,8 @@ function noteFailure(order: WriteOrder, status: Status, structure: u32, hostOffs
 /** Takes what is dirty now as the work of one pass, which may need several rounds. */
 function beginPass(order: WriteOrder): void {
   moveAll(order.waiting, order.serving);
+  order.skipsRefcounts = order.lazy && !order.exact && maySkipRefcounts(order);
+  order.exact = false;
   if (order.broken) {
     failAll(order.serving, order.cache.ready, Status.Broken, Structure.File, 0, NO_OPERATION);
     return;
@@ -218,21 +242,29 @@ function beginPass(order: WriteOrder): void {
     moveAll(order.dropWaiters, order.cache.ready);
   }
   order.remainingBlocks = order.dirtyBlocks.count;
-  order.remainingTable = order.dirtyTable.count;
+  order.remainingTable = order.skipsRefcounts ? 0 : order.dirtyTable.count;
   order.remainingMappings = order.dirtyMappings.count;
   beginRound(order);
+}
+
+/** A pass for the guest, in a cache that has room for the refcounts that stay dirty. */
+function maySkipRefcounts(order: WriteOrder): bool {
+  const cache = order.cache;
+  if (isEmpty(order.serving) || !isEmpty(cache.slotWaiters)) return false;
+  return (order.dirtyBlocks.count + order.dirtyTable.count) * 4 <= cache.count;
 }
 
 function beginRound(order: WriteOrder): void {
   // The copies first: whatever they contain has its refcount in a block that is written in this same round. Mappings
   // only when every changed table entry goes ahead of them: a block that the table does not name yet counts nothing.
-  stage(order, order.dirtyTable, order.stagedTable, order.dirtyTable.count);
+  const skips = order.skipsRefcounts;
+  if (!skips) stage(order, order.dirtyTable, order.stagedTable, order.dirtyTable.count);
   order.remainingTable -= min(order.remainingTable, order.stagedTable.count);
-  if (order.dirtyTable.count === 0) {
+  if (skips || order.dirtyTable.count === 0) {
     stage(order, order.dirtyMappings, order.stagedMappings, order.remainingMappings);
     order.remainingMappings -= order.stagedMappings.count;
   }
-  order.remainingBlocks = order.dirtyBlocks.count;
+  order.remainingBlocks = skips ? 0 : order.dirtyBlocks.count;
   order.phase = Phase.WriteBlocks;
   writeBlocks(order);
   if (order.outstanding === 0) advance(order);

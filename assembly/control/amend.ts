@@ -25,6 +25,7 @@ import { EXCLUSIVE_LENGTH, enterExclusive } from '../image/exclusive';
 import { changeFeatures } from '../image/header-bits';
 import { commitHeaderSector, needHeaderSector } from '../image/header-sector';
 import { Image } from '../image/image';
+import { endLazyRefcounts } from '../image/lazy-refcounts';
 import { mapRun } from '../image/mapping';
 import { Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
@@ -202,6 +203,7 @@ function downgrade(image: Image, task: Task): Status {
     status = replaceZeroes(image, task);
     if (status !== Status.Ok) return status;
     task.stage = Stage.Clean;
+    endLazyRefcounts(image);
     requestFlush(image.order, task);
     return Status.Miss;
   }
@@ -245,6 +247,7 @@ function setLazyRefcounts(image: Image, task: Task, wanted: bool): Status {
     // Without the promise to repair, the refcounts have to be right.
     if (task.stage === 0) {
       task.stage = 1;
+      endLazyRefcounts(image);
       requestFlush(image.order, task);
       return Status.Miss;
     }

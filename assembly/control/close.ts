@@ -7,6 +7,7 @@ import { storeBitmaps } from '../image/bitmap-track';
 import { enterExclusive } from '../image/exclusive';
 import { changeFeatures } from '../image/header-bits';
 import { Image, ImageState } from '../image/image';
+import { endLazyRefcounts } from '../image/lazy-refcounts';
 import { settle } from '../image/settle';
 import { Task } from '../image/task';
 
@@ -22,6 +23,7 @@ export function stepClose(image: Image, task: Task): Status {
     if (task.stage === Stage.Flush) {
       status = enterExclusive(image, task);
       if (status !== Status.Ok) return status;
+      endLazyRefcounts(image);
       status = settle(image, task);
       if (status !== Status.Ok) return status;
       status = storeBitmaps(image, task);

@@ -224,6 +224,8 @@ function refuseUnwritable(image: Image, task: Task): Status {
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
   if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
+  const lazy = (image.configuration.flags & ConfigurationFlag.LazyRefcounts) !== 0;
+  if (lazy && info.version < 3) return refuseFeature(image, Field.CompatibleFeatures);
   // A snapshot's clusters could not stay where they are.
   if (image.hasDataFile && info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
   const copies = (image.configuration.flags & ConfigurationFlag.Scratch) !== 0;

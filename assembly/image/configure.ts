@@ -23,6 +23,8 @@ import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE,
 const MAXIMUM_SLICE: u32 = 4096;
 /** Slices that one task may need at the same time (L1, L2, refcount table, refcount block). */
 const SLICES_PER_TASK: u32 = 4;
+/** Tasks of the core's own, behind those of the slots: one lowers refcounts, one sets the dirty bit. */
+const OWN_TASKS: u32 = 2;
 const SPARE_SLICES: u32 = 16;
 const REQUEST_SIZE: u64 = 64;
 export const MAXIMUM_REQUESTS: u32 = 4096;
@@ -39,8 +41,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.configuration = configuration;
   image.requestCapacity = capacity;
 
-  // One task more than there are slots: the core's own, which lowers refcounts.
-  const tasks = capacity + 1;
+  const tasks = capacity + OWN_TASKS;
   const operationCapacity = tasks * (TASK_OPERATIONS + 1) + STAGING_MAXIMUM + 2;
   const operations = openOperations(arena, operationCapacity);
   if (operations === null) return null;
@@ -69,7 +70,8 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.tableScratch = take(arena, MAXIMUM_SLICE);
   image.page = take(arena, PAGE_LENGTH);
 
-  const least: u32 = (tasks * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
+  // Whoever sets the dirty bit looks at no table.
+  const least: u32 = ((tasks - 1) * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
   image.cacheLength = max(configuration.cacheSize, least);
   image.cacheMemory = take(arena, image.cacheLength);
   image.checkLength = configuration.checkSize;
@@ -100,9 +102,9 @@ export function taskAt(image: Image, slot: u32): Task {
 }
 
 function takeTasks(arena: Arena, image: Image, requests: usize): bool {
-  image.tasks = take(arena, u64(image.requestCapacity + 1) * TASK_SIZE);
+  image.tasks = take(arena, u64(image.requestCapacity + OWN_TASKS) * TASK_SIZE);
   if (image.tasks === 0) return false;
-  for (let slot: u32 = 0; slot <= image.requestCapacity; slot++) {
+  for (let slot: u32 = 0; slot < image.requestCapacity + OWN_TASKS; slot++) {
     const task = taskAt(image, slot);
     const address = changetype<usize>(task);
     task.slot = slot;

@@ -153,6 +153,8 @@ export class Image {
   headerOwner: Task | null = null;
   headerWaiters: WaitList = changetype<WaitList>(0);
   headerStage: u32 = 0;
+  /** The dirty bit could not be set: refcounts stay as they are without lazy refcounts. */
+  lazyFailed: bool = false;
   /** See region.ts. */
   region: Region = changetype<Region>(0);
   /** See release.ts: clusters that nothing on disk refers to any more. */

@@ -7,7 +7,7 @@ import { ExtentKind } from '../abi/extent';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
 import { writeGuest } from '../block';
-import { requestFlush } from '../cache/write-order';
+import { requestGuestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
@@ -48,7 +48,7 @@ export function stepWrite(image: Image, task: Task): Status {
       if (task.outstanding !== 0) return Status.Miss;
       if ((task.flags & RequestFlag.Durable) === 0) return Status.Ok;
       task.stage = Stage.Durable;
-      requestFlush(image.order, task);
+      requestGuestFlush(image.order, task);
       return Status.Miss;
     }
     if (task.outstanding === TASK_OPERATIONS) return Status.Miss;

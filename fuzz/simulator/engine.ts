@@ -67,6 +67,8 @@ export class Engine {
       decompresses: true,
       scratch: true,
       backing: scenario.backingLength > 0,
+      // After a crash the refcounts have to be counted anew, and that needs room, which a device may not have.
+      lazyRefcounts: scenario.regular ? undefined : false,
     };
     this.core = new CoreInstance(module, configuration, {
       submit: (operation) => this.disk.submit(this.takeOperation(operation)),

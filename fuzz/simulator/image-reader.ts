@@ -28,6 +28,8 @@ export interface Header {
   readonly refcountBits: number;
   readonly snapshotCount: number;
   readonly snapshotsOffset: number;
+  /** Refcounts may be behind. */
+  readonly dirty: boolean;
 }
 
 /** The active disk's L1 table, or that of an internal snapshot. */
@@ -60,6 +62,7 @@ export class ImageReader {
       refcountTableClusters: bytes.getUint32(56),
       snapshotCount: bytes.getUint32(60),
       snapshotsOffset: numberAt(bytes, 64),
+      dirty: version === 3 && (bytes.getUint32(76) & 1) !== 0,
       refcountBits: version === 2 ? 16 : 2 ** bytes.getUint32(96),
     };
     this.clusterSize = 2 ** this.header.clusterBits;

@@ -130,7 +130,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     clusterBits,
     refcountOrder,
     virtualSize,
-    lazyRefcounts: version === 3 && random.chance(0.2),
+    lazyRefcounts: version === 3 && random.chance(0.4),
     bitmaps,
     // Bitmaps have seeds of their own.
     backingLength: bitmaps ? 0 : drawBackingLength(random, virtualSize),

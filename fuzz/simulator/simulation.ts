@@ -7,10 +7,10 @@ import { Life, type World } from './life.js';
 import { Model } from './model.js';
 import type { CutResult } from './power-cut.js';
 import { Random } from './random.js';
-import { repair } from './repair.js';
+import { finishRepair, repair } from './repair.js';
 import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
-import { examine } from './survivors.js';
+import { examine, isDirty } from './survivors.js';
 import { SimulationFailure, Trace } from './trace.js';
 
 export interface SimulationOptions {
@@ -58,15 +58,22 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {
+    if (isDirty(disk.currentState())) {
+      if (!mayRepair(world)) return;
+      finishRepair(world);
+    }
     if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
-    const mayRepair = disk.length < LONGEST_REPAIRED * 2 ** scenario.clusterBits;
-    if (mayRepair && random.chance(0.3)) repair(world);
+    if (mayRepair(world) && random.chance(0.3)) repair(world);
     const plan = drawLife(random, scenario, disk.length);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));
     disk.restart(disk.currentState(), plan.temper);
     disk.restart(new Life(world, plan).run(), CALM);
   }
+}
+
+function mayRepair({ scenario, disk }: World): boolean {
+  return disk.length < LONGEST_REPAIRED * 2 ** scenario.clusterBits;
 }
 
 /** Somebody else has the image between two lives. */

@@ -20,7 +20,9 @@ type Judge = (cell: number, found: number) => void;
  */
 export function examine(file: CutResult, model: Model, decide: boolean, counts = true): CheckOutcome {
   const reader = new ImageReader(file);
-  const outcome = checkImage(reader, model.pending === undefined && !model.flagsUncertain, counts);
+  // A dirty image says itself that its refcounts may be wrong.
+  const counted = counts && !reader.header.dirty;
+  const outcome = checkImage(reader, counted && model.pending === undefined && !model.flagsUncertain, counted);
   const { cells, applied } = judgeDisk(reader, model, outcome);
   const captured = judgeSnapshots(reader, model, outcome);
   judgeBitmaps(model, outcome, cells);
@@ -104,6 +106,11 @@ function judgeSnapshots(reader: ImageReader, model: Model, outcome: CheckOutcome
     throw new SimulationFailure(`snapshot ${number} is lost`);
   }
   return captured;
+}
+
+/** Whether the header says that refcounts may be behind. */
+export function isDirty(file: CutResult): boolean {
+  return new ImageReader(file).header.dirty;
 }
 
 /** Judges every cell that the image has something to say about, and those of `touched`. */

@@ -167,6 +167,16 @@ describe('a core that breaks its own order is noticed:', () => {
       find: 'image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated',
       replace: 'Replacement.Unallocated',
     },
+    'refcounts stay behind before the header says so': {
+      file: 'image/lazy-refcounts.ts',
+      find: 'changeFeatures(image, task, INCOMPATIBLE_DIRTY, 0)',
+      replace: 'Status.Ok',
+    },
+    'refcounts stay behind when the header does not say so any more': {
+      file: 'image/lazy-refcounts.ts',
+      find: '  image.order.lazy = false;\n',
+      replace: '',
+    },
     'a cancelled write stops between two refcount tables': {
       focus: 'growth',
       file: 'scheduler.ts',

@@ -46,7 +46,7 @@ export function makeImage(options: ImageOptions, commands: string[] = []): strin
 /** Carries out commands of qemu-io. */
 export function io(path: string, commands: string[]): void {
   if (commands.length === 0) return;
-  execFileSync('qemu-io', ['-f', 'qcow2', ...commands.flatMap((command) => ['-c', command]), path]);
+  execFileSync('qemu-io', ['-f', 'qcow2', ...commands.flatMap((command) => ['-c', command]), path], { stdio: 'pipe' });
 }
 
 export function snapshot(path: string, name: string): void {
