@@ -246,6 +246,21 @@ export function zeroData(operations: Operations, task: usize, hostOffset: u64, l
   send(operations, operation);
 }
 
+/** Really writes zeros, where guest data lies. */
+export function writeZeroData(operations: Operations, task: usize, hostOffset: u64, length: u32): void {
+  const operation = prepare(operations, OperationKind.Write, Owner.Task, task, hostOffset, 0);
+  operation.file = operations.dataFile;
+  operation.zeroBefore = length;
+  send(operations, operation);
+}
+
+/** Makes the file that guest data lies in `length` bytes long. */
+export function truncateData(operations: Operations, task: usize, length: u64): void {
+  const operation = prepare(operations, OperationKind.Truncate, Owner.Task, task, length, 0);
+  operation.file = operations.dataFile;
+  send(operations, operation);
+}
+
 /** As `discard`, where guest data lies. */
 export function discardData(operations: Operations, task: usize, hostOffset: u64, length: u32): void {
   const operation = prepare(operations, OperationKind.Discard, Owner.Task, task, hostOffset, length);

@@ -35,6 +35,7 @@ import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
 import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
 import { abandonNewClusters } from './request/new-clusters';
+import { stepPreallocate } from './request/preallocate';
 import { stepRead } from './request/read';
 import { startSimpleRead } from './request/simple-read';
 import { stepWrite } from './request/write';
@@ -143,7 +144,8 @@ function noteFailed(image: Image, task: Task, operation: Operation, index: u32, 
 /** The file is at least as long as the furthest byte written, and holds something that no flush has covered yet. */
 function noteWritten(image: Image, operation: Operation): void {
   const kind = operation.kind;
-  if (kind !== OperationKind.Write && kind !== OperationKind.WriteZeroes) return;
+  const grows = kind === OperationKind.Write || kind === OperationKind.WriteZeroes || kind === OperationKind.Truncate;
+  if (!grows) return;
   const length = u64(operation.zeroBefore) + u64(operation.length) + u64(operation.zeroAfter);
   const end = operation.hostOffset + length;
   if (operation.file === OperationFile.Data) image.dataFileLength = max(image.dataFileLength, end);
@@ -331,6 +333,8 @@ function step(image: Image, task: Task): Status {
       return stepAmend(image, task);
     case RequestKind.Resize:
       return runResize(image, task);
+    case RequestKind.Preallocate:
+      return stepPreallocate(image, task);
     default:
       if (isBitmapRequest(task.kind)) return stepBitmap(image, task);
       return refuseRequest(image, task, Status.Invalid);
@@ -369,8 +373,8 @@ function abandon(image: Image, task: Task): Status {
   const kind = task.kind;
   if (isCompressing(task)) return abandonCompressed(image, task);
   if (kind === RequestKind.Resize) abandonResize(image, task);
-  if (kind === RequestKind.Write || kind === RequestKind.WriteZeroes || isZeroingNew(image, task))
-    return abandonNewClusters(image, task);
+  const allocates = kind === RequestKind.Write || kind === RequestKind.WriteZeroes || kind === RequestKind.Preallocate;
+  if (allocates || isZeroingNew(image, task)) return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;
   if (isSnapshotVerb(task.kind)) return abandonSnapshot(image, task);
   const status = abandonOwnership(image, task);

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x7dbb94c3;
+export const ABI_HASH = 0xcee2d8ef;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -2297,6 +2297,74 @@ export class OperationView {
   }
 }
 
+// ---- assembly/abi/preallocate-options.ts
+
+/** What becomes of the space of clusters that a Preallocate request maps. */
+export const PreallocateMode = {
+  /** Nothing but the file's length: the space may be a hole. */
+  Metadata: 1,
+  /** It is allocated in the file: an operation WriteZeroes. */
+  Allocated: 2,
+  /** Zeros are written there: an operation Write. */
+  Written: 3,
+} as const;
+/** What becomes of the space of clusters that a Preallocate request maps. */
+export type PreallocateMode = (typeof PreallocateMode)[keyof typeof PreallocateMode];
+
+/** Where the fields of PreallocateOptions lie, in bytes from the start of the record. */
+export const PreallocateOptionsLayout = {
+  size: 8,
+  alignment: 4,
+  offsets: {
+    mode: 0,
+    reserved: 4,
+  },
+} as const;
+
+/** Options of a Preallocate request; the host writes them at the start of the page. */
+export class PreallocateOptionsView {
+  private readonly words: Uint32Array;
+  private start = 0;
+
+  /**
+   * @param memory the core's whole memory; a view does not outlive its growth
+   * @param address see `at`
+   */
+  constructor(memory: ArrayBufferLike, address = 0) {
+    this.words = new Uint32Array(memory, 0, Math.floor(memory.byteLength / 4));
+    this.at(address);
+  }
+
+  /** Points this same object at another record. Takes an address as the core returns it, signed or not. */
+  at(address: number): this {
+    if ((address & 3) !== 0) {
+      throw new RangeError(`PreallocateOptions at ${address >>> 0}: not a multiple of 4`);
+    }
+    this.start = address >>> 0;
+    return this;
+  }
+
+  /** The address of the record in the memory, in bytes. */
+  get recordAddress(): number {
+    return this.start;
+  }
+
+  /** PreallocateMode. */
+  get mode(): number {
+    return this.words[this.start >>> 2];
+  }
+  set mode(value: number) {
+    this.words[this.start >>> 2] = value;
+  }
+
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 1];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 1] = value;
+  }
+}
+
 // ---- assembly/abi/request.ts
 
 /** What a host asks of an image. */
@@ -2336,6 +2404,11 @@ export const RequestKind = {
   Resize: 52,
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend: 53,
+  /**
+   * Give every cluster of the `length` bytes from `guestOffset` on that has no host cluster a new one, which reads as
+   * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
+   */
+  Preallocate: 54,
   /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.

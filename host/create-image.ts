@@ -1,9 +1,11 @@
 /** What a new image will be, and how the core is told. */
 
 import { CREATE_NAMES_OFFSET, CreateFlag, CreateOptionsView, RequestKind } from './abi.js';
+import type { BlockFile } from './block-file.js';
 import type { CoreInstance } from './core-instance.js';
 import type { EngineRequest } from './engine.js';
 import { CorralError } from './errors.js';
+import { fillNewData, type Preallocation, preallocateNew } from './preallocate.js';
 
 /** Bytes of the longest name that a header may hold. */
 const MAXIMUM_NAME_LENGTH = 1023;
@@ -29,6 +31,10 @@ export interface CreateImageOptions {
   dataFile?: string;
   /** The data file is a raw image at any time. */
   dataFileRaw?: boolean;
+  /** Default: off. Over a backing file only with `extendedL2`. */
+  preallocation?: Preallocation;
+  /** The data file itself, empty and opened by the caller, whose it stays: preallocation needs it. */
+  data?: BlockFile;
   signal?: AbortSignal;
 }
 
@@ -55,6 +61,30 @@ export function createRequest(options: CreateImageOptions): EngineRequest<void> 
       [view.backingFileLength, view.backingFormatLength, view.dataFileLength] = writeNames(core, names);
     },
   };
+}
+
+/** Refuses combinations of preallocation that make no sense, before anything is written. */
+export function checkPreallocation(options: CreateImageOptions): void {
+  const { preallocation = 'off', backingFile, extendedL2, dataFile, data } = options;
+  if (preallocation === 'off') return;
+  if (backingFile !== undefined && !extendedL2) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: 'Backing file and preallocation can only be used at the same time if extended_l2 is on',
+    });
+  }
+  if (dataFile !== undefined && data === undefined) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'Preallocation needs the data file itself' });
+  }
+}
+
+/** What `preallocation` asks for, in the image that has just been made in `file`. */
+export async function preallocateCreated(file: BlockFile, options: CreateImageOptions): Promise<void> {
+  const { core, preallocation = 'off', data, dataFileRaw, signal } = options;
+  if (preallocation === 'off') return;
+  const length = Number((BigInt(options.virtualSize) + 511n) & ~511n);
+  const range = { mode: preallocation, offset: 0, length, signal };
+  if (!dataFileRaw || data === undefined) await preallocateNew({ core, file, data }, range);
+  else if (preallocation !== 'metadata') await fillNewData(data, range);
 }
 
 /** A name as the bytes that a header holds. Throws ERR_INVALID_ARGUMENT when it is too long. */

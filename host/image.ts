@@ -6,14 +6,14 @@ import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
 import { type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
-import { type CreateImageOptions, createRequest } from './create-image.js';
+import { type CreateImageOptions, checkPreallocation, createRequest, preallocateCreated } from './create-image.js';
 import { type Backing, Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
 import { checkFacts, engineOptionsOf, isBacked, layerOptions, type OpenOptions, openRequest } from './open-options.js';
 import { isDirtyImage, repairDirty } from './repair.js';
-import { type ResizeImageOptions, resizeRequest } from './resize.js';
+import { type ResizeImageOptions, resizeDisk } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { Snapshots } from './snapshots.js';
 
@@ -161,14 +161,16 @@ export class Image {
 
   /**
    * Makes a new image in `file`, which must be empty and stays the caller's. The header is written last: a file that was
-   * cut off is no image. Rejects with ERR_INVALID_ARGUMENT, ERR_IO or ERR_NO_SPACE.
+   * cut off is no image. Preallocation comes after that. Rejects with ERR_INVALID_ARGUMENT, ERR_IO or ERR_NO_SPACE.
    */
   static async create(file: BlockFile, options: CreateImageOptions): Promise<void> {
     if ((await file.size()) !== 0)
       throw new CorralError('ERR_EXISTS', { reason: 'The file for a new image must be empty' });
     const request = createRequest(options);
+    checkPreallocation(options);
     const engine = await Engine.start(file, { core: options.core, requestCapacity: 1, cacheSize: 0, checkSize: 0 });
     await engine.run(request);
+    await preallocateCreated(file, options);
   }
 
   /** Facts of the header when the image was opened, and what the calls of this image have changed of them. */
@@ -284,12 +286,12 @@ export class Image {
   /**
    * Makes the disk `size` bytes long, a multiple of 512; new bytes are zeros. Waits until it is alone with the image.
    * Durable when the promise ends. Snapshots keep their sizes. Rejects with ERR_INVALID_ARGUMENT for a smaller disk
-   * without `shrink`, ERR_TOO_LARGE beyond what the format can hold.
+   * without `shrink`, ERR_TOO_LARGE beyond what the format can hold. When preallocation fails the disk has its old size.
    */
   async resize(size: number | bigint, options: ResizeImageOptions = {}): Promise<void> {
     this.refuseClosed();
     await this.control.run(async () => {
-      const virtualSize = await this.engine.run(resizeRequest(this.facts, size, options));
+      const virtualSize = await resizeDisk(this.engine, this.facts, size, options);
       this.facts = { ...this.facts, virtualSize };
     });
   }

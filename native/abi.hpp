@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x7dbb94c3u;
+inline constexpr uint32_t ABI_HASH = 0xcee2d8efu;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -689,6 +689,28 @@ static_assert(offsetof(Operation, sourceLength) == 52);
 static_assert(offsetof(Operation, edges) == 56);
 static_assert(offsetof(Operation, file) == 60);
 
+// ---- assembly/abi/preallocate-options.ts
+
+/** What becomes of the space of clusters that a Preallocate request maps. */
+enum class PreallocateMode : uint32_t {
+  /** Nothing but the file's length: the space may be a hole. */
+  Metadata = 1,
+  /** It is allocated in the file: an operation WriteZeroes. */
+  Allocated = 2,
+  /** Zeros are written there: an operation Write. */
+  Written = 3,
+};
+
+/** Options of a Preallocate request; the host writes them at the start of the page. */
+struct PreallocateOptions {
+  /** PreallocateMode. */
+  uint32_t mode;
+  uint32_t reserved;
+};
+static_assert(sizeof(PreallocateOptions) == 8 && alignof(PreallocateOptions) == 4);
+static_assert(offsetof(PreallocateOptions, mode) == 0);
+static_assert(offsetof(PreallocateOptions, reserved) == 4);
+
 // ---- assembly/abi/request.ts
 
 /** What a host asks of an image. */
@@ -728,6 +750,11 @@ enum class RequestKind : uint32_t {
   Resize = 52,
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend = 53,
+  /**
+   * Give every cluster of the `length` bytes from `guestOffset` on that has no host cluster a new one, which reads as
+   * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
+   */
+  Preallocate = 54,
   /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.

@@ -36,6 +36,11 @@ export enum RequestKind {
   /** Change one property of the image, as the `AmendOptions` in the page say. Alone with the image. */
   Amend = 53,
   /**
+   * Give every cluster of the `length` bytes from `guestOffset` on that has no host cluster a new one, which reads as
+   * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
+   */
+  Preallocate = 54,
+  /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
    */

@@ -87,6 +87,10 @@ export class Task extends Waiter {
   newEnd: u64 = 0;
   /** The cluster is only copied: a snapshot shares it, and parts of it will be written then. */
   unshares: bool = false;
+  /** The clusters are only reserved: with extended L2 entries their subclusters stay what they are. */
+  reserves: bool = false;
+  /** They take the place of zeros without a cluster, and are marked as zeros too. */
+  keepsZero: bool = false;
   /** Scratch buffer for the edges of the new clusters: its number plus one, 0 when none; and where the head lies in it. */
   scratch: u32 = 0;
   edgeOffset: u32 = 0;
@@ -133,6 +137,8 @@ export function resetTask(task: Task): void {
   task.looks = false;
   task.committed = false;
   task.entered = false;
+  task.reserves = false;
+  task.keepsZero = false;
   task.inFlight = false;
   task.leak = false;
   task.failed = Status.Ok;

@@ -20,7 +20,7 @@ import { moveAll, push } from '../base/wait-list';
 import { decompress, readBacking, readScratch, writeScratch } from '../block';
 import { needSlice, pin, TableKind, TableSlice, undoPin, unpin } from '../cache/table-cache';
 import { dropClusters, markDirty, needRoom } from '../cache/write-order';
-import { makeDataEntry } from '../format/l2-entry';
+import { makeDataEntry, makeZeroEntry } from '../format/l2-entry';
 import { withAllocated } from '../format/l2-subclusters';
 import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
@@ -195,8 +195,10 @@ export function linkNewClusters(image: Image, task: Task): Status {
   const slice = task.slice as TableSlice;
   for (let index: u32 = 0; index < task.clusterCount; index++) {
     const address = slice.data + (usize(task.sliceIndex + index) << image.geometry.l2EntryBits);
-    storeU64(address, makeDataEntry(task.hostOffset + (u64(index) << image.geometry.clusterBits)));
-    if (image.geometry.extended && !task.unshares) allocateSubclusters(image, task, address + 8, index);
+    const entry = makeDataEntry(task.hostOffset + (u64(index) << image.geometry.clusterBits));
+    storeU64(address, task.keepsZero ? makeZeroEntry(entry) : entry);
+    if (image.geometry.extended && !task.unshares && !task.reserves)
+      allocateSubclusters(image, task, address + 8, index);
   }
   markDirty(image.order, slice);
   leave(image, task);

@@ -24,7 +24,12 @@ const STATUS_NAMES = namesOf(Status);
 const UNTOUCHED = 0x77;
 /** So little that most checks need several rounds. */
 const CHECK_SIZE = 4096;
-const WITHOUT_BUFFER: readonly number[] = [OperationKind.Flush, OperationKind.WriteZeroes, OperationKind.Discard];
+const WITHOUT_BUFFER: readonly number[] = [
+  OperationKind.Flush,
+  OperationKind.WriteZeroes,
+  OperationKind.Discard,
+  OperationKind.Truncate,
+];
 
 /** Buffers of requests, for every engine that ever runs: they are filled anew before each use. */
 const buffers: PatternMemory[] = [];

@@ -3,6 +3,7 @@
 import {
   AmendOptionsView,
   CheckResultView,
+  PreallocateOptionsView,
   RequestFlag,
   RequestKind,
   ResizeFlag,
@@ -22,7 +23,7 @@ import type { SimulatedDisk } from './simulated-disk.js';
 import { completeSnapshotRequest, isHarmless, sendSnapshotRequest } from './snapshot-requests.js';
 import { examine } from './survivors.js';
 import { SimulationFailure, type Trace } from './trace.js';
-import { drawAmend, drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
+import { drawAmend, drawPreallocation, drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
 
 /** What all lives of a seed share. */
 export interface World {
@@ -65,6 +66,7 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
   amend: { kind: RequestKind.Amend, flags: 0 },
   bitmap: { kind: RequestKind.BitmapAdd, flags: 0 },
+  preallocate: { kind: RequestKind.Preallocate, flags: 0 },
 };
 const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
@@ -82,7 +84,7 @@ export class Life {
   private healed: boolean;
   /** The image is being changed: the guest waits until it knows its size. */
   private changing = false;
-  /** A request about a bitmap is under way. */
+  /** A request about a bitmap, or for clusters ahead of writes, is under way: it has the page. */
   private calling = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
@@ -200,10 +202,13 @@ export class Life {
     if (!this.healed && this.issued >= this.plan.troubleUntil) this.heal();
     const slot = this.engine.freeSlot;
     const asks = slot >= 0 && !this.changing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
-    const alone = asks && model.pending === undefined;
+    // Who has the page keeps it until the answer.
+    const alone = asks && model.pending === undefined && !this.calling;
     if (alone && this.plan.snapshots > 0 && random.chance(this.plan.snapshots)) this.sendSnapshot(slot);
     else if (alone && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
     else if (alone && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
+    else if (alone && this.plan.preallocations > 0 && random.chance(this.plan.preallocations))
+      this.sendPreallocate(slot);
     else if (asks && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
@@ -336,6 +341,27 @@ export class Life {
     this.settleAnswers();
   }
 
+  /** Clusters ahead of any write; what the disk holds stays as it is. */
+  private sendPreallocate(slot: number): void {
+    const { random, scenario, model, disk, trace, size } = this.world;
+    const { mode, offset, length } = drawPreallocation(random, scenario, size);
+    this.issued++;
+    this.calling = true;
+    this.sent.set(slot, {
+      request: { verb: 'preallocate', firstCell: 0, endCell: 0 },
+      write: undefined,
+      submittedAt: model.clock++,
+      mustSucceed: this.healed && !disk.fatal && disk.regular,
+      mustFail: false,
+      cancelled: false,
+    });
+    const options = new PreallocateOptionsView(this.engine.core.memory, this.engine.core.layout.page);
+    options.mode = mode;
+    trace.note(() => `slot ${slot}: preallocate ${mode} at ${offset}, ${length} bytes`);
+    this.engine.submit(slot, CALLS.preallocate.kind, CALLS.preallocate.flags, offset, length);
+    this.settleAnswers();
+  }
+
   private get mayCall(): boolean {
     return this.plan.bitmapCalls > 0 && !this.calling && this.world.model.bitmaps.clear;
   }
@@ -431,6 +457,7 @@ export class Life {
     const { model } = this.world;
     const { verb } = sent.request;
     if (verb === 'amend') this.changing = false;
+    if (verb === 'preallocate') this.calling = false;
     if (sent.size !== undefined) {
       this.changing = false;
       if (succeeded) this.world.size = sent.size;

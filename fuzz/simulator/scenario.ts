@@ -54,6 +54,8 @@ export interface LifePlan {
   readonly amends: number;
   /** How often a request is one for another size of the disk. */
   readonly resizes: number;
+  /** How often a request is one for clusters ahead of writes. */
+  readonly preallocations: number;
   /** How often a request is one about a bitmap. */
   readonly bitmapCalls: number;
   /** The engine's own check runs before the first request, and again before a close. */
@@ -160,6 +162,8 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     // A disk with bitmaps keeps its size, and an image with bitmaps its properties.
     amends: mayAmend(scenario) ? random.pick([0, 0, 0, 0.01, 0.1]) : 0,
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
+    // Not over a backing file, which would have to be copied.
+    preallocations: scenario.backingLength === 0 ? random.pick([0, 0, 0, 0.01, 0.05]) : 0,
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
     check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     snapshots: scenario.snapshotRequests ? random.pick([0.01, 0.03, 0.1, 0.3]) : 0,

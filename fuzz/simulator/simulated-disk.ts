@@ -9,6 +9,7 @@ import { OperationKind, Status } from '../../host/abi.js';
 import { type CutResult, chooseSurvivors, type LoggedWrite } from './power-cut.js';
 import type { Random } from './random.js';
 import { GARBAGE, SparseBytes, ZEROS } from './sparse-bytes.js';
+import { SimulationFailure } from './trace.js';
 
 export const SECTOR = 512;
 
@@ -204,6 +205,7 @@ export class SimulatedDisk {
       const header = operation.table && operation.offset < HEADER_LENGTH;
       this.fatal ||= this.flushFailed || (isWrite(operation.kind) && header);
     }
+    if (operation.kind === OperationKind.Truncate && fault === Status.Ok) this.lengthen(operation.offset);
     // What a failed write has left behind is as visible as any other bytes, and the next flush takes it along.
     if (operation.kind === OperationKind.Flush) this.completeFlush(pending);
     else pending.write.completedAt = completedAt;
@@ -211,6 +213,15 @@ export class SimulatedDisk {
       this.completedLength = Math.max(this.completedLength, operation.offset + operation.length);
     }
     return { index: operation.index, status: fault };
+  }
+
+  /** The engine makes its file longer; what would be cut off is somebody's. */
+  private lengthen(length: number): void {
+    if (!this.regular || length < this.length) {
+      throw new SimulationFailure(`a file of ${this.length} bytes is cut to ${length}`);
+    }
+    this.length = length;
+    this.completedLength = Math.max(this.completedLength, length);
   }
 
   private answerEarly(pending: Pending): Completion {

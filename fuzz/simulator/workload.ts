@@ -1,6 +1,6 @@
 /** The guest: what it asks next. */
 
-import { AmendKind } from '../../host/abi.js';
+import { AmendKind, PreallocateMode } from '../../host/abi.js';
 import { SECTOR } from './pattern.js';
 import type { Random } from './random.js';
 import type { Habits, Scenario } from './scenario.js';
@@ -15,7 +15,8 @@ export type Verb =
   | 'flush'
   | 'resize'
   | 'amend'
-  | 'bitmap';
+  | 'bitmap'
+  | 'preallocate';
 
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {
@@ -68,6 +69,24 @@ export function drawAmend(random: Random, version: number, order: number): { kin
   if (random.chance(0.2)) return { kind: AmendKind.LazyRefcounts, value: random.below(2) };
   // With 16 bits the way down is open again.
   return { kind: AmendKind.RefcountOrder, value: random.chance(0.3) ? 4 : random.below(7) };
+}
+
+/** Clusters for a few, for many, or for all of a small disk. */
+export function drawPreallocation(
+  random: Random,
+  { clusterBits }: Scenario,
+  size: number,
+): { mode: PreallocateMode; offset: number; length: number } {
+  const clusterSize = 2 ** clusterBits;
+  const mode = random.pick([
+    PreallocateMode.Metadata,
+    PreallocateMode.Metadata,
+    PreallocateMode.Allocated,
+    PreallocateMode.Written,
+  ]);
+  const longest = random.pick([clusterSize * 4, clusterSize * 100, clusterSize * 1000]);
+  const offset = random.chance(0.3) ? 0 : random.below(size / SECTOR) * SECTOR;
+  return { mode, offset, length: random.between(0, Math.min(size - offset, longest)) };
 }
 
 function drawVerb(random: Random, habits: Habits): Verb {

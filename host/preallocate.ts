@@ -1,0 +1,77 @@
+/** Clusters ahead of any write: of a new image, or of the part by which a disk has become longer. */
+
+import { PreallocateMode, PreallocateOptionsView, RequestFlag, RequestKind } from './abi.js';
+import type { BlockFile } from './block-file.js';
+import { Engine, type EngineRequest } from './engine.js';
+
+/**
+ * What is there before anything is written, as QEMU's modes: nothing; clusters for every part of the disk (the file may
+ * be sparse); these with space allocated in the file; these with zeros really written.
+ */
+export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full';
+
+/** The guest range, and how it is told. All numbers are bytes. */
+export interface PreallocateRange {
+  readonly mode: Exclude<Preallocation, 'off'>;
+  readonly offset: number;
+  readonly length: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const MODES = {
+  metadata: PreallocateMode.Metadata,
+  falloc: PreallocateMode.Allocated,
+  full: PreallocateMode.Written,
+};
+
+/** The request that maps every cluster of the range. Fails with ERR_UNSUPPORTED where a backing file would be hidden. */
+export function preallocateRequest({ mode, offset, length, signal }: PreallocateRange): EngineRequest<void> {
+  return {
+    kind: RequestKind.Preallocate,
+    guestOffset: offset,
+    length,
+    signal,
+    prepare(core) {
+      const view = new PreallocateOptionsView(core.memory, core.layout.page);
+      view.mode = MODES[mode];
+      view.reserved = 0;
+    },
+  };
+}
+
+/** A new image in its files, which stay the caller's. */
+export interface NewFiles {
+  readonly core: WebAssembly.Module;
+  readonly file: BlockFile;
+  /** The external data file of an image that has one; nobody has written to it yet. */
+  readonly data: BlockFile | undefined;
+}
+
+const CACHE_SIZE = 1 << 20;
+/** Bytes that are zeroed in a raw data file between two looks at the signal. */
+const BATCH = 1 << 26;
+
+/** Preallocates the whole disk of a new image. Rejects as requests do; the image is whole and partly preallocated then. */
+export async function preallocateNew({ core, file, data }: NewFiles, range: PreallocateRange): Promise<void> {
+  const engine = await Engine.start(file, {
+    core,
+    dataFile: data,
+    requestCapacity: 1,
+    cacheSize: CACHE_SIZE,
+    checkSize: 0,
+    // Nothing of what lies behind is looked at.
+    backing: { read: () => Promise.reject(new Error('Nothing is read from behind a new image')) },
+  });
+  await engine.run({ kind: RequestKind.Open, flags: RequestFlag.Writable });
+  await engine.run(preallocateRequest(range));
+  await engine.run({ kind: RequestKind.Close });
+}
+
+/** A raw data file is mapped from the beginning: what is left is space in it. */
+export async function fillNewData(data: BlockFile, { length, signal }: PreallocateRange): Promise<void> {
+  for (let done = 0; done < length; done += BATCH) {
+    signal?.throwIfAborted();
+    await data.writeZeroes(done, Math.min(BATCH, length - done));
+  }
+  await data.flush();
+}
