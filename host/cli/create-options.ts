@@ -1,5 +1,6 @@
 /** The `-o` options of a new image, checked before anything is touched. */
 
+import type { Preallocation } from '../preallocate.js';
 import { type Format, optionList, parseSize, SizeError, sizeArgument } from './arguments.js';
 import { CommandError } from './output.js';
 
@@ -27,7 +28,8 @@ export interface NewImage {
   readonly backingFormat: Format | undefined;
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
-  readonly preallocation: 'off' | undefined;
+  /** As it was asked for. */
+  readonly preallocation: Preallocation | undefined;
   /** `size=`, when it was given there. */
   readonly size: bigint | undefined;
 }
@@ -71,9 +73,6 @@ export function newImage(
       refuse(`Invalid parameter '${name}'`);
     }
   }
-  const preallocation = options.get('preallocation');
-  if (preallocation !== undefined && preallocation !== 'off')
-    refuse(`preallocation=${preallocation} is not supported yet`);
   const size = options.get('size');
   const image: NewImage = {
     format,
@@ -86,7 +85,7 @@ export function newImage(
     ...backingOptions(format, options, behind, refuse),
     dataFile: options.get('data_file'),
     dataFileRaw: onOrOff('data_file_raw', options.get('data_file_raw') ?? 'off', refuse),
-    preallocation: preallocation === undefined ? undefined : 'off',
+    preallocation: preallocationMode(format, options.get('preallocation'), refuse),
     size: size === undefined ? undefined : sizeArgument(size, 'image size'),
   };
   if (image.compat === '0.10' && image.refcountBits !== 16) {
@@ -107,6 +106,10 @@ export function newImage(
   }
   if (image.dataFileRaw && image.dataFile === undefined) refuse('data-file-raw requires data-file');
   if (image.extendedL2) checkExtended(image, refuse);
+  const { preallocation = 'off' } = image;
+  if (image.backingFile !== undefined && preallocation !== 'off' && !image.extendedL2) {
+    refuse('Backing file and preallocation can only be used at the same time if extended_l2 is on');
+  }
   return image;
 }
 
@@ -163,6 +166,12 @@ function backingOptions(
   if (backingFile === undefined && given !== undefined) refuse('Backing format cannot be used without backing file');
   if (given !== undefined && given !== 'raw' && given !== 'qcow2') refuse(`Unknown backing file format '${given}'`);
   return { backingFile, backingFormat: given as Format | undefined };
+}
+
+function preallocationMode(format: Format, text: string | undefined, refuse: Refuse): Preallocation | undefined {
+  if (text === undefined || text === 'off' || text === 'falloc' || text === 'full') return text;
+  if (text !== 'metadata') return refuse(`Parameter 'preallocation' does not accept value '${text}'`);
+  return format === 'raw' ? refuse('Unsupported preallocation mode: metadata') : text;
 }
 
 function compressionType(text: string, refuse: Refuse): NewImage['compressionType'] {

@@ -3,6 +3,7 @@
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { NodeFile } from '../node/node-file.js';
+import type { Preallocation } from '../preallocate.js';
 import type { NewImage } from './create-options.js';
 
 const SECTOR = 512n;
@@ -10,11 +11,12 @@ const SECTOR = 512n;
 /** Makes or overwrites a file. What it needs was checked before: from here on the old content is lost. */
 export async function makeImage(path: string, image: NewImage, size: bigint): Promise<void> {
   const file = await NodeFile.open(path, { create: true, overwrite: true });
+  let data: NodeFile | undefined;
   try {
-    if (image.format === 'raw') await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
+    if (image.format === 'raw') await makeRaw(file, size, image.preallocation);
     else {
       const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
-      if (image.dataFile !== undefined) await makeDataFile(image.dataFile, size);
+      if (image.dataFile !== undefined) data = await makeDataFile(image.dataFile, size);
       await Image.create(file, {
         core: loadCore(),
         virtualSize: size,
@@ -28,20 +30,31 @@ export async function makeImage(path: string, image: NewImage, size: bigint): Pr
         backingFormat: image.backingFormat,
         dataFile: image.dataFile,
         dataFileRaw: image.dataFileRaw,
+        preallocation: image.preallocation,
+        data,
       });
     }
   } finally {
+    await data?.close();
     await file.close();
   }
 }
 
 /** Makes or overwrites the file of the guest's data: all zeros, as long as the disk. */
-async function makeDataFile(path: string, size: bigint): Promise<void> {
+async function makeDataFile(path: string, size: bigint): Promise<NodeFile> {
   const file = await NodeFile.open(path, { create: true, overwrite: true });
   try {
-    await file.truncate(Number(((size + SECTOR - 1n) / SECTOR) * SECTOR));
+    await makeRaw(file, size);
     await file.flush();
-  } finally {
+    return file;
+  } catch (error) {
     await file.close();
+    throw error;
   }
+}
+
+async function makeRaw(file: NodeFile, size: bigint, preallocation?: Preallocation): Promise<void> {
+  const length = Number(((size + SECTOR - 1n) / SECTOR) * SECTOR);
+  await file.truncate(length);
+  if (preallocation === 'falloc' || preallocation === 'full') await file.writeZeroes(0, length);
 }

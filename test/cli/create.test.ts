@@ -20,6 +20,11 @@ const ACCEPTED: string[][] = [
   ['-f', 'qcow2', '-o', 'cluster_size=512,refcount_bits=64', 'x', '10M'],
   ['-f', 'qcow2', '-o', 'size=5M', 'x'],
   ['-f', 'raw', 'x', '1M'],
+  ['-f', 'qcow2', '-o', 'preallocation=metadata', 'x', '10M'],
+  ['-f', 'qcow2', '-o', 'preallocation=falloc,compat=0.10', 'x', '10M'],
+  ['-f', 'qcow2', '-o', 'preallocation=full,extended_l2=on', 'x', '10M'],
+  ['-f', 'raw', '-o', 'preallocation=falloc', 'x', '1M'],
+  ['-f', 'raw', '-o', 'preallocation=full', 'x', '1M'],
   ['-f', 'raw', 'x', '1000'],
   ['-q', '-f', 'qcow2', 'x', '1M'],
 ];
@@ -78,7 +83,9 @@ const REFUSED: [args: string[], reason: RegExp][] = [
   [['-o', 'encrypt.format=luks', 'x', '1M'], /'encrypt.format' is not supported yet/],
   [['-o', 'compression_type=zstd,compat=0.10', 'x', '1M'], /Non-zlib compression type is only supported with/],
   [['-o', 'compression_type=lz4', 'x', '1M'], /'compression-type' does not accept value 'lz4'/],
-  [['-o', 'preallocation=full', 'x', '1M'], /preallocation=full is not supported yet/],
+  [['-o', 'preallocation=some', 'x', '1M'], /'preallocation' does not accept value 'some'/],
+  [['-f', 'raw', '-o', 'preallocation=metadata', 'x', '1M'], /Unsupported preallocation mode: metadata/],
+  [['-u', '-b', 'y', '-F', 'qcow2', '-o', 'preallocation=full', 'x', '1M'], /at the same time if extended_l2 is on/],
   [['-b', '/nowhere/y', '-F', 'raw', 'x', '1M'], /Could not open '\/nowhere\/y': No such file or directory/],
 ];
 

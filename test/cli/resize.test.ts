@@ -39,6 +39,11 @@ const CALLS: [before: string[], size: string][] = [
   [[], '10486000'],
   [['--shrink', '--preallocation=full'], '1M'],
   [['--preallocation=some'], '20M'],
+  [['--preallocation=metadata'], '20M'],
+  [['--preallocation=falloc'], '+10M'],
+  [['--preallocation=full'], '20M'],
+  [['--preallocation=full'], '10M'],
+  [['--preallocation=full'], '5M'],
 ];
 
 describe('corral resize does what qemu-img resize does', () => {

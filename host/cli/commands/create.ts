@@ -30,7 +30,7 @@ export const create = defineVerb({
     options: list(
       '-o, --options LIST',
       'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, ' +
-        'compression_type=zlib|zstd, data_file=, data_file_raw=on|off, size=, preallocation=off',
+        'compression_type=zlib|zstd, data_file=, data_file_raw=on|off, size=, preallocation=off|metadata|falloc|full',
     ),
     quiet: flag('-q, --quiet', 'print nothing'),
     backing: text('-b, --backing FILE', 'what the disk continues from; relative to the folder of the new image'),

@@ -1,5 +1,7 @@
 /** `corral resize`: a longer or shorter disk, in qemu-img's words. */
 
+import type { NodeFile } from '../../node/node-file.js';
+import type { Preallocation } from '../../preallocate.js';
 import { type Format, formatArgument, parseSize, SizeError } from '../arguments.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, text, value } from '../option-table.js';
@@ -21,7 +23,7 @@ interface Options {
 /** A disk whose size can be changed. Sizes are bytes. */
 interface Disk {
   readonly size: number;
-  resize(size: number, shrink: boolean): Promise<void>;
+  resize(size: number, options: { shrink: boolean; preallocation: Preallocation }): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -32,7 +34,7 @@ export const resize = defineVerb({
   options: {
     format: value('-f, --format FMT', 'qcow2 or raw; raw is never guessed', (given) => formatArgument(given)),
     shrink: flag('--shrink', 'the disk may become shorter; what lies behind its new end is lost'),
-    preallocation: text('--preallocation MODE', 'off'),
+    preallocation: text('--preallocation MODE', 'off, metadata, falloc or full: of what is new'),
     quiet: flag('-q, --quiet', 'print nothing'),
   },
   async run({ values, operands }, { terminal }) {
@@ -53,8 +55,7 @@ async function resizeImage(path: string, text: string, options: Options, termina
   try {
     const size = sign * amount + (sign === 0n ? amount : BigInt(disk.size));
     const shrinks = checkSize(size, disk.size, options, terminal);
-    if (preallocation !== 'off') throw new CommandError(`preallocation=${preallocation} is not supported yet`);
-    await disk.resize(Number(size), shrinks);
+    await disk.resize(Number(size), { shrink: shrinks, preallocation: preallocation as Preallocation });
   } catch (error) {
     await disk.close().catch(() => {});
     throw error instanceof CommandError ? error : new CommandError(reasonOf(error), 1, { cause: error });
@@ -79,13 +80,14 @@ function readSize(text: string): [sign: bigint, amount: bigint] {
 /** Refuses what QEMU refuses; true when the disk becomes shorter. */
 function checkSize(size: bigint, before: number, options: Options, terminal: Terminal): boolean {
   if (size <= 0n) throw new CommandError('New image size must be positive');
+  const preallocates = options.preallocation !== undefined && options.preallocation !== 'off';
+  if (preallocates && size <= BigInt(before)) {
+    throw new CommandError('Preallocation can only be used for growing images');
+  }
   const shrinks = size < BigInt(before);
   if (shrinks && !options.shrink) {
     terminal.note(`corral: ${SHRINK_WARNING}`);
     throw new CommandError('Use the --shrink option to perform a shrink operation.');
-  }
-  if (shrinks && options.preallocation !== undefined && options.preallocation !== 'off') {
-    throw new CommandError('Preallocation can only be used for growing images');
   }
   if (size % SECTOR !== 0n) throw new CommandError('The new size must be a multiple of 512');
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new CommandError('The image size is too large');
@@ -99,7 +101,7 @@ async function openDisk(path: string, wanted: Format | undefined): Promise<Disk>
     const image = await openImageIn(file, path, { write: true });
     return {
       size: image.size,
-      resize: (size, shrink) => image.resize(size, { shrink }),
+      resize: (size, how) => image.resize(size, how),
       close: () => image.close(),
     };
   }
@@ -107,5 +109,17 @@ async function openDisk(path: string, wanted: Format | undefined): Promise<Disk>
     await file.close();
     throw new CommandError(`'${path}' has no known format: -f raw resizes it as it is`);
   }
-  return { size: await file.size(), resize: (size) => file.truncate(size), close: () => file.close() };
+  const before = await file.size();
+  return { size: before, resize: (size, how) => resizeRaw(file, before, size, how), close: () => file.close() };
+}
+
+async function resizeRaw(
+  file: NodeFile,
+  before: number,
+  size: number,
+  { preallocation }: { preallocation: Preallocation },
+): Promise<void> {
+  if (preallocation === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
+  await file.truncate(size);
+  if (preallocation !== 'off') await file.writeZeroes(before, size - before);
 }
