@@ -166,8 +166,9 @@ function start(image: Image, task: Task): void {
 function admit(image: Image, task: Task): Status {
   const kind = task.kind;
   if (kind === RequestKind.Open || kind === RequestKind.Create) return Status.Ok;
-  const listed = kind === RequestKind.BitmapList && image.state === ImageState.Inspected;
-  if (image.state !== ImageState.Open && !listed) return refuseRequest(image, task, Status.Invalid);
+  const lists = kind === RequestKind.BitmapList || kind === RequestKind.SnapshotList;
+  if (image.state !== ImageState.Open && !(lists && image.state === ImageState.Inspected))
+    return refuseRequest(image, task, Status.Invalid);
   if (image.tablesOnly && !isAboutTables(kind)) return refuseRequest(image, task, Status.Invalid);
   // A repair is alone with the image: it was opened for nothing else.
   const checks = kind === RequestKind.Check && !image.tablesOnly;

@@ -65,11 +65,12 @@ export interface Link {
  * ERR_IMAGE_CORRUPT when it is a loop, ERR_UNSUPPORTED for other formats.
  */
 export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer> {
-  const { options, file, write, depth } = link;
+  const { options, write, depth } = link;
   const name = facts.backingFile as string;
   const limit = options.chainDepth ?? DEFAULT_DEPTH;
   if (depth > limit) {
-    throw new CorralError('ERR_TOO_LARGE', { reason: `The backing chain has more than ${limit} layers` });
+    const reason = `The backing chain has more than ${limit} layers`;
+    throw new CorralError('ERR_TOO_LARGE', { reason, backingFile: name });
   }
   if (write && facts.backingFormat === undefined) {
     throw new CorralError('ERR_UNSUPPORTED', {
@@ -77,21 +78,42 @@ export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer>
       field: 'backing file',
     });
   }
+  try {
+    return await openNamed(name, facts.backingFormat, link);
+  } catch (error) {
+    throw ofBackingFile(error, name, link);
+  }
+}
+
+async function openNamed(name: string, wanted: string | undefined, link: Link): Promise<Layer> {
+  const { options, file, depth } = link;
   const above = file.identity === undefined ? link.above : [...link.above, file.identity];
   const gate = options.gate ?? closedGate;
   const opened = await gate({ role: 'backing file', name, from: file.location, write: false, above });
   try {
     if (opened.identity !== undefined && above.includes(opened.identity)) throw loop(name);
-    const format = facts.backingFormat ?? (await probe(opened));
+    const format = wanted ?? (await probe(opened));
     if (format === 'raw') return rawLayer(opened, await opened.size());
-    if (format !== 'qcow2') {
-      throw new CorralError('ERR_UNSUPPORTED', { reason: `Backing file '${name}': unknown format '${format}'` });
-    }
+    if (format !== 'qcow2') throw new CorralError('ERR_UNSUPPORTED', { reason: `Unknown format '${format}'` });
     return imageLayer(opened, await link.openImage(opened, above, depth + 1));
   } catch (error) {
     await opened.close();
     throw error;
   }
+}
+
+/**
+ * The error of a chain says which of its files is meant, and which image names it: the caller has only heard of the one on
+ * top. What has been said by a layer further down stays.
+ */
+function ofBackingFile(error: unknown, name: string, { file, depth }: Link): unknown {
+  if (!(error instanceof CorralError) || error.details.backingFile !== undefined) return error;
+  const { details } = error;
+  // A gate that opens nothing says so in its own words.
+  if (depth === 1 && details.field === 'backing file') return error;
+  const of = file.location === undefined ? '' : ` of '${file.location}'`;
+  const reason = `Could not open backing file '${name}'${of}: ${details.reason ?? error.message}`;
+  return new CorralError(error.code, { ...details, path: undefined, reason, backingFile: name, cause: error });
 }
 
 /** Every layer behind an image, the nearest first. */
@@ -106,6 +128,7 @@ export function loop(name: string): CorralError {
   return new CorralError('ERR_IMAGE_CORRUPT', {
     reason: `Backing file '${name}' creates an infinite loop`,
     field: 'backing file',
+    backingFile: name,
   });
 }
 

@@ -106,6 +106,7 @@ function text(
     case Status.Unsupported:
       return unsupportedText(failure, name, field, guest);
     case Status.Corrupt:
+      if (failure.field === Field.SnapshotExtraData) return extraDataText(failure);
       return corruptText(failure, structure, field, at, guest, cause);
     case Status.InputOutput:
     case Status.NoSpace: {
@@ -168,6 +169,16 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return `${failure.structure === Structure.Request ? 'Checking' : 'Writing to'} an image with ${field} is not supported yet`;
     case Field.Bitmaps:
       return 'Device has active dirty bitmaps';
+    case Field.SizeOfSnapshots:
+      return "Can't resize a v2 image which has snapshots";
+    case Field.NewerFeatures:
+      return downgradeText(failure.foundBig);
+    case Field.NewerCompression:
+      return 'Cannot downgrade an image with zstd compression type and existing compressed clusters';
+    case Field.NewerSnapshots:
+      return 'Internal snapshots prevent downgrade of image';
+    case Field.SnapshotOfDataFile:
+      return 'Operation not supported: an image with an external data file has no internal snapshots';
     case Field.BitmapName:
       return 'Cannot store dirty bitmaps in qcow2 v2 files';
     case Field.BitmapExtraData:
@@ -177,6 +188,20 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
     default:
       return `Not supported yet: ${field}${guest}`;
   }
+}
+
+function extraDataText({ foundBig }: FailureView): string {
+  return `Too much extra metadata in snapshot table entry ${foundBig} (a repair of everything cuts it off)`;
+}
+
+/** Incompatible features by their bits, in the words of QEMU's feature name table. */
+const FEATURE_NAMES = ['dirty bit', 'corrupt bit', 'external data file', 'compression type', 'extended L2 entries'];
+
+function downgradeText(features: bigint): string {
+  const DATA_FILE = 4n;
+  if ((features & DATA_FILE) !== 0n) return 'Cannot downgrade an image with a data file';
+  const names = FEATURE_NAMES.filter((_, bit) => ((features >> BigInt(bit)) & 1n) !== 0n);
+  return `Cannot downgrade an image with incompatible features 0x${features.toString(16)} set (${names.join(', ')})`;
 }
 
 function corruptText(

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xcee2d8efu;
+inline constexpr uint32_t ABI_HASH = 0x8b70e241u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -465,6 +465,18 @@ enum class Field : uint32_t {
   BitmapCount = 69,
   /** Room for another extension in the first cluster. */
   HeaderRoom = 70,
+  /** Version 2 has no place for the disk's size when a snapshot was made: with snapshots the disk keeps its size. */
+  SizeOfSnapshots = 80,
+  /** Of a downgrade: incompatible features that version 2 does not have, `found`. */
+  NewerFeatures = 81,
+  /** Of a downgrade: compressed clusters of a type that version 2 does not have. */
+  NewerCompression = 82,
+  /** Of a downgrade: a snapshot whose disk has another size than the disk now, or whose saved state is too long. */
+  NewerSnapshots = 83,
+  /** A data file's clusters cannot be shared: no snapshots. */
+  SnapshotOfDataFile = 84,
+  /** Extra data of a snapshot, number `found` in the table. */
+  SnapshotExtraData = 85,
 };
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */
@@ -744,7 +756,7 @@ enum class RequestKind : uint32_t {
   SnapshotDelete = 49,
   /** The disk becomes what that snapshot holds, its size too: `result` is the new one. Alone with the image. */
   SnapshotApply = 50,
-  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
+  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. Also inspected. */
   SnapshotList = 51,
   /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
   Resize = 52,

@@ -75,6 +75,18 @@ export enum Field {
   BitmapCount = 69,
   /** Room for another extension in the first cluster. */
   HeaderRoom = 70,
+  /** Version 2 has no place for the disk's size when a snapshot was made: with snapshots the disk keeps its size. */
+  SizeOfSnapshots = 80,
+  /** Of a downgrade: incompatible features that version 2 does not have, `found`. */
+  NewerFeatures = 81,
+  /** Of a downgrade: compressed clusters of a type that version 2 does not have. */
+  NewerCompression = 82,
+  /** Of a downgrade: a snapshot whose disk has another size than the disk now, or whose saved state is too long. */
+  NewerSnapshots = 83,
+  /** A data file's clusters cannot be shared: no snapshots. */
+  SnapshotOfDataFile = 84,
+  /** Extra data of a snapshot, number `found` in the table. */
+  SnapshotExtraData = 85,
 }
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

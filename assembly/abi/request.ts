@@ -29,7 +29,7 @@ export enum RequestKind {
   SnapshotDelete = 49,
   /** The disk becomes what that snapshot holds, its size too: `result` is the new one. Alone with the image. */
   SnapshotApply = 50,
-  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. */
+  /** `SnapshotRecord`s from snapshot number `guestOffset` on into the page; `result` is their count. Also inspected. */
   SnapshotList = 51,
   /** Make the virtual disk longer or shorter, as the `ResizeOptions` in the page say. */
   Resize = 52,

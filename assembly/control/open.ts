@@ -27,6 +27,7 @@ import { loadTracked, startLoad } from '../image/bitmap-track';
 import { Image, ImageState, MAXIMUM_HOST_OFFSET } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
 import { readBitmaps } from './bitmap-open';
+import { judgeTable, startJudging } from './snapshot-find';
 import { keepSelection, selectSnapshot, startSelection } from './snapshot-select';
 
 enum Stage {
@@ -36,6 +37,7 @@ enum Stage {
   Ready = 3,
   Select = 4,
   LoadBitmaps = 5,
+  JudgeSnapshots = 6,
 }
 
 const SECTOR: u32 = 512;
@@ -61,6 +63,8 @@ export function stepOpen(image: Image, task: Task): Status {
       return parkOnOperation(task);
     case Stage.Ready:
       return becomeReady(image, task);
+    case Stage.JudgeSnapshots:
+      return judgeSnapshots(image, task);
     case Stage.LoadBitmaps:
       return becomeOpen(image, task);
     default:
@@ -280,6 +284,17 @@ function becomeReady(image: Image, task: Task): Status {
     task.stage = Stage.Select;
     startSelection(image);
     return select(image, task);
+  }
+  task.stage = Stage.JudgeSnapshots;
+  startJudging(image);
+  return judgeSnapshots(image, task);
+}
+
+/** As QEMU: an image whose snapshots cannot be read is only opened to be repaired. */
+function judgeSnapshots(image: Image, task: Task): Status {
+  if (!image.tablesOnly) {
+    const status = judgeTable(image, task);
+    if (status !== Status.Ok) return status;
   }
   task.stage = Stage.LoadBitmaps;
   startLoad(image);

@@ -160,7 +160,7 @@ function checkOptions(image: Image, resize: Resize): Status {
   // Nobody takes care of the data file's length, and of what lies behind the disk's end there, yet.
   if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   // Version 2 has no place for the size that the disk had when a snapshot was made.
-  if (image.info.snapshotCount !== 0 && image.version < 3) return refuseFeature(image, Field.InternalSnapshots);
+  if (image.info.snapshotCount !== 0 && image.version < 3) return refuseFeature(image, Field.SizeOfSnapshots);
   if (image.bitmaps.count !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;
 }

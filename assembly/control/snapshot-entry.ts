@@ -117,7 +117,10 @@ export function readTable(
 function parse(image: Image, cursor: EntryCursor, bytes: usize): Status {
   const extra = loadU32(bytes + SnapshotOffset.ExtraDataLength);
   if (extra > MAXIMUM_EXTRA_DATA_LENGTH) {
-    return refuseLength(image, cursor.start + SnapshotOffset.ExtraDataLength, extra, MAXIMUM_EXTRA_DATA_LENGTH);
+    const at = cursor.start + SnapshotOffset.ExtraDataLength;
+    const limit = MAXIMUM_EXTRA_DATA_LENGTH;
+    const structure = Structure.SnapshotTable;
+    return refuse(image.failure, Status.Corrupt, structure, Field.SnapshotExtraData, at, cursor.index, limit);
   }
   cursor.extraLength = extra;
   cursor.idLength = loadU16(bytes + SnapshotOffset.IdLength);

@@ -40,11 +40,7 @@ export function startFind(image: Image, state: SnapshotState): void {
 export function findSnapshot(image: Image, task: Task, state: SnapshotState, options: SnapshotOptions): Status {
   const cursor = cursorOf(image);
   for (let entries: u32 = 0; cursor.index < state.count; entries++) {
-    if (entries === ENTRIES_PER_STEP) {
-      task.outcome = Status.Miss;
-      push(image.ready, task);
-      return Status.Miss;
-    }
+    if (entries === ENTRIES_PER_STEP) return takeTurn(image, task);
     let status = needEntry(image, task, cursor);
     if (status !== Status.Ok) return status;
     if (cursor.idLength <= MAXIMUM_COMPARED && cursor.nameLength <= MAXIMUM_COMPARED) {
@@ -58,6 +54,30 @@ export function findSnapshot(image: Image, task: Task, state: SnapshotState, opt
   state.tableLength = alignUp(cursor.start, SNAPSHOT_ALIGNMENT) - image.info.snapshotsOffset;
   // It may be released: what is in use as something else must never be.
   return state.tableLength === 0 ? Status.Ok : checkTableOverlap(image, image.info.snapshotsOffset, state.tableLength);
+}
+
+/** Begins with the first entry, for `judgeTable`. */
+export function startJudging(image: Image): void {
+  openEntries(image, cursorOf(image));
+}
+
+/** Ok when every entry can be read. */
+export function judgeTable(image: Image, task: Task): Status {
+  const cursor = cursorOf(image);
+  for (let entries: u32 = 0; cursor.index < image.info.snapshotCount; entries++) {
+    if (entries === ENTRIES_PER_STEP) return takeTurn(image, task);
+    const status = needEntry(image, task, cursor);
+    if (status !== Status.Ok) return status;
+    nextEntry(cursor);
+  }
+  return Status.Ok;
+}
+
+/** Other requests that go on meanwhile have their turn. */
+function takeTurn(image: Image, task: Task): Status {
+  task.outcome = Status.Miss;
+  push(image.ready, task);
+  return Status.Miss;
 }
 
 /** Invalid when there is no such snapshot, Corrupt when its L1 table cannot be one. */

@@ -62,7 +62,9 @@ export function begin(image: Image, task: Task): Status {
     return refuse(failure, Status.Unsupported, Structure.Request, Field.InternalSnapshots, 0, 0, 0);
   }
   // Clusters of a data file cannot be shared: they lie where the guest has them.
-  if (image.hasDataFile) return refuse(failure, Status.Unsupported, Structure.Request, Field.DataFile, 0, 0, 0);
+  if (image.hasDataFile) {
+    return refuse(failure, Status.Unsupported, Structure.Request, Field.SnapshotOfDataFile, 0, 0, 0);
+  }
   let status = checkOptions(image, optionsOf(image));
   if (status !== Status.Ok) return status;
   status = enterExclusive(image, task);

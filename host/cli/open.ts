@@ -12,6 +12,8 @@ import type { OpenOptions } from '../open-options.js';
 import type { Format } from './arguments.js';
 import { CommandError, escapeText, reasonOf } from './output.js';
 
+/** Layers behind an image: qemu-img has no limit, and each of them takes memory. */
+const CHAIN_DEPTH = 512;
 const MAGIC = [0x51, 0x46, 0x49, 0xfb];
 
 export interface FileOptions {
@@ -54,7 +56,8 @@ export async function openImageIn(
   try {
     if (!options.inspect && !options.tablesOnly) dataFile = await openDataFile(file, path, options);
     const gate = gateOf(options);
-    return await Image.open(file, { core: loadCore(), codec: nodeCodec, dataFile, gate, ...options });
+    const access = { core: loadCore(), codec: nodeCodec, dataFile, gate, chainDepth: CHAIN_DEPTH };
+    return await Image.open(file, { ...access, ...options });
   } catch (error) {
     await dataFile?.close();
     await file.close();

@@ -105,6 +105,9 @@ export class CountingFile extends MemoryFile {
 }
 
 /** Opens an image for checking. */
-export function openForCheck(file: MemoryFile, options: { checkSize?: number; write?: boolean } = {}): Promise<Image> {
+export function openForCheck(
+  file: MemoryFile,
+  options: { checkSize?: number; write?: boolean; tablesOnly?: boolean } = {},
+): Promise<Image> {
   return OpenImage.open(file, { core: loadCore(), checkSize: 1 << 20, ...options });
 }

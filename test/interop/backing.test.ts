@@ -203,9 +203,63 @@ describe('chains that cannot be', () => {
     const path = join(folder, 'image.qcow2');
     await createImage(path, { virtualSize: MIB, backingFile: 'gone', backingFormat: 'raw' });
 
-    await expect(openImage(path, { gate: pathGate() })).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
+    await expect(openImage(path, { gate: pathGate() })).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: `Could not open backing file 'gone' of '${path}': No such file or directory`,
+    });
+  });
+
+  test.each([
+    ['is missing', () => {}, 'ERR_NOT_FOUND', 'No such file or directory'],
+    ['is no image', (base: string) => writeFileSync(base, 'text'), 'ERR_NOT_QCOW2', 'Image is not in qcow2 format'],
+    [
+      'has an unknown version',
+      (base: string) => writeFileSync(base, withVersion(9)),
+      'ERR_UNSUPPORTED',
+      'Unsupported qcow2 version 9',
+    ],
+  ])('a backing file far behind that %s is named with the image that names it', async (_, make, code, reason) => {
+    const folder = temporaryFolder();
+    const [base, middle, top] = ['base', 'middle', 'top'].map((name) => join(folder, name)) as [string, string, string];
+    await createImage(middle, { virtualSize: MIB, backingFile: 'base', backingFormat: 'qcow2' });
+    await createImage(top, { virtualSize: MIB, backingFile: 'middle', backingFormat: 'qcow2' });
+    make(base);
+
+    await expect(openImage(top, { gate: pathGate() })).rejects.toMatchObject({
+      code,
+      message: `Could not open backing file 'base' of '${middle}': ${reason}`,
+    });
+  });
+
+  test('a chain of three hundred layers is read when that many are allowed', async () => {
+    const folder = temporaryFolder();
+    const path = (layer: number) => join(folder, `${layer}.qcow2`);
+    const options = { virtualSize: MIB, clusterSize: 4096 };
+    await createImage(path(0), options);
+    runWithQemu(path(0), [{ kind: 'write', offset: 4096, length: 4096, value: 7 }]);
+    for (let layer = 1; layer < 300; layer++) {
+      await createImage(path(layer), { ...options, backingFile: `${layer - 1}.qcow2`, backingFormat: 'qcow2' });
+    }
+
+    await using image = await openImage(path(299), { gate: pathGate(), chainDepth: 300 });
+    const target = new Uint8Array(8192);
+    await image.read(0, target);
+
+    expectSameBytes(
+      target,
+      Uint8Array.from({ length: 8192 }, (_, index) => (index < 4096 ? 0 : 7)),
+    );
+    expect(layersOf(image)).toHaveLength(299);
   });
 });
+
+/** The start of an image of that version. */
+function withVersion(version: number): Uint8Array {
+  const header = Buffer.alloc(4096);
+  header.write('QFI\xfb', 'latin1');
+  header.writeUInt32BE(version, 4);
+  return header;
+}
 
 /** An overlay in a folder of its own, over a base with random contents, both partly written by QEMU. */
 function makeOverlay(

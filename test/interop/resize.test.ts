@@ -118,8 +118,10 @@ test('an image of version 2 that has snapshots keeps its size', async () => {
 
   const refused = image.resize(2 * MIB);
 
-  await expect(refused).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
+  const message = "Can't resize a v2 image which has snapshots";
+  await expect(refused).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message });
   await image.close();
+  expect(() => execFileSync('qemu-img', ['resize', path, '2M'], { stdio: 'pipe' })).toThrow(message);
   expect(readFileSync(path).equals(before)).toBe(true);
 });
 

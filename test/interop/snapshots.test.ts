@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openImage } from '../../host/node/index.js';
+import { NodeFile, openImage } from '../../host/node/index.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -188,6 +188,37 @@ describe('what a snapshot table says', () => {
       ['d', 0],
     ]);
     checkWithQemu(path, 'after the table was rewritten');
+  });
+
+  test('too much extra data is refused, as by QEMU, and nothing changes', async () => {
+    const path = makeImage({ clusterSize: 65536, compat: '1.1', refcountBits: 16, most: 4 });
+    for (const name of ['a', 'b', 'c']) execFileSync('qemu-img', ['snapshot', '-c', name, path]);
+    addExtraData(path, Buffer.alloc(1001, 7));
+    const before = readFileSync(path);
+
+    for (const options of [{}, { write: true }, { snapshot: 'c' }]) {
+      await expect(openImage(path, options)).rejects.toMatchObject({
+        code: 'ERR_IMAGE_CORRUPT',
+        message: expect.stringContaining('Too much extra metadata in snapshot table entry 1'),
+      });
+    }
+
+    expect(() => execFileSync('qemu-img', ['info', path], { stdio: 'pipe' })).toThrow(
+      /Too much extra metadata in snapshot table entry 1/,
+    );
+    expectSameBytes(readFileSync(path), before);
+  });
+
+  test('with an external data file there are none', async () => {
+    const folder = temporaryFolder();
+    const [path, data] = [join(folder, 'image.qcow2'), join(folder, 'data')];
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', `data_file=${data}`, path, '1M']);
+    await using image = await openImage(path, { write: true, dataFile: await NodeFile.open(data, { write: true }) });
+
+    await expect(image.snapshots.create({ name: 'a' })).rejects.toMatchObject({
+      code: 'ERR_UNSUPPORTED',
+      message: expect.stringMatching(/external data file has no internal snapshots/),
+    });
   });
 
   test.each([

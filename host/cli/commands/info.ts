@@ -4,10 +4,12 @@ import { fstatSync } from 'node:fs';
 import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
+import type { Snapshot } from '../../snapshot-record.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
+import { snapshotFact, snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 const SECTOR = 512;
@@ -30,6 +32,8 @@ interface Facts {
   readonly image: ImageFacts | undefined;
   /** Persistent bitmaps. */
   readonly bitmaps: readonly BitmapFacts[];
+  /** Internal snapshots. */
+  readonly snapshots: readonly Snapshot[];
 }
 
 export const info = defineVerb({
@@ -84,13 +88,15 @@ async function readFacts(path: string, options: Options): Promise<Facts> {
   const { identity } = file;
   if (format === 'raw') {
     await file.close();
-    return { path, identity, fileLength, diskSize, image: undefined, bitmaps: [] };
+    return { path, identity, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
   }
   await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
-  const bitmaps = await image.bitmaps.list().catch((error: unknown) => {
+  try {
+    const [bitmaps, snapshots] = [await image.bitmaps.list(), await image.snapshots.list()];
+    return { path, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots };
+  } catch (error) {
     throw cannotOpen(path, error);
-  });
-  return { path, identity, fileLength, diskSize, image: image.info, bitmaps };
+  }
 }
 
 interface Measured {
@@ -106,7 +112,7 @@ async function measure(file: NodeFile, wanted: Format | undefined): Promise<Meas
 }
 
 /** The same facts under QEMU's keys. */
-function jsonFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): Json {
+function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: Facts): Json {
   return {
     children: [
       {
@@ -123,6 +129,7 @@ function jsonFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): Json 
       },
     ],
     'backing-filename-format': image?.backingFormat,
+    snapshots: snapshots.length === 0 ? undefined : snapshots.map(snapshotFact),
     'virtual-size': image === undefined ? fileLength : image.virtualSize,
     filename: path,
     'cluster-size': image?.clusterSize,
@@ -158,7 +165,7 @@ function bitmapFact({ name, granularity, enabled, inconsistent }: BitmapFacts): 
   return { flags: [...(inconsistent ? ['in-use'] : []), ...(enabled ? ['auto'] : [])], name, granularity };
 }
 
-function humanFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): string {
+function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: Facts): string {
   const size = image === undefined ? fileLength : image.virtualSize;
   const name = escapeText(path);
   const lines = [
@@ -167,13 +174,18 @@ function humanFacts({ path, fileLength, diskSize, image, bitmaps }: Facts): stri
     `virtual size: ${sizeText(size)}`,
     `disk size: ${humanSize(diskSize)}`,
   ];
-  if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps));
+  if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps, snapshots));
   lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
   lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${humanSize(diskSize)}`);
   return `${lines.join('\n')}\n`;
 }
 
-function humanImageFacts(path: string, image: ImageFacts, bitmaps: readonly BitmapFacts[]): string[] {
+function humanImageFacts(
+  path: string,
+  image: ImageFacts,
+  bitmaps: readonly BitmapFacts[],
+  snapshots: readonly Snapshot[],
+): string[] {
   const lines: string[] = [];
   if (image.encryption !== 'none') lines.push('encrypted: yes');
   lines.push(`cluster_size: ${image.clusterSize}`);
@@ -184,11 +196,10 @@ function humanImageFacts(path: string, image: ImageFacts, bitmaps: readonly Bitm
     lines.push(`backing file: ${escapeText(image.backingFile)}${where}`);
     if (image.backingFormat !== undefined) lines.push(`backing file format: ${escapeText(image.backingFormat)}`);
   }
+  if (snapshots.length > 0) lines.push(snapshotTable(snapshots).trimEnd());
   lines.push('Format specific information:');
   for (const [key, value] of specificFacts(image, bitmaps))
     lines.push(...humanFact(key.replaceAll('-', ' '), value, '    '));
-  // QEMU lists them; we only know that they are there.
-  if (image.snapshotCount > 0) lines.push(`    internal snapshots: ${image.snapshotCount} (not listed yet)`);
   return lines;
 }
 

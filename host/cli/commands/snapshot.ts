@@ -1,15 +1,13 @@
 /** `corral snapshot`: lists, makes, applies and deletes internal snapshots. */
 
 import { CorralError } from '../../errors.js';
-import type { Snapshot } from '../../snapshot-record.js';
 import type { Snapshots } from '../../snapshots.js';
 import { type Format, formatArgument } from '../arguments.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, text, value } from '../option-table.js';
-import { CommandError, escapeText, humanSize, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
-
-const NANOSECONDS = 1_000_000_000n;
 
 interface Options {
   format: Format | undefined;
@@ -72,36 +70,4 @@ async function attempt(verb: string, name: string, work: () => Promise<void>): P
     if (!(error instanceof CorralError) && !(error instanceof CommandError)) throw error;
     throw new CommandError(`Could not ${verb} snapshot '${name}': ${reasonOf(error)}`, 1, { cause: error });
   }
-}
-
-/** The list in QEMU's columns; empty when there is none. */
-function snapshotTable(snapshots: readonly Snapshot[]): string {
-  if (snapshots.length === 0) return '';
-  const rows = snapshots.map(({ id, name, vmStateSize, date, vmClock, icount }) => [
-    escapeText(id),
-    escapeText(name),
-    humanSize(vmStateSize),
-    dateText(date),
-    clockText(vmClock),
-    icount === undefined ? '--' : String(icount),
-  ]);
-  const lines = [['ID', 'TAG', 'VM_SIZE', 'DATE', 'VM_CLOCK', 'ICOUNT'], ...rows].map(
-    ([id = '', tag = '', size = '', date = '', clock = '', icount = '']) =>
-      `${id.padEnd(7)} ${tag.padEnd(16)} ${size.padStart(8)} ${date.padStart(19)} ${clock.padStart(15)} ${icount.padStart(10)}`,
-  );
-  return `Snapshot list:\n${lines.join('\n')}\n`;
-}
-
-/** In local time, as QEMU prints it. */
-function dateText(date: Date): string {
-  const two = (value: number) => String(value).padStart(2, '0');
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-}
-
-function clockText(vmClock: bigint): string {
-  const seconds = vmClock / NANOSECONDS;
-  const pad = (value: bigint, width: number) => String(value).padStart(width, '0');
-  const time = `${pad(seconds / 3600n, 4)}:${pad((seconds / 60n) % 60n, 2)}:${pad(seconds % 60n, 2)}`;
-  return `${time}.${pad((vmClock % NANOSECONDS) / 1_000_000n, 3)}`;
 }
