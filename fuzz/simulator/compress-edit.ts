@@ -1,8 +1,9 @@
 /** Somebody else compresses clusters of the active disk, and packs them into the host clusters that they had. */
 
 import { compressCells } from './fake-codec.js';
-import type { CheckOutcome, DataCluster } from './image-check.js';
+import type { CheckOutcome } from './image-check.js';
 import { ImageReader } from './image-reader.js';
+import type { DataCluster } from './mappings.js';
 import type { Model } from './model.js';
 import { SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';

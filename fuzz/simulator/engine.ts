@@ -1,9 +1,18 @@
 /** One instance of the core at work on the simulated disk: buffers, operations, answers. */
 
-import { BufferSpace, OperationKind, type OperationView, RequestKind, SCRATCH_COUNT, Status } from '../../host/abi.js';
+import {
+  BufferSpace,
+  OperationFile,
+  OperationKind,
+  type OperationView,
+  RequestKind,
+  SCRATCH_COUNT,
+  Status,
+} from '../../host/abi.js';
 import { CoreInstance } from '../../host/core-instance.js';
-import { decompressCells } from './fake-codec.js';
-import { BACKING, fillPattern, makePatternMemory, type PatternMemory } from './pattern.js';
+import { DATA_FILE_START } from './data-file.js';
+import { compressGuest, decompressCells } from './fake-codec.js';
+import { BACKING, fillPattern, makePatternMemory, type PatternMemory, SECTOR } from './pattern.js';
 import { LONGEST_REQUEST, type Scenario } from './scenario.js';
 import type { Completion, DiskOperation, SimulatedDisk } from './simulated-disk.js';
 import { SimulationFailure, type Trace } from './trace.js';
@@ -34,10 +43,15 @@ const WITHOUT_BUFFER: readonly number[] = [
 /** Buffers of requests, for every engine that ever runs: they are filled anew before each use. */
 const buffers: PatternMemory[] = [];
 
+/** Takes its time, and may fail. */
+const NOTHING = { kind: OperationKind.Read, offset: 0, length: 0, buffer: new Uint8Array(0) };
+
 interface Slot {
   readonly memory: PatternMemory;
   /** Where the request's buffer begins in `memory`. */
   start: number;
+  /** Guest offset of its first byte. */
+  offset: number;
   length: number;
   busy: boolean;
 }
@@ -61,7 +75,7 @@ export class Engine {
     const { requestCapacity } = scenario;
     for (let slot = 0; slot < requestCapacity; slot++) {
       buffers[slot] ??= makePatternMemory(LONGEST_REQUEST + 1024);
-      this.slots.push({ memory: buffers[slot] as PatternMemory, start: 0, length: 0, busy: false });
+      this.slots.push({ memory: buffers[slot] as PatternMemory, start: 0, offset: 0, length: 0, busy: false });
     }
     const configuration = {
       requestCapacity,
@@ -71,9 +85,11 @@ export class Engine {
       zeroBeyondEnd: disk.regular,
       decompresses: true,
       scratch: true,
+      compresses: true,
       backing: scenario.backingLength > 0,
       // After a crash the refcounts have to be counted anew, and that needs room, which a device may not have.
       lazyRefcounts: scenario.regular ? undefined : false,
+      ...(scenario.dataFile === 'none' ? {} : { dataFileLength: dataFileLength(scenario, disk) }),
     };
     this.core = new CoreInstance(module, configuration, {
       submit: (operation) => this.disk.submit(this.takeOperation(operation)),
@@ -90,6 +106,7 @@ export class Engine {
   buffer(slot: number, offset: number, length: number): { memory: PatternMemory; start: number } {
     const record = this.slotAt(slot);
     record.start = 64 + (offset % 8);
+    record.offset = offset;
     record.length = length;
     return record;
   }
@@ -156,11 +173,12 @@ export class Engine {
     const common = { index, table: space === BufferSpace.Module, zeroBefore };
     if (kind === OperationKind.Decompress) return { ...common, ...this.startDecompress(view, index) };
     if (kind === OperationKind.ReadBacking) return { ...common, ...this.startBacking(view, index) };
+    if (kind === OperationKind.Compress) return { ...common, ...this.startCompress(view, index) };
     if (!moves && !WITHOUT_BUFFER.includes(kind)) {
       throw new SimulationFailure(`operation ${OPERATION_NAMES[kind]} is not simulated yet`);
     }
     const buffer = moves ? this.bufferOf(view, length) : new Uint8Array(0);
-    const offset = hostOffset;
+    const offset = view.file === OperationFile.Data ? DATA_FILE_START + hostOffset : hostOffset;
     return {
       ...common,
       kind: kind as OperationKind,
@@ -185,6 +203,24 @@ export class Engine {
     return { kind: OperationKind.Read, offset: hostOffset, length: sourceLength, buffer };
   }
 
+  /** The guest's bytes become a list of the writes that they come from; now and then that is no use. */
+  private startCompress(view: OperationView, index: number): Omit<DiskOperation, 'index' | 'table' | 'zeroBefore'> {
+    const { request, bufferOffset, length, edges } = view;
+    this.afterwards.set(index, () => {
+      const { memory, start, offset } = this.slotAt(request);
+      const { clusterBits, cells } = this.scenario;
+      const bytes = compressGuest(memory, start + bufferOffset, offset + bufferOffset, length, 2 ** clusterBits, cells);
+      const target = this.scratchBytes(edges - 1, 0, 2 ** clusterBits);
+      if (bytes !== undefined) {
+        target.fill(0, 0, Math.ceil(bytes.length / SECTOR) * SECTOR);
+        target.set(bytes);
+      }
+      this.core.operation(index).sourceLength = bytes?.length ?? 0;
+      return Status.Ok;
+    });
+    return NOTHING;
+  }
+
   /** A read of nothing: it takes its time and may fail, but this disk has no part in it. */
   private startBacking(view: OperationView, index: number): Omit<DiskOperation, 'index' | 'table' | 'zeroBefore'> {
     const { hostOffset, length, zeroAfter } = view;
@@ -198,7 +234,7 @@ export class Engine {
       target.fill(0, inside);
       return Status.Ok;
     });
-    return { kind: OperationKind.Read, offset: 0, length: 0, buffer: new Uint8Array(0) };
+    return NOTHING;
   }
 
   private bufferOf({ space, request, bufferOffset }: OperationView, length: number): Uint8Array {
@@ -234,6 +270,11 @@ export class Engine {
     if (record === undefined) throw new SimulationFailure(`there is no request ${slot}`);
     return record;
   }
+}
+
+/** A raw data file is made as long as the disk. */
+function dataFileLength({ dataFile, virtualSize }: Scenario, disk: SimulatedDisk): number {
+  return Math.max(disk.dataFileLength, dataFile === 'raw' ? virtualSize : 0);
 }
 
 /** Member names of an enum by value. */

@@ -5,7 +5,7 @@
  *   magic | number of the first sector on the disk | count | write number of each cell | sum of all of it
  */
 
-import { type Cells, fillPattern, makePatternMemory, SECTOR } from './pattern.js';
+import { type Cells, fillPattern, identify, MIXED, makePatternMemory, type PatternMemory, SECTOR } from './pattern.js';
 
 const MAGIC = 0xc0dec;
 const HEADER_WORDS = 3;
@@ -18,6 +18,35 @@ export function compressCells(guestOffset: number, ids: readonly number[]): Uint
     view.setUint32(index * 4, word);
   });
   return new Uint8Array(view.buffer);
+}
+
+/** One write in so many cannot be made smaller. */
+const INCOMPRESSIBLE = 5;
+
+/**
+ * The guest's bytes at `at`, which stand for `length` bytes from guest byte `offset` on and zeros up to a whole cluster of
+ * `size` bytes; undefined when they cannot be made smaller.
+ */
+export function compressGuest(
+  memory: PatternMemory,
+  at: number,
+  offset: number,
+  length: number,
+  size: number,
+  cells: Cells,
+): Uint8Array | undefined {
+  const firstCell = (offset / SECTOR) * cells.perSector;
+  const count = (size / SECTOR) * cells.perSector;
+  const ids: number[] = [];
+  for (let cell = firstCell; cell < firstCell + count; cell++) {
+    const start = cells.offsetOf(cell);
+    const inside = start < offset + length;
+    const id = inside ? identify(memory, at + start - offset, start, cells.offsetOf(cell + 1) - start) : 0;
+    if (id === MIXED || (id !== 0 && id % INCOMPRESSIBLE === 0)) return undefined;
+    ids.push(id);
+  }
+  const bytes = compressCells(offset, ids);
+  return Math.ceil(bytes.length / SECTOR) * SECTOR < size ? bytes : undefined;
 }
 
 /** The cluster of `size` bytes; undefined when `source` does not begin with what `compressCells` makes. */

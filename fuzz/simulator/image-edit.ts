@@ -1,8 +1,9 @@
 /** What others do to an image between two lives: another program has used it, or it lies on used storage. */
 
 import { compressRegion } from './compress-edit.js';
-import type { CheckOutcome, DataCluster } from './image-check.js';
+import type { CheckOutcome } from './image-check.js';
 import { ImageReader } from './image-reader.js';
+import type { DataCluster } from './mappings.js';
 import type { Model } from './model.js';
 import { SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
@@ -33,7 +34,8 @@ export function editImage(
   let outcome = before;
   const reader = new ImageReader(file);
   const { version } = reader.header;
-  for (const cluster of outcome.active.clusters) {
+  const plain = !reader.header.extended && !reader.header.dataFile;
+  for (const cluster of plain ? outcome.active.clusters : []) {
     if (!random.chance(0.15) || isTableShared(reader, outcome, cluster)) continue;
     const choice = random.below(version === 3 ? 3 : 1);
     if (choice === 2 && cluster.compressedLength !== 0) continue;

@@ -10,6 +10,13 @@ const MAGIC = 0x514649fb;
 /** Bits 9 to 55 of an L1, L2 or (from 9 on) refcount table entry, as the two halves of the number. */
 const OFFSET_HIGH = 0x00ffffff;
 const OFFSET_LOW = 0xfffffe00;
+/** Incompatible and autoclear feature bits. */
+const DIRTY = 1;
+const DATA_FILE = 4;
+const EXTENDED_L2 = 16;
+const RAW_DATA_FILE = 2;
+/** Subclusters of an extended L2 entry. */
+const SUBCLUSTERS = 32;
 
 /** A table entry of 64 bits in two halves. */
 export interface Entry {
@@ -30,6 +37,11 @@ export interface Header {
   readonly snapshotsOffset: number;
   /** Refcounts may be behind. */
   readonly dirty: boolean;
+  /** L2 entries have 16 bytes and describe subclusters. */
+  readonly extended: boolean;
+  /** Guest data lies in a file of its own, at its guest offset when that is raw. */
+  readonly dataFile: boolean;
+  readonly rawDataFile: boolean;
 }
 
 /** The active disk's L1 table, or that of an internal snapshot. */
@@ -52,6 +64,7 @@ export class ImageReader {
     this.file.bytes.read(0, new Uint8Array(bytes.buffer));
     if (bytes.getUint32(0) !== MAGIC) throw new SimulationFailure('the image has lost its header');
     const version = bytes.getUint32(4);
+    const incompatible = version === 2 ? 0 : bytes.getUint32(76);
     this.header = {
       version,
       clusterBits: bytes.getUint32(20),
@@ -62,7 +75,10 @@ export class ImageReader {
       refcountTableClusters: bytes.getUint32(56),
       snapshotCount: bytes.getUint32(60),
       snapshotsOffset: numberAt(bytes, 64),
-      dirty: version === 3 && (bytes.getUint32(76) & 1) !== 0,
+      dirty: (incompatible & DIRTY) !== 0,
+      extended: (incompatible & EXTENDED_L2) !== 0,
+      dataFile: (incompatible & DATA_FILE) !== 0,
+      rawDataFile: version === 3 && (bytes.getUint32(92) & RAW_DATA_FILE) !== 0,
       refcountBits: version === 2 ? 16 : 2 ** bytes.getUint32(96),
     };
     this.clusterSize = 2 ** this.header.clusterBits;
@@ -70,7 +86,22 @@ export class ImageReader {
 
   /** Guest bytes that one L2 table describes. */
   get tableCoverage(): number {
-    return (this.clusterSize / 8) * this.clusterSize;
+    return this.tableEntries * this.clusterSize;
+  }
+
+  /** Bytes of an L2 entry. */
+  get entrySize(): number {
+    return this.header.extended ? 16 : 8;
+  }
+
+  /** Entries of an L2 table. */
+  get tableEntries(): number {
+    return this.clusterSize / this.entrySize;
+  }
+
+  /** Bytes that are mapped or not as a whole. */
+  get unitSize(): number {
+    return this.header.extended ? this.clusterSize / SUBCLUSTERS : this.clusterSize;
   }
 
   /** Clusters that one refcount block counts. */
@@ -111,7 +142,12 @@ export class ImageReader {
   }
 
   l2Entry(tableOffset: number, index: number): Entry {
-    return entryAt(this.table(tableOffset, this.clusterSize), index);
+    return entryAt(this.table(tableOffset, this.clusterSize), (index * this.entrySize) / 8);
+  }
+
+  /** The subclusters of an extended entry: which of them are zeros (`high`), and which are allocated (`low`). */
+  subclusters(tableOffset: number, index: number): Entry {
+    return entryAt(this.table(tableOffset, this.clusterSize), index * 2 + 1);
   }
 
   refcountTableEntry(index: number): Entry {

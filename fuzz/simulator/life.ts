@@ -59,6 +59,7 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   read: { kind: RequestKind.Read, flags: 0 },
   write: { kind: RequestKind.Write, flags: 0 },
   'durable write': { kind: RequestKind.Write, flags: RequestFlag.Durable },
+  'compressed write': { kind: RequestKind.Write, flags: RequestFlag.Compressed },
   'write zeroes': { kind: RequestKind.WriteZeroes, flags: 0 },
   unmap: { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap },
   discard: { kind: RequestKind.Discard, flags: 0 },
@@ -318,9 +319,9 @@ export class Life {
 
   /** A property of the image changes; what the disk holds does not. */
   private sendAmend(slot: number): void {
-    const { random, model, disk, trace } = this.world;
+    const { random, scenario, model, disk, trace } = this.world;
     const { info } = this.engine.core;
-    const { kind, value } = drawAmend(random, info.version, info.refcountOrder);
+    const { kind, value } = drawAmend(random, scenario, info.version, info.refcountOrder);
     this.issued++;
     this.changing = true;
     this.sent.set(slot, {
@@ -452,7 +453,7 @@ export class Life {
       return;
     }
     if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
-    if (!succeeded) this.judgeFailure(sent, status, message);
+    if (!succeeded && !this.isTooNarrow(sent, status)) this.judgeFailure(sent, status, message);
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
     const { verb } = sent.request;
@@ -488,6 +489,11 @@ export class Life {
     this.changing = false;
     model.pending = undefined;
     model.flagsUncertain = true;
+  }
+
+  /** Refcounts of fewer bits cannot count what compressed clusters share. */
+  private isTooNarrow({ request }: Sent, status: Status): boolean {
+    return request.verb === 'amend' && status === Status.TooLarge && this.world.scenario.compressedWrites;
   }
 
   private judgeFailure(sent: Sent, status: Status, message: string): void {

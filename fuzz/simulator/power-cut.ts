@@ -1,5 +1,6 @@
 /** What is left after a power cut: for every sector that no flush has covered, the old bytes or newer ones. */
 
+import { DATA_FILE_START } from './data-file.js';
 import type { Random } from './random.js';
 import type { SparseBytes } from './sparse-bytes.js';
 
@@ -39,14 +40,12 @@ export function chooseSurvivors(random: Random, source: CutSource): CutResult {
   const keeps = chooseRule(random, source);
   let keptEnd = source.durableLength;
   source.log.forEach((logged, entry) => {
-    keptEnd = Math.max(
-      keptEnd,
-      applySectors(bytes, logged, (offset) => keeps(entry, offset)),
-    );
+    const end = applySectors(bytes, logged, (offset) => keeps(entry, offset));
+    if (end < DATA_FILE_START) keptEnd = Math.max(keptEnd, end);
   });
   if (!source.regular) return { bytes, length: source.length };
   const length = chooseLength(random, source, keptEnd);
-  bytes.truncate(length);
+  bytes.truncate(length, DATA_FILE_START);
   return { bytes, length };
 }
 

@@ -40,9 +40,10 @@ function setFlags(file: CutResult, reader: ImageReader): void {
     set(l1Entry, header.l1Offset + table * 8);
     const tableOffset = offsetOf(l1Entry);
     if (tableOffset === 0) continue;
-    for (let index = 0; index < clusterSize / 8; index++) {
+    // The clusters of a data file have no refcounts.
+    for (let index = 0; index < reader.tableEntries && !header.dataFile; index++) {
       const entry = reader.l2Entry(tableOffset, index);
-      if (!isCompressed(entry)) set(entry, tableOffset + index * 8);
+      if (!isCompressed(entry)) set(entry, tableOffset + index * reader.entrySize);
     }
   }
 }

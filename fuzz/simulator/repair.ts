@@ -116,15 +116,22 @@ function damage(random: Random, file: CutResult, { scenario, model }: World): Cu
   if (random.chance(0.3)) leakEverything(file, reader, outcome);
   for (const cluster of used) if (random.chance(rate)) setRefcount(file, reader, cluster, 0);
   for (const { entryOffset } of active.clusters) {
-    if (!random.chance(rate)) continue;
+    // In a data file the flag says that there is a cluster at all.
+    if (reader.header.dataFile || !random.chance(rate)) continue;
     const first = new Uint8Array(1);
     file.bytes.read(entryOffset, first);
     file.bytes.write(entryOffset, Uint8Array.of((first[0] as number) & 0x7f));
   }
   // New structures need room, which a device may not have.
   if (scenario.regular && random.chance(0.4)) loseBlocks(random, file, reader);
-  if (scenario.version === 3 && random.chance(0.5)) file.bytes.write(INCOMPATIBLE_OFFSET, Uint8Array.of(DIRTY));
+  if (scenario.version === 3 && random.chance(0.5)) markDirty(file);
   return file;
+}
+
+function markDirty(file: CutResult): void {
+  const features = new Uint8Array(1);
+  file.bytes.read(INCOMPATIBLE_OFFSET, features);
+  file.bytes.write(INCOMPATIBLE_OFFSET, Uint8Array.of((features[0] as number) | DIRTY));
 }
 
 /** Some entries of the refcount table name nothing any more, or what another one names. */

@@ -18,6 +18,10 @@ export interface Scenario {
   readonly refcountOrder: number;
   readonly virtualSize: number;
   readonly lazyRefcounts: boolean;
+  /** L2 entries describe subclusters. */
+  readonly extended: boolean;
+  /** Guest data lies in a file of its own, which may be a raw image at any time. */
+  readonly dataFile: 'none' | 'plain' | 'raw';
   /** Persistent bitmaps are made and used. */
   readonly bitmaps: boolean;
   /** Bytes of the backing file; 0 when there is none. */
@@ -27,6 +31,8 @@ export interface Scenario {
   /** The guest's host makes, applies and deletes some while the guest works. */
   readonly snapshotRequests: boolean;
   readonly compresses: number;
+  /** The guest has clusters compressed. */
+  readonly compressedWrites: boolean;
   /** A regular file; else a device of `deviceLength` bytes that is full of garbage. */
   readonly regular: boolean;
   readonly deviceLength: number;
@@ -72,6 +78,8 @@ export interface Habits {
   readonly reads: number;
   readonly writes: number;
   readonly durableWrites: number;
+  /** Of one cluster each, to be compressed. */
+  readonly compressedWrites: number;
   /** Of each of write zeroes with and without unmap. */
   readonly zeroes: number;
   readonly discards: number;
@@ -88,6 +96,9 @@ export interface Habits {
 
 /** Bytes that no request exceeds. */
 export const LONGEST_REQUEST = 196608;
+
+/** Bytes of the largest disk that a raw data file has: all of them are mapped, and compared every time. */
+export const LARGEST_RAW = 1 << 20;
 
 /** How many requests a life may have: growing takes a moment, evictions take long. */
 const REQUESTS: Readonly<Record<Focus, readonly number[]>> = {
@@ -118,14 +129,19 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
   const drawn = random.pick<Focus>(['nothing', 'nothing', 'nothing', 'nothing', 'wide', 'wide', 'growth', 'growth']);
   const focus = wanted ?? drawn;
   const wide = focus === 'wide';
-  const clusterBits = random.pick(wide ? [12, 12, 13, 14] : [9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16]);
+  const extended = version === 3 && random.chance(0.15);
+  const sizes = wide ? [12, 12, 13, 14] : [9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16];
+  const clusterBits = random.pick(extended ? [14, 14, 14, 15, 16] : sizes);
   const clusterSize = 2 ** clusterBits;
   const refcountOrder = version === 2 || random.chance(0.5) ? 4 : random.below(7);
   const regular = focus === 'growth' || random.chance(0.8);
   const coverage = (clusterSize / 8) * clusterSize;
   const tables = random.pick(wide ? [64, 200, 1000] : [1, 2, 4, 16, 64]);
-  const virtualSize = Math.min(2 ** 34, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
+  const dataFile = version === 3 && regular && random.chance(0.15) ? random.pick(['plain', 'raw'] as const) : 'none';
+  const largest = dataFile === 'raw' ? LARGEST_RAW : 2 ** 34;
+  const virtualSize = Math.min(largest, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
   const bitmaps = version === 3 && random.chance(0.3);
+  const alone = bitmaps || dataFile !== 'none';
   return {
     focus,
     version,
@@ -133,12 +149,15 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     refcountOrder,
     virtualSize,
     lazyRefcounts: version === 3 && random.chance(0.4),
+    extended,
+    dataFile,
     bitmaps,
-    // Bitmaps have seeds of their own.
-    backingLength: bitmaps ? 0 : drawBackingLength(random, virtualSize),
-    snapshots: bitmaps ? 0 : random.pick([0, 0, 0.3, 0.8]),
-    snapshotRequests: !bitmaps && random.chance(0.4),
-    compresses: bitmaps ? 0 : random.pick([0, 0, 0.5, 0.9]),
+    // Bitmaps have seeds of their own; a data file has place for nothing but guest data.
+    backingLength: alone ? 0 : drawBackingLength(random, virtualSize),
+    snapshots: alone ? 0 : random.pick([0, 0, 0.3, 0.8]),
+    snapshotRequests: !alone && random.chance(0.4),
+    compresses: alone || extended ? 0 : random.pick([0, 0, 0.5, 0.9]),
+    compressedWrites: dataFile === 'none' && random.chance(0.4),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
     requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
@@ -178,8 +197,10 @@ function mayAmend({ bitmaps, backingLength, snapshots, compresses, snapshotReque
 }
 
 /** What a longer disk finds behind itself is a matter of its own; version 2 cannot resize when there are snapshots. */
-function mayResize({ bitmaps, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
-  return !bitmaps && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests));
+function mayResize({ bitmaps, dataFile, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
+  return (
+    !bitmaps && dataFile === 'none' && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests))
+  );
 }
 
 function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {
@@ -215,6 +236,7 @@ function drawHabits(random: Random, scenario: Scenario): Habits {
     reads: random.pick([1, 3, 6]),
     writes: random.pick([2, 6, 6]),
     durableWrites: random.pick([0, 0, 1]),
+    compressedWrites: scenario.compressedWrites ? random.pick([0, 1, 4]) : 0,
     zeroes: random.pick([0, 0, 0.5, 2]),
     discards: random.pick([0, 0, 1, 4]),
     flushes: random.pick([0, 0.3, 1, 3]),

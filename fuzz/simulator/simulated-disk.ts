@@ -6,6 +6,7 @@
  */
 
 import { OperationKind, Status } from '../../host/abi.js';
+import { DATA_FILE_START, imageEnd } from './data-file.js';
 import { type CutResult, chooseSurvivors, type LoggedWrite } from './power-cut.js';
 import type { Random } from './random.js';
 import { GARBAGE, SparseBytes, ZEROS } from './sparse-bytes.js';
@@ -115,6 +116,11 @@ export class SimulatedDisk {
     this.completedLength = length;
   }
 
+  /** Bytes of the external data file, or a few more. */
+  get dataFileLength(): number {
+    return this.current.endFrom(DATA_FILE_START) - DATA_FILE_START;
+  }
+
   get operationsInFlight(): number {
     return this.pending.length;
   }
@@ -210,7 +216,7 @@ export class SimulatedDisk {
     if (operation.kind === OperationKind.Flush) this.completeFlush(pending);
     else pending.write.completedAt = completedAt;
     if (fault === Status.Ok && isWrite(operation.kind)) {
-      this.completedLength = Math.max(this.completedLength, operation.offset + operation.length);
+      this.completedLength = Math.max(this.completedLength, imageEnd(operation.offset, operation.length));
     }
     return { index: operation.index, status: fault };
   }
@@ -240,13 +246,13 @@ export class SimulatedDisk {
     const { operation, fault } = pending;
     if (operation.kind === OperationKind.Read) {
       const target = operation.buffer.subarray(from, to);
-      const inside = Math.max(0, Math.min(target.length, this.length - operation.offset - from));
+      const inside = Math.max(0, Math.min(target.length, this.lengthAt(operation.offset) - operation.offset - from));
       this.current.read(operation.offset + from, target.subarray(0, inside));
       target.fill(0, inside);
       if (fault !== Status.Ok) target.fill(0x5a);
     } else if (operation.kind === OperationKind.Discard) {
       // What is discarded may stay as it was.
-      const end = Math.min(to, this.length - operation.offset);
+      const end = Math.min(to, this.lengthAt(operation.offset) - operation.offset);
       if (end > from && this.random.chance(0.7)) this.apply(this.loggedPiece(pending, from, end));
     } else if (isWrite(operation.kind)) {
       // A write that fails may have got somewhere.
@@ -274,8 +280,13 @@ export class SimulatedDisk {
 
   private apply(logged: LoggedWrite): void {
     this.current.write(logged.offset, logged.bytes);
-    this.length = Math.max(this.length, logged.offset + logged.bytes.length);
+    this.length = Math.max(this.length, imageEnd(logged.offset, logged.bytes.length));
     this.log.push(logged);
+  }
+
+  /** Where the file ends that has the byte at `offset`. */
+  private lengthAt(offset: number): number {
+    return offset >= DATA_FILE_START ? Number.POSITIVE_INFINITY : this.length;
   }
 
   private completeFlush(flush: Pending): void {
@@ -293,7 +304,7 @@ export class SimulatedDisk {
         // Lost, and nobody says so a second time.
       } else if (covered) {
         this.durable.write(logged.offset, logged.bytes);
-        this.durableLength = Math.max(this.durableLength, logged.offset + logged.bytes.length);
+        this.durableLength = Math.max(this.durableLength, imageEnd(logged.offset, logged.bytes.length));
       } else {
         remaining.push(logged);
       }
@@ -315,7 +326,9 @@ export class SimulatedDisk {
   }
 
   private chooseFault(operation: DiskOperation): Status {
-    const grows = isWrite(operation.kind) && operation.offset + operation.length > this.temper.capacity;
+    const { kind, offset, length } = operation;
+    const end = offset >= DATA_FILE_START ? offset - DATA_FILE_START + length : offset + length;
+    const grows = isWrite(kind) && end > this.temper.capacity;
     if (grows) return Status.NoSpace;
     const rate = this.errorRate(operation.kind);
     return rate > 0 && this.random.chance(rate) ? Status.InputOutput : Status.Ok;

@@ -1,6 +1,6 @@
 /** A seed from beginning to end: an image is made, lives some lives, and is compared with the model all the while. */
 
-import { CreateOptionsView, RequestKind, Status } from '../../host/abi.js';
+import { CREATE_NAMES_OFFSET, CreateFlag, CreateOptionsView, RequestKind, Status } from '../../host/abi.js';
 import { Engine } from './engine.js';
 import { editImage } from './image-edit.js';
 import { Life, type World } from './life.js';
@@ -95,7 +95,16 @@ function create(world: World): void {
   options.version = scenario.version;
   options.clusterBits = scenario.clusterBits;
   options.refcountOrder = scenario.refcountOrder;
-  options.flags = scenario.lazyRefcounts ? 1 : 0;
+  options.flags =
+    (scenario.lazyRefcounts ? CreateFlag.LazyRefcounts : 0) |
+    (scenario.extended ? CreateFlag.ExtendedL2 : 0) |
+    (scenario.dataFile === 'none' ? 0 : CreateFlag.DataFile) |
+    (scenario.dataFile === 'raw' ? CreateFlag.DataFileRaw : 0);
+  if (scenario.dataFile !== 'none') {
+    const name = new TextEncoder().encode('data');
+    engine.core.bytes(engine.core.layout.page + CREATE_NAMES_OFFSET, name.length).set(name);
+    options.dataFileLength = name.length;
+  }
   engine.submit(0, RequestKind.Create, 0, 0, 0);
   while (true) {
     const answer = engine.takeAnswers()[0];

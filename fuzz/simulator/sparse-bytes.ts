@@ -55,13 +55,21 @@ export class SparseBytes {
     }
   }
 
-  /** Forgets what lies from `length` on, as a file does that was cut off. */
-  truncate(length: number): void {
+  /** Forgets what lies from `length` on and before `end`, as a file does that was cut off. */
+  truncate(length: number, end = Number.POSITIVE_INFINITY): void {
     for (const page of [...this.pages.keys()]) {
       const start = page * PAGE_LENGTH;
+      if (start >= end) continue;
       if (start >= length) this.pages.delete(page);
       else if (start + PAGE_LENGTH > length) this.page(page).fill(0, length - start);
     }
+  }
+
+  /** An offset, `start` at least, from which on nothing was ever written. */
+  endFrom(start: number): number {
+    let end = start;
+    for (const page of this.pages.keys()) end = Math.max(end, (page + 1) * PAGE_LENGTH);
+    return end;
   }
 
   /** The same bytes; pages are copied when one of the two is written. */

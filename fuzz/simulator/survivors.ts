@@ -2,8 +2,9 @@
 
 import type { Change } from './bitmap-ledger.js';
 import { decompressCells } from './fake-codec.js';
-import { type CheckOutcome, checkImage, type DataCluster, type Mappings } from './image-check.js';
+import { type CheckOutcome, checkImage } from './image-check.js';
 import { ImageReader } from './image-reader.js';
+import type { DataCluster, Mappings, Stretch } from './mappings.js';
 import type { Model, SnapshotChange } from './model.js';
 import { identify, MIXED, makePatternMemory, SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
@@ -115,30 +116,33 @@ export function isDirty(file: CutResult): boolean {
 
 /** Judges every cell that the image has something to say about, and those of `touched`. */
 function inspectDisk(reader: ImageReader, model: Model, disk: Mappings, touched: Iterable<number>, judge: Judge): void {
-  const { clusterSize } = reader;
+  const { unitSize } = reader;
   const { cells } = model;
   const mapped = new Set<number>();
+  const note = ({ guestOffset, length }: Stretch) => {
+    for (let at = guestOffset; at < guestOffset + length; at += unitSize) mapped.add(at);
+  };
   for (const cluster of disk.clusters) {
-    mapped.add(cluster.guestOffset);
+    note(cluster);
     // What lies behind the end of the disk is nobody's business.
     if (cluster.guestOffset >= disk.size) continue;
     identifyCells(reader, model, cluster, disk.size, judge);
   }
-  for (const guestOffset of disk.zeroes) {
-    const firstCell = (guestOffset / SECTOR) * cells.perSector;
-    const end = Math.min(guestOffset + clusterSize, disk.size);
+  for (const stretch of disk.zeroes) {
+    note(stretch);
+    const firstCell = (stretch.guestOffset / SECTOR) * cells.perSector;
+    const end = Math.min(stretch.guestOffset + stretch.length, disk.size);
     for (let cell = firstCell; cells.offsetOf(cell) < end; cell++) judge(cell, 0);
   }
   for (const cell of touched) {
-    const cluster = Math.floor(cells.offsetOf(cell) / clusterSize) * clusterSize;
-    if (!mapped.has(cluster) && !disk.zeroes.has(cluster)) judge(cell, model.background(cell));
+    if (!mapped.has(Math.floor(cells.offsetOf(cell) / unitSize) * unitSize)) judge(cell, model.background(cell));
   }
 }
 
 function identifyCells(reader: ImageReader, model: Model, cluster: DataCluster, diskSize: number, judge: Judge): void {
   const { cells } = model;
   const { guestOffset } = cluster;
-  const length = Math.min(reader.clusterSize, diskSize - guestOffset);
+  const length = Math.min(cluster.length, diskSize - guestOffset);
   const readable = readCluster(reader, model, cluster);
   const firstCell = (guestOffset / SECTOR) * cells.perSector;
   const endCell = firstCell + (length / SECTOR) * cells.perSector;
@@ -149,9 +153,13 @@ function identifyCells(reader: ImageReader, model: Model, cluster: DataCluster, 
   }
 }
 
-/** Puts the cluster's bytes into `memory`; false when they cannot be decompressed. */
-function readCluster(reader: ImageReader, model: Model, { hostOffset, compressedLength }: DataCluster): boolean {
-  const target = memory.bytes.subarray(0, reader.clusterSize);
+/** Puts the stretch's bytes into `memory`; false when they cannot be decompressed. */
+function readCluster(
+  reader: ImageReader,
+  model: Model,
+  { hostOffset, compressedLength, length }: DataCluster,
+): boolean {
+  const target = memory.bytes.subarray(0, length);
   if (compressedLength === 0) {
     reader.file.bytes.read(hostOffset, target);
     return true;

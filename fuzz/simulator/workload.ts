@@ -3,12 +3,13 @@
 import { AmendKind, PreallocateMode } from '../../host/abi.js';
 import { SECTOR } from './pattern.js';
 import type { Random } from './random.js';
-import type { Habits, Scenario } from './scenario.js';
+import { type Habits, LARGEST_RAW, type Scenario } from './scenario.js';
 
 export type Verb =
   | 'read'
   | 'write'
   | 'durable write'
+  | 'compressed write'
   | 'write zeroes'
   | 'unmap'
   | 'discard'
@@ -44,18 +45,23 @@ export function drawRequest(random: Random, scenario: Scenario, size: number, ha
     if (clusterSectors <= habits.longest / SECTOR) count = Math.ceil(count / clusterSectors) * clusterSectors;
   }
   first = Math.max(0, Math.min(first, sectors - 1));
-  const end = Math.min(sectors, first + Math.max(1, Math.min(count, habits.longest / SECTOR)));
   const perSector = cells.perSector;
+  if (verb === 'compressed write') {
+    first -= first % clusterSectors;
+    return { verb, firstCell: first * perSector, endCell: Math.min(sectors, first + clusterSectors) * perSector };
+  }
+  const end = Math.min(sectors, first + Math.max(1, Math.min(count, habits.longest / SECTOR)));
   const firstCell = first * perSector + random.below(perSector);
   const endCell = Math.max(firstCell + 1, end * perSector - random.below(perSector));
   return { verb, firstCell, endCell };
 }
 
 /** The next size of a disk of `size` bytes: a little more or less, anything, or so much that its L1 table moves. */
-export function drawSize(random: Random, { clusterBits, virtualSize }: Scenario, size: number): number {
+export function drawSize(random: Random, { clusterBits, virtualSize, dataFile }: Scenario, size: number): number {
   const clusterSize = 2 ** clusterBits;
   const coverage = (clusterSize / 8) * clusterSize;
-  const limit = Math.min(2 ** 34, virtualSize * 2 + coverage * (clusterSize / 4));
+  const largest = dataFile === 'raw' ? LARGEST_RAW : 2 ** 34;
+  const limit = Math.min(largest, virtualSize * 2 + coverage * (clusterSize / 4));
   const change = random.pick([SECTOR * 8, clusterSize * 8, coverage * 2, coverage * (clusterSize / 8)]);
   const wanted = random.chance(0.3) ? random.below(virtualSize * 1.5) : size + random.between(-change, change);
   const clamped = Math.max(SECTOR, Math.min(wanted, limit));
@@ -63,9 +69,16 @@ export function drawSize(random: Random, { clusterBits, virtualSize }: Scenario,
 }
 
 /** A property that the image can have as it is now. */
-export function drawAmend(random: Random, version: number, order: number): { kind: AmendKind; value: number } {
+export function drawAmend(
+  random: Random,
+  { extended, dataFile }: Scenario,
+  version: number,
+  order: number,
+): { kind: AmendKind; value: number } {
   if (version === 2) return { kind: AmendKind.Upgrade, value: 0 };
-  if (order === 4 && random.chance(0.3)) return { kind: AmendKind.Downgrade, value: 0 };
+  const plain = !extended && dataFile === 'none';
+  if (plain && order === 4 && random.chance(0.3)) return { kind: AmendKind.Downgrade, value: 0 };
+  if (dataFile === 'raw' && random.chance(0.1)) return { kind: AmendKind.DataFileRaw, value: 0 };
   if (random.chance(0.2)) return { kind: AmendKind.LazyRefcounts, value: random.below(2) };
   // With 16 bits the way down is open again.
   return { kind: AmendKind.RefcountOrder, value: random.chance(0.3) ? 4 : random.below(7) };
@@ -94,6 +107,7 @@ function drawVerb(random: Random, habits: Habits): Verb {
     ['read', habits.reads],
     ['write', habits.writes],
     ['durable write', habits.durableWrites],
+    ['compressed write', habits.compressedWrites],
     ['write zeroes', habits.zeroes],
     ['unmap', habits.zeroes],
     ['discard', habits.discards],
