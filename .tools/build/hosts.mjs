@@ -7,7 +7,7 @@ import { StageError } from '../lib/stage.mjs';
 
 const FOLDERS = ['host', 'browser', 'fuzz'];
 const BUILD_STATE = '.cache/tsc-build.tsbuildinfo';
-const COMMAND = 'dist/host/cli/main.js';
+const COMMANDS = ['dist/host/cli/main.js', 'dist/host/cli/io/main.js'];
 
 /** tsc wrote every file, but found type errors. */
 export class TypeErrors extends StageError {}
@@ -27,7 +27,9 @@ export function hostsStage() {
       // tsc trusts its own notes and would not write again what somebody deleted.
       if (outputs.some((path) => !existsSync(join(root, path)))) rmSync(join(root, BUILD_STATE), { force: true });
       const result = await capture(process.execPath, [packageScript('typescript', 'tsc'), '-p', 'tsconfig.build.json']);
-      if (outputs.includes(COMMAND) && existsSync(join(root, COMMAND))) chmodSync(join(root, COMMAND), 0o755);
+      for (const command of COMMANDS) {
+        if (outputs.includes(command) && existsSync(join(root, command))) chmodSync(join(root, command), 0o755);
+      }
       if (result.status !== 0) throw new TypeErrors(result.output);
     },
   };
