@@ -11,6 +11,9 @@ import { FEATURE_NAMES_LENGTH, writeFeatureNames } from './feature-names';
 import { HEADER_LENGTH_KNOWN, HEADER_LENGTH_V2, HeaderOffset } from './header';
 import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from './header-extensions';
 
+/** Bytes of an extension that may come later, that of bitmaps: no feature name table shall be in its way. */
+const SPARE: u32 = 32;
+
 /** The names of a header: addresses and lengths in bytes; length 0 when there is none. */
 @unmanaged
 export class HeaderNames {
@@ -33,7 +36,8 @@ export function fieldsLength(address: usize): u32 {
  * Completes the header at `address`, whose fields are in place: extensions and backing file name follow, and the fields
  * that say where that name is. `kept` is the first extension of the old header, 0 when there is none; `keptEnd` is where
  * the old extensions end at the latest. The backing file name lies at `nameOffset` or behind it. Returns the length in
- * bytes, 0 when more than `capacity` bytes would be needed. The feature name table is left out when it does not fit.
+ * bytes, 0 when more than `capacity` bytes would be needed. The feature name table is left out when it
+ * does not fit, with some bytes to spare.
  */
 export function completeHeader(
   address: usize,
@@ -51,7 +55,9 @@ export function completeHeader(
   const featureNames =
     withFeatureNames &&
     loadU32(address + HeaderOffset.Version) !== 2 &&
-    max(needed + EXTENSION_HEADER_SIZE + FEATURE_NAMES_LENGTH, nameLength === 0 ? 0 : nameOffset) + nameLength <=
+    max(needed + EXTENSION_HEADER_SIZE + FEATURE_NAMES_LENGTH, nameLength === 0 ? 0 : nameOffset) +
+      nameLength +
+      SPARE <=
       capacity;
   if (featureNames) needed += EXTENSION_HEADER_SIZE + FEATURE_NAMES_LENGTH;
   const nameStart = nameLength === 0 ? needed : max(needed, u64(nameOffset));

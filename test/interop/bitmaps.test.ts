@@ -1,10 +1,10 @@
 /** Persistent dirty bitmaps, made and kept by Corral and by QEMU in turn: same list, same dirty ranges, clean checks. */
 
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openImage } from '../../host/node/index.js';
+import { createImage, NodeFile, openImage } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { all, newImage, qemuBitmap, qemuBitmaps, qemuCheck, qemuIo, qemuRanges, ranges } from './bitmap-fixture.js';
 
@@ -25,6 +25,21 @@ describe('a bitmap that Corral makes', () => {
       { name: 'second', granularity: 4096, flags: [] },
       { name: 'ünïcödé 😀', granularity: 2 ** 31, flags: ['auto'] },
     ]);
+    qemuCheck(path);
+  });
+
+  test.each(['1.1', 'raw data file'])('has room in a header of 512 bytes that Corral made (%s)', async (kind) => {
+    const path = join(temporaryFolder(), 'image.qcow2');
+    const behind = kind === '1.1' ? {} : { dataFile: `${path}.data`, dataFileRaw: true };
+    await createImage(path, { virtualSize: MIB, clusterSize: 512, ...behind });
+    if (kind !== '1.1') writeFileSync(`${path}.data`, new Uint8Array(MIB));
+    const dataFile = kind === '1.1' ? undefined : await NodeFile.open(`${path}.data`, { write: true });
+    const image = await openImage(path, { write: true, dataFile });
+
+    await image.bitmaps.add('first');
+    await image.close();
+
+    expect(qemuBitmaps(path)).toEqual([{ name: 'first', granularity: 4096, flags: ['auto'] }]);
     qemuCheck(path);
   });
 

@@ -58,7 +58,8 @@ describe('a new image has the options that were asked for, and QEMU writes to it
         'compression-type': options.compressionType,
         'lazy-refcounts': options.lazyRefcounts,
       });
-      expect(extensionTypes(readFileSync(path))).toEqual([FEATURE_NAMES]);
+      // In 512 bytes they would be in the way of every other extension.
+      expect(extensionTypes(readFileSync(path))).toEqual(options.clusterSize === 512 ? [] : [FEATURE_NAMES]);
       io(path, ['write -P 5 1M 3M', 'write -c -P 6 32M 2M', 'read -P 5 1M 3M', 'read -P 0 0 1M']);
       expect(qemuCheck(path)).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 });
     },
