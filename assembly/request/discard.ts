@@ -29,10 +29,15 @@ export function stepDiscard(image: Image, task: Task): Status {
     let status = mapRun(image, task, cursor, end - cursor);
     if (status !== Status.Ok) return status;
     const run = image.run;
-    const nothing = run.kind === ExtentKind.Unallocated && !image.hasBacking;
-    if (nothing || run.kind === ExtentKind.ZeroPlain) {
+    const whole = run.length & ~mask;
+    const hasNoHost = run.kind === ExtentKind.Unallocated || run.kind === ExtentKind.ZeroPlain;
+    if (hasNoHost && !image.hasBacking) {
+      // A run that is only the beginning of a cluster: the rest of it has no host cluster either.
+      task.cursor += max(whole, min(mask + 1, end - cursor));
+      continue;
+    }
+    if (run.kind === ExtentKind.ZeroPlain) {
       // The rest of a cluster of which the run is only the beginning is to be looked at with it.
-      const whole = run.length & ~mask;
       if (whole !== 0 || run.length === end - cursor || !image.geometry.extended) {
         task.cursor += whole !== 0 ? whole : run.length;
         continue;

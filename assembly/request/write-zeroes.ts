@@ -94,7 +94,9 @@ function planSubclusters(image: Image, task: Task): Status {
   const inSubcluster = task.cursor & (subclusterSize - 1);
   const end = toEnd ? task.guestEnd : task.guestEnd & ~(subclusterSize - 1);
   const whole = inSubcluster === 0 && task.cursor < end;
-  const wanted = whole ? end - task.cursor : min(subclusterSize - inSubcluster, task.guestEnd - task.cursor);
+  // A whole cluster that may be given back begins a stretch of its own.
+  const last = (task.flags & RequestFlag.Unmap) !== 0 ? min(end, clusterEnd) : end;
+  const wanted = whole ? last - task.cursor : min(subclusterSize - inSubcluster, task.guestEnd - task.cursor);
   const status = mapRun(image, task, task.cursor, wanted);
   if (status !== Status.Ok) return status;
   const run = image.run;

@@ -119,6 +119,24 @@ describe('requests by Corral and QEMU in turn', () => {
     expect(dataOf(path)).toEqual([{ start: 20_480, length: 4096 }]);
     checkWithQemu(path, 'one subcluster');
   });
+
+  test('give back the whole clusters behind a part of one', async () => {
+    const [ours, theirs] = [make(16384), make(16384)];
+    for (const path of [ours, theirs]) qemuIo(path, ['write -P 1 0 128k']);
+    const image = await openImage(ours, { write: true });
+
+    await image.writeZeroes(10_240, 60_000, { unmap: true });
+    await image.close();
+
+    qemuIo(theirs, ['write -z -u 10240 60000']);
+    const placed = (path: string) =>
+      (JSON.parse(qemuMap(path)) as { length: number; offset?: number }[]).map(({ length, offset }) => [
+        length,
+        offset !== undefined,
+      ]);
+    expect(placed(ours)).toEqual(placed(theirs));
+    checkWithQemu(ours, 'three clusters are free');
+  });
 });
 
 describe('an extended entry that makes no sense is refused', () => {
