@@ -46,9 +46,9 @@ async function* mapFrom(
       yield* mapFrom(backing, backing, depth + 1, { offset: extent.offset, length: inside, signal });
     }
     if (inside === extent.length) continue;
-    const nothing = { kind: 'unallocated', allocated: false, hostOffset: undefined } as const;
-    const rest = { offset: extent.offset + inside, length: extent.length - inside };
-    yield { ...rest, ...nothing, depth, layer };
+    const rest = { ...extent, offset: extent.offset + inside, length: extent.length - inside };
+    const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + inside;
+    yield { ...rest, hostOffset, depth, layer };
   }
 }
 

@@ -10,6 +10,7 @@ import type { ImageFacts } from './image-facts.js';
 import type { MapExtent } from './map-extent.js';
 import { closedGate, type OpenGate } from './open-gate.js';
 
+const SECTOR = 512;
 /** Layers below an image, unless the caller wants another limit. */
 const DEFAULT_DEPTH = 64;
 const MAGIC = [0x51, 0x46, 0x49, 0xfb];
@@ -139,15 +140,21 @@ async function probe(file: BlockFile): Promise<'raw' | 'qcow2'> {
   return MAGIC.every((byte, index) => start[index] === byte) ? 'qcow2' : 'raw';
 }
 
-function rawLayer(file: BlockFile, length: number): Layer {
+/** A disk consists of sectors: behind the end of the file, the last one is zeros. */
+function rawLayer(file: BlockFile, fileLength: number): Layer {
+  const length = Math.ceil(fileLength / SECTOR) * SECTOR;
   return {
     format: 'raw',
     length,
     location: file.location,
     backing: undefined,
-    read: (offset, target) => readInside(offset, target, length, (at, inside) => file.read(at, inside)),
+    read: (offset, target) => readInside(offset, target, fileLength, (at, inside) => file.read(at, inside)),
     async *map({ offset, length: wanted }) {
-      if (wanted > 0) yield { offset, length: wanted, kind: 'data', allocated: true, hostOffset: offset };
+      const inFile = Math.min(wanted, Math.max(0, fileLength - offset));
+      const end = offset + inFile;
+      if (inFile > 0) yield { offset, length: inFile, kind: 'data', allocated: true, hostOffset: offset };
+      if (wanted > inFile)
+        yield { offset: end, length: wanted - inFile, kind: 'zero', allocated: true, hostOffset: end };
     },
     close: () => file.close(),
   };

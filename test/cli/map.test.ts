@@ -1,5 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../temporary-folder.js';
 import { corralHere, MAIN, mustQemuImg, qemuImg, qemuIo } from './run-corral.js';
 import { newImage, writtenImage } from './sample-images.js';
 
@@ -59,6 +62,21 @@ describe('corral map prints what qemu-img map prints', () => {
       stdout: qemuImg(['map', path]).stdout,
       stderr: 'corral: File contains external, encrypted or compressed clusters.\n',
     });
+  });
+});
+
+describe('corral map of an overlay prints what qemu-img map prints', () => {
+  test.each(['extended_l2=on,cluster_size=16k', 'cluster_size=64k'])('(%s)', async (options) => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'overlay');
+    // It ends in the middle of a sector, and of a cluster of the overlay.
+    writeFileSync(join(folder, 'base'), new Uint8Array(300_700).fill(1));
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', 'base', '-o', options, path, '1M');
+    qemuIo(path, 'write -P 2 20k 1k', 'write -P 3 290k 2k', 'write -P 4 600k 3k', 'write -z 700k 100k');
+
+    const json = await corralHere('map', '--output=json', path);
+
+    expect(json.stdout).toBe(mustQemuImg('map', '--output=json', path));
   });
 });
 
