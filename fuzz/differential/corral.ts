@@ -1,35 +1,41 @@
 /** This engine, through the library, in this process. */
 
+import { type ChainExtent, mapChain } from '../../host/chain-map.js';
 import type { Image } from '../../host/image.js';
-import type { MapExtent } from '../../host/map-extent.js';
-import { openImage } from '../../host/node/index.js';
+import { NodeFile, type NodeOpenOptions, openImage, pathGate } from '../../host/node/index.js';
 import type { Random } from '../simulator/random.js';
-import { CAPABILITIES } from './capabilities.js';
-import type { Step } from './plan.js';
-import { type MapEntry, performByQemu } from './qemu.js';
+import { type BitmapState, sorted } from './bitmap-model.js';
+import { fillWith } from './noise.js';
+import { type BitmapStep, dataPath, type Step } from './plan.js';
+import type { MapEntry } from './qemu.js';
+
+/** How an image is opened: with the files that it names. */
+interface Opening extends NodeOpenOptions {
+  /** The plan has a data file. */
+  readonly hasData: boolean;
+}
 
 /** Carries the steps out, in this order or all at once; overlapping requests keep their order then too. */
 export async function performByCorral(
   path: string,
+  { atOnce, hasData }: { atOnce: boolean; hasData: boolean },
   steps: readonly Step[],
-  atOnce: boolean,
   random: Random,
 ): Promise<void> {
-  const open = () => openImage(path, { write: true, requestCapacity: random.between(1, 8), cacheSize: 0 });
-  let image = await open();
+  const opened = () => open(path, { hasData, write: true, requestCapacity: random.between(1, 8), cacheSize: 0 });
+  let image = await opened();
   let calls: Promise<void>[] = [];
   try {
     for (const step of steps) {
-      if (step.kind === 'reopen' || isLeftToQemu(step)) {
+      if (step.kind === 'reopen') {
         await Promise.all(calls);
         calls = [];
         await image.close();
-        if (step.kind !== 'reopen') await performByQemu(path, [step]);
-        image = await open();
+        image = await opened();
         continue;
       }
       // The size of the disk may change, and names are looked up before the request is made.
-      const alone = isControl(step);
+      const alone = !('offset' in step) && step.kind !== 'flush';
       if (alone) await Promise.all(calls);
       const call = perform(image, step);
       calls.push(call);
@@ -42,20 +48,25 @@ export async function performByCorral(
   }
 }
 
-function isControl({ kind }: Step): boolean {
-  return kind === 'snapshot' || kind === 'apply' || kind === 'delete' || kind === 'resize';
-}
-
-function isLeftToQemu({ kind }: Step): boolean {
-  if (kind === 'snapshot' || kind === 'apply' || kind === 'delete') return !CAPABILITIES.snapshots;
-  if (kind === 'resize') return !CAPABILITIES.resize;
-  return kind === 'compressed';
+async function open(path: string, { hasData, ...options }: Opening): Promise<Image> {
+  const dataFile = hasData ? await NodeFile.open(dataPath(path), { write: options.write }) : undefined;
+  try {
+    return await openImage(path, { gate: pathGate(), dataFile, ...options });
+  } catch (error) {
+    await dataFile?.close();
+    throw error;
+  }
 }
 
 /** The whole disk, or a snapshot of it, in pieces of any size, some at once. */
-export async function readByCorral(path: string, random: Random, snapshot?: string): Promise<Uint8Array> {
+export async function readByCorral(
+  path: string,
+  hasData: boolean,
+  random: Random,
+  snapshot?: string,
+): Promise<Uint8Array> {
   const selected = snapshot === undefined ? {} : { snapshot: { name: snapshot } };
-  await using image = await openImage(path, { requestCapacity: 4, cacheSize: 0, ...selected });
+  await using image = await open(path, { hasData, requestCapacity: 4, cacheSize: 0, ...selected });
   const target = new Uint8Array(image.size);
   const calls: Promise<void>[] = [];
   for (let offset = 0; offset < target.length; ) {
@@ -68,16 +79,30 @@ export async function readByCorral(path: string, random: Random, snapshot?: stri
 }
 
 /** As `qemu-img map --output json` would print it. */
-export async function mapByCorral(path: string): Promise<MapEntry[]> {
-  await using image = await openImage(path);
+export async function mapByCorral(path: string, hasData: boolean): Promise<MapEntry[]> {
+  await using image = await open(path, { hasData });
   const entries: MapEntry[] = [];
-  for await (const extent of image.map()) {
+  for await (const extent of mapChain(image, { offset: 0, length: image.size })) {
     const entry = entryOf(extent);
     const last = entries.at(-1);
     if (last !== undefined && continues(last, entry)) entries[entries.length - 1] = joined(last, entry);
     else entries.push(entry);
   }
   return entries;
+}
+
+/** The bitmaps, by name. */
+export async function bitmapsByCorral(path: string, hasData: boolean): Promise<BitmapState[]> {
+  await using image = await open(path, { hasData });
+  const states: BitmapState[] = [];
+  for (const { name, granularity, enabled } of await image.bitmaps.list()) {
+    const bits: number[] = [];
+    for await (const { offset, length } of image.bitmaps.ranges(name)) {
+      for (let at = offset; at < offset + length; at += granularity) bits.push(at / granularity);
+    }
+    states.push({ name, granularity, enabled, bits });
+  }
+  return sorted(states);
 }
 
 /** Throws unless there are neither errors nor leaks. */
@@ -92,7 +117,10 @@ export async function checkByCorral(path: string): Promise<void> {
 function perform(image: Image, step: Step): Promise<void> {
   switch (step.kind) {
     case 'write':
-      return image.write(step.offset, new Uint8Array(step.length).fill(step.value));
+      return image.write(step.offset, bytesOf(step));
+    case 'compressed':
+      // As on the other side, where it must be free.
+      return both(image.discard(step.offset, step.length), image.writeCompressed(step.offset, bytesOf(step)));
     case 'zero':
     case 'unmap':
       return image.writeZeroes(step.offset, step.length, { unmap: step.kind === 'unmap' });
@@ -106,18 +134,39 @@ function perform(image: Image, step: Step): Promise<void> {
       return image.snapshots.apply({ name: step.name });
     case 'delete':
       return image.snapshots.delete({ name: step.name });
+    case 'resize':
+      return image.resize(step.size, { shrink: true });
+    case 'amend':
+      return image.amend(step.change);
+    case 'bitmap':
+      return performOnBitmap(image, step);
     default:
-      throw new Error(`no ${step.kind} here yet`);
+      throw new Error(`no ${step.kind} here`);
   }
 }
 
-function entryOf({ offset, length, kind, hostOffset }: MapExtent): MapEntry {
+async function both(...calls: Promise<void>[]): Promise<void> {
+  await Promise.all(calls);
+}
+
+function bytesOf({ length, value }: { length: number; value: number }): Uint8Array {
+  const bytes = new Uint8Array(length);
+  fillWith(value, bytes);
+  return bytes;
+}
+
+function performOnBitmap({ bitmaps }: Image, step: BitmapStep): Promise<void> {
+  if (step.verb === 'add') return bitmaps.add(step.name, { granularity: step.granularity });
+  return step.verb === 'merge' ? bitmaps.merge(step.name, step.source) : bitmaps[step.verb](step.name);
+}
+
+function entryOf({ offset, length, kind, depth, hostOffset }: ChainExtent): MapEntry {
   const data = kind === 'data' || kind === 'compressed';
   const place = kind === 'compressed' || hostOffset === undefined ? {} : { offset: hostOffset };
   return {
     start: offset,
     length,
-    depth: 0,
+    depth,
     present: kind !== 'unallocated',
     zero: !data,
     data,

@@ -2,8 +2,8 @@
 
 import { parseArgs } from 'node:util';
 import { Random } from '../simulator/random.js';
-import { CAPABILITIES } from './capabilities.js';
-import { drawPlan, type Plan } from './plan.js';
+import { drawPlan } from './draw.js';
+import type { Plan } from './plan.js';
 import { runSequence } from './sequence.js';
 import { shrink } from './shrink.js';
 
@@ -44,7 +44,7 @@ async function main(): Promise<number> {
 
 /** Whether both engines agreed. */
 async function runSeed(seed: number, tell: boolean): Promise<boolean> {
-  const plan = drawPlan(seed, new Random(seed), CAPABILITIES);
+  const plan = drawPlan(seed, new Random(seed));
   if (tell) console.log(JSON.stringify(plan.image));
   const failure = await failureOf(plan);
   if (failure === undefined) return true;

@@ -1,16 +1,25 @@
-/** What a guest must find: the disk's bytes, and those of each snapshot, kept the plain way. */
+/** What a guest must find: the disk's bytes, those of each snapshot, and the bitmaps, kept the plain way. */
 
-import type { GuestStep, Plan, Step } from './plan.js';
+import { BitmapModel } from './bitmap-model.js';
+import { fillWith } from './noise.js';
+import type { AmendChange, GuestStep, Plan, Step } from './plan.js';
 
 export class Model {
   bytes: Uint8Array;
   readonly snapshots = new Map<string, Uint8Array>();
+  readonly bitmaps = new BitmapModel();
+  /** Numbers of the clusters of which each engine may make what it likes: see the README. */
+  readonly looseClusters = new Set<number>();
+  private compat: '0.10' | '1.1';
+  private refcountBits: number;
 
   constructor(
     private readonly plan: Plan,
     contents: Uint8Array,
   ) {
     this.bytes = contents;
+    this.compat = plan.image.compat;
+    this.refcountBits = plan.image.refcountBits;
   }
 
   /**
@@ -24,13 +33,21 @@ export class Model {
         return step;
       case 'resize':
         return this.possibleResize(step.size);
+      case 'amend':
+        return this.canAmend(step.change) ? step : undefined;
+      case 'bitmap':
+        return this.compat === '1.1' && this.hasRoomForBitmaps() && this.bitmaps.canDo(step) ? step : undefined;
       case 'snapshot':
         return this.snapshots.has(step.name) ? undefined : step;
       case 'apply':
+        // QEMU applies none while there are bitmaps.
+        return this.snapshots.has(step.name) && !this.bitmaps.any ? step : undefined;
       case 'delete':
         return this.snapshots.has(step.name) ? step : undefined;
       case 'compressed':
-        return step.offset + step.length <= this.bytes.length && this.canDiscard() ? step : undefined;
+        return step.offset + step.length <= this.bytes.length && this.endsWell(step) && this.canDiscard()
+          ? step
+          : undefined;
       default: {
         const length = Math.min(step.length, this.bytes.length - step.offset);
         return length > 0 ? { ...step, length } : undefined;
@@ -44,12 +61,15 @@ export class Model {
       case 'flush':
       case 'reopen':
         return;
-      case 'resize': {
-        const bytes = new Uint8Array(step.size);
-        bytes.set(this.bytes.subarray(0, step.size));
-        this.bytes = bytes;
+      case 'resize':
+        this.resize(step.size);
         return;
-      }
+      case 'amend':
+        this.amend(step.change);
+        return;
+      case 'bitmap':
+        this.bitmaps.perform(step, this.bytes.length);
+        return;
       case 'snapshot':
         this.snapshots.set(step.name, this.bytes.slice());
         return;
@@ -59,18 +79,52 @@ export class Model {
       case 'delete':
         this.snapshots.delete(step.name);
         return;
-      case 'discard':
-        this.discard(step);
-        return;
       default:
-        this.bytes.fill('value' in step ? step.value : 0, step.offset, step.offset + step.length);
+        this.bitmaps.note(step.offset, step.length);
+        this.change(step);
     }
+  }
+
+  private change(step: GuestStep): void {
+    if (step.kind === 'discard') this.discard(step);
+    else fillWith('value' in step ? step.value : 0, this.bytes.subarray(step.offset, step.offset + step.length));
+    this.loosenEdges(step);
+  }
+
+  private loosenEdges(step: GuestStep): void {
+    const { backing, extendedL2 } = this.plan.image;
+    const end = step.offset + step.length;
+    const { kind } = step;
+    // Whether the rest of a cluster reads as zeros QEMU asks the backing file, too.
+    if (backing !== undefined && (kind === 'zero' || kind === 'unmap')) {
+      this.loosen(step.offset, step.offset);
+      this.loosen(end, end);
+    }
+    // The last cluster of the disk, of which only a part is there.
+    if (end === this.bytes.length && (kind === 'compressed' || (extendedL2 && kind === 'unmap'))) this.loosen(end, end);
+  }
+
+  /** The clusters from one guest byte to another one, those included that are cut there. */
+  private loosen(start: number, end: number): void {
+    const { clusterSize } = this.plan.image;
+    for (let cluster = Math.floor(start / clusterSize); cluster < Math.ceil(end / clusterSize); cluster++) {
+      this.looseClusters.add(cluster);
+    }
+  }
+
+  private resize(size: number): void {
+    const { backing } = this.plan.image;
+    // Where the disk ended, or what a backing file may have there.
+    if (size > this.bytes.length) this.loosen(this.bytes.length, backing === undefined ? this.bytes.length : size);
+    const bytes = new Uint8Array(size);
+    bytes.set(this.bytes.subarray(0, size));
+    this.bytes = bytes;
+    this.bitmaps.resize(size);
   }
 
   /** Version 2 cannot say that a backing file is hidden. */
   private canDiscard(): boolean {
-    const { compat, backing } = this.plan.image;
-    return compat === '1.1' || backing === undefined;
+    return this.compat === '1.1' || this.plan.image.backing === undefined;
   }
 
   /** Whole clusters only, the last one of the disk included. */
@@ -83,12 +137,39 @@ export class Model {
     if (start < end) this.bytes.fill(0, start, end);
   }
 
+  /** The header of 512 bytes has room for a backing file or for bitmaps, unless it is written anew, as QEMU does. */
+  private hasRoomForBitmaps(): boolean {
+    return this.plan.image.clusterSize > 512 || this.plan.image.backing === undefined;
+  }
+
+  /** Ends with a cluster, or with the disk. */
+  private endsWell({ offset, length }: GuestStep): boolean {
+    const end = offset + length;
+    return end % this.plan.image.clusterSize === 0 || end === this.bytes.length;
+  }
+
   /** Version 2 does not note the size that a disk had. A shrunk disk ends with a cluster: what is left of one comes back. */
   private possibleResize(wanted: number): Step | undefined {
-    const { clusterSize, compat } = this.plan.image;
+    const { clusterSize } = this.plan.image;
     const shrinks = wanted < this.bytes.length;
     const size = shrinks ? Math.ceil(wanted / clusterSize) * clusterSize : wanted;
-    const possible = size !== this.bytes.length && (compat === '1.1' || this.snapshots.size === 0);
+    if (this.bitmaps.any || this.plan.image.dataFile !== 'none') return undefined;
+    const possible =
+      !this.bitmaps.any && size !== this.bytes.length && (this.compat === '1.1' || this.snapshots.size === 0);
     return possible ? { kind: 'resize', size: Math.min(size, Math.max(this.bytes.length, wanted)) } : undefined;
+  }
+
+  private canAmend(change: AmendChange): boolean {
+    const { extendedL2, compressionType, dataFile } = this.plan.image;
+    if ('refcountBits' in change) return this.compat === '1.1' && change.refcountBits !== this.refcountBits;
+    if ('lazyRefcounts' in change) return this.compat === '1.1';
+    if (change.compat === '1.1') return this.compat === '0.10' && this.snapshots.size === 0;
+    const ofVersion3 = extendedL2 || compressionType === 'zstd' || dataFile !== 'none' || this.refcountBits !== 16;
+    return this.compat === '1.1' && !ofVersion3 && !this.bitmaps.any && this.snapshots.size === 0;
+  }
+
+  private amend(change: AmendChange): void {
+    if ('compat' in change) this.compat = change.compat;
+    else if ('refcountBits' in change) this.refcountBits = change.refcountBits;
   }
 }

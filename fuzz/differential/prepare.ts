@@ -1,10 +1,10 @@
 /** The images that a sequence begins with: two that are alike, and what lies below them. */
 
-import { writeFile } from 'node:fs/promises';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createImage } from '../../host/node/index.js';
+import { createImage, openImage } from '../../host/node/index.js';
 import { Random } from '../simulator/random.js';
-import type { Engine, ImagePlan, Plan } from './plan.js';
+import { dataPath, type Engine, type ImagePlan, type Plan } from './plan.js';
 import { performByQemu, readByQemu, runTool } from './qemu.js';
 
 /** Makes the image at `path`; the guest bytes that it has then. */
@@ -13,26 +13,51 @@ export async function prepareImage(plan: Plan, folder: string, path: string, by:
   const { size } = image;
   if (image.compressed) {
     const raw = compressible(new Random(seed), size);
-    await writeFile(`${path}.source`, raw);
-    const options = ['-c', '-f', 'raw', '-O', 'qcow2', '-o', creationOptions(image, path), `${path}.source`, path];
-    await runTool('qemu-img', ['convert', ...options]);
+    if (by === 'qemu') await convertByQemu(image, path, raw);
+    else await compressByCorral(image, path, raw);
     return raw;
   }
-  if (image.backing !== undefined) {
-    const below = await prepareBacking(plan, join(folder, 'below'));
-    const args = ['-F', image.backing.format, '-b', join(folder, 'below'), '-o', creationOptions(image, path)];
-    await runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...args, path, String(size)]);
-    const bytes = new Uint8Array(size);
-    bytes.set(below.subarray(0, size));
-    return bytes;
+  const bytes = new Uint8Array(size);
+  if (image.backing !== undefined) bytes.set((await prepareBacking(plan, join(folder, 'below'))).subarray(0, size));
+  if (by === 'qemu') await createByQemu(image, path);
+  else await createByCorral(image, path);
+  return bytes;
+}
+
+async function createByQemu(image: ImagePlan, path: string): Promise<void> {
+  const behind = image.backing === undefined ? [] : ['-F', image.backing.format, '-b', 'below'];
+  const args = [...behind, '-o', creationOptions(image, path), path, String(image.size)];
+  await runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...args]);
+}
+
+async function createByCorral(image: ImagePlan, path: string): Promise<void> {
+  const { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType, dataFile, backing } = image;
+  if (dataFile !== 'none') {
+    await writeFile(dataPath(path), '');
+    await truncate(dataPath(path), image.size);
   }
-  if (by === 'qemu') {
-    await runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', creationOptions(image, path), path, String(size)]);
-  } else {
-    const { clusterSize, compat, refcountBits, lazyRefcounts } = image;
-    await createImage(path, { virtualSize: size, clusterSize, compat, refcountBits, lazyRefcounts });
+  const data = dataFile === 'none' ? {} : { dataFile: dataPath(path), dataFileRaw: dataFile === 'raw' };
+  const behind = backing === undefined ? {} : { backingFile: 'below', backingFormat: backing.format };
+  const format = { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType };
+  await createImage(path, { virtualSize: image.size, ...format, ...data, ...behind });
+}
+
+async function convertByQemu(image: ImagePlan, path: string, raw: Uint8Array): Promise<void> {
+  await writeFile(`${path}.source`, raw);
+  const options = ['-c', '-f', 'raw', '-O', 'qcow2', '-o', creationOptions(image, path), `${path}.source`, path];
+  await runTool('qemu-img', ['convert', ...options]);
+}
+
+/** Clusters of zeros are left out, as QEMU does. */
+async function compressByCorral(image: ImagePlan, path: string, raw: Uint8Array): Promise<void> {
+  await createByCorral(image, path);
+  await using opened = await openImage(path, { write: true });
+  const { clusterSize } = image;
+  for (let offset = 0; offset < raw.length; offset += clusterSize) {
+    const cluster = raw.subarray(offset, offset + clusterSize);
+    if (cluster.some((byte) => byte !== 0)) await opened.writeCompressed(offset, cluster);
   }
-  return new Uint8Array(size);
+  await opened.close();
 }
 
 async function prepareBacking({ image, seed }: Plan, path: string): Promise<Uint8Array> {
@@ -58,7 +83,7 @@ function creationOptions(image: ImagePlan, path: string): string {
   if (compat === '1.1') options.push(`refcount_bits=${refcountBits}`, `compression_type=${compressionType}`);
   if (lazyRefcounts) options.push('lazy_refcounts=on');
   if (extendedL2) options.push('extended_l2=on');
-  if (dataFile !== 'none') options.push(`data_file=${path}.data`);
+  if (dataFile !== 'none') options.push(`data_file=${dataPath(path)}`);
   if (dataFile === 'raw') options.push('data_file_raw=on');
   return options.join(',');
 }

@@ -3,7 +3,8 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import type { Step } from './plan.js';
+import { noisePath } from './noise.js';
+import { type AmendChange, type BitmapStep, NOISE, type Step } from './plan.js';
 
 const execute = promisify(execFile);
 /** Long enough for a machine that does other things. */
@@ -43,7 +44,7 @@ export async function performByQemu(path: string, steps: readonly Step[]): Promi
     commands = [];
   };
   for (const step of steps) {
-    const wanted = guestCommands(step);
+    const wanted = guestCommands(step, path);
     // QEMU goes on behind the last compressed cluster even when its host cluster has become somebody else's since.
     if (step.kind === 'compressed') await runCommands();
     if (wanted !== undefined) {
@@ -73,13 +74,15 @@ export async function checkByQemu(path: string): Promise<void> {
   await runTool('qemu-img', ['check', '-f', 'qcow2', path]);
 }
 
-function guestCommands(step: Step): string[] | undefined {
+function guestCommands(step: Step, path: string): string[] | undefined {
+  const source =
+    'value' in step && step.value === NOISE ? `-s ${noisePath(path)}` : `-P ${'value' in step && step.value}`;
   switch (step.kind) {
     case 'write':
-      return [`write -P ${step.value} ${step.offset} ${step.length}`];
+      return [`write ${source} ${step.offset} ${step.length}`];
     case 'compressed':
       // Refused where something is allocated.
-      return [`discard ${step.offset} ${step.length}`, `write -c -P ${step.value} ${step.offset} ${step.length}`];
+      return [`discard ${step.offset} ${step.length}`, `write -c ${source} ${step.offset} ${step.length}`];
     case 'zero':
       return [`write -z ${step.offset} ${step.length}`];
     case 'unmap':
@@ -105,7 +108,22 @@ function controlArguments(step: Step, path: string): string[] {
       return ['snapshot', '-d', step.name, path];
     case 'resize':
       return ['resize', '-q', '--shrink', '-f', 'qcow2', path, String(step.size)];
+    case 'amend':
+      return ['amend', '-q', '-f', 'qcow2', '-o', amendOption(step.change), path];
+    case 'bitmap':
+      return ['bitmap', ...bitmapOptions(step), '-f', 'qcow2', path, step.name];
     default:
       throw new Error(`no ${step.kind} here`);
   }
+}
+
+function amendOption(change: AmendChange): string {
+  if ('compat' in change) return `compat=${change.compat}`;
+  if ('refcountBits' in change) return `refcount_bits=${change.refcountBits}`;
+  return `lazy_refcounts=${change.lazyRefcounts ? 'on' : 'off'}`;
+}
+
+function bitmapOptions(step: BitmapStep): string[] {
+  if (step.verb === 'add') return ['--add', '-g', String(step.granularity)];
+  return step.verb === 'merge' ? ['--merge', step.source] : [`--${step.verb}`];
 }
