@@ -1,102 +1,39 @@
 /** The valid images that mutations start from: of every kind, small, some by this engine and some by QEMU. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CreateImageOptions } from '../../host/create-image.js';
 import { Image } from '../../host/image.js';
 import { MemoryFile } from '../../host/memory-file.js';
-import { findLayout, type Layout } from './layout.js';
+import { listGate } from '../../host/open-gate.js';
+import type { Random } from '../simulator/random.js';
+import { mutantCodec } from './codec.js';
+import { findLayout, type Layout, type Spot, type SpotKind } from './layout.js';
+import { BY_QEMU, OWN, type OwnImage, type QemuImage } from './recipes.js';
 
 export interface Original {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly layout: Layout;
+  /** Its external data file, if it has one. */
+  readonly data: Uint8Array | undefined;
+  /** What it continues from, under the name `BACKING_NAME`; undefined when it names nothing. */
+  readonly backing: Uint8Array | undefined;
 }
 
-type OwnImage = Omit<CreateImageOptions, 'core'>;
-
-const OWN: readonly OwnImage[] = [
-  { virtualSize: 100_000, clusterSize: 512 },
-  { virtualSize: 100_000, clusterSize: 512, compat: '0.10' },
-  { virtualSize: 100_000, clusterSize: 512, refcountBits: 1 },
-  { virtualSize: 60_000, clusterSize: 1024, refcountBits: 2 },
-  { virtualSize: 60_000, clusterSize: 512, refcountBits: 4 },
-  { virtualSize: 60_000, clusterSize: 1024, refcountBits: 8 },
-  { virtualSize: 60_000, clusterSize: 512, refcountBits: 32 },
-  { virtualSize: 200_000, clusterSize: 512, refcountBits: 64 },
-  { virtualSize: 3_000_000, clusterSize: 4096, lazyRefcounts: true },
-  { virtualSize: 40_000_000, clusterSize: 4096, compat: '0.10' },
-];
-
-interface QemuImage {
-  readonly name: string;
-  readonly size: string;
-  readonly options: string;
-  /** Commands of qemu-io, or those of qemu-img with `IMAGE` in the place of the path. */
-  readonly steps?: readonly string[];
-  /** Compress the whole of it in the end. */
-  readonly compress?: boolean;
-}
-
-const WRITES = ['write -P 1 0 9k', 'write -z 12k 4k', 'write -P 2 20k 1k', 'write -P 3 90k 3k'] as const;
-const FIRST_SNAPSHOT = ['qemu-img snapshot -c first IMAGE', 'write -P 4 4k 6k'] as const;
-const SNAPSHOTS = [
-  ...FIRST_SNAPSHOT,
-  'qemu-img resize IMAGE 200k',
-  'qemu-img snapshot -c second IMAGE',
-  'write -P 5 150k 2k',
-] as const;
-const BITMAPS = [
-  'qemu-img bitmap --add -g 512 IMAGE fine',
-  'qemu-img bitmap --add -g 64k IMAGE coarse',
-  'write -P 6 30k 5k',
-  'qemu-img bitmap --disable IMAGE coarse',
-] as const;
-
-const BY_QEMU: readonly QemuImage[] = [
-  { name: 'snapshots', size: '100k', options: 'cluster_size=512', steps: [...WRITES, ...SNAPSHOTS] },
-  {
-    name: 'snapshots, version 2',
-    size: '100k',
-    options: 'cluster_size=1k,compat=0.10',
-    steps: [...WRITES, ...FIRST_SNAPSHOT],
-  },
-  { name: 'bitmaps', size: '100k', options: 'cluster_size=512', steps: [...WRITES, ...BITMAPS] },
-  {
-    name: 'bitmaps and snapshots',
-    size: '100k',
-    options: 'cluster_size=1k',
-    steps: [...WRITES, ...SNAPSHOTS, ...BITMAPS],
-  },
-  { name: 'zlib', size: '100k', options: 'cluster_size=4k', steps: WRITES, compress: true },
-  { name: 'zlib, small clusters', size: '100k', options: 'cluster_size=512', steps: WRITES, compress: true },
-  { name: 'zstd', size: '100k', options: 'cluster_size=4k,compression_type=zstd', steps: WRITES, compress: true },
-  { name: 'compressed, then written', size: '100k', options: 'cluster_size=4k', steps: WRITES, compress: true },
-  { name: 'extended L2', size: '1M', options: 'cluster_size=16k,extended_l2=on', steps: WRITES },
-  {
-    name: 'extended L2 with snapshots',
-    size: '1M',
-    options: 'cluster_size=16k,extended_l2=on',
-    steps: [...WRITES, ...FIRST_SNAPSHOT],
-  },
-  {
-    name: 'preallocated',
-    size: '100k',
-    options: 'cluster_size=512,preallocation=metadata',
-    steps: ['write -P 1 0 9k'],
-  },
-  { name: 'zeros kept', size: '100k', options: 'cluster_size=1k', steps: ['write -P 1 0 40k', 'write -z 10k 20k'] },
-];
+/** What overlays call the file behind them. */
+export const BACKING_NAME = 'below';
+const DATA_NAME = 'data';
+/** Bytes from which on an image costs more than it is worth: those are tried more seldom. */
+const LARGE = 1 << 20;
+const SELDOM = 0.08;
 
 /** Makes those that this engine makes itself. */
 export async function makeOwnOriginals(core: WebAssembly.Module): Promise<Original[]> {
   const originals: Original[] = [];
-  for (const options of OWN) {
-    const bytes = await makeOwn(core, options);
-    originals.push({ name: JSON.stringify(options), bytes, layout: findLayout(bytes) });
-  }
+  for (const image of OWN) originals.push(await makeOwn(core, image));
   return originals;
 }
 
@@ -105,20 +42,57 @@ export async function makeOriginals(core: WebAssembly.Module): Promise<Original[
   const originals = await makeOwnOriginals(core);
   const folder = mkdtempSync(join(tmpdir(), 'corral-mutate-'));
   try {
-    for (const image of BY_QEMU) {
-      const bytes = makeByQemu(folder, image);
-      originals.push({ name: `QEMU: ${image.name}`, bytes, layout: findLayout(bytes) });
-    }
+    for (const image of BY_QEMU) originals.push(makeByQemu(folder, image));
   } finally {
     rmSync(folder, { recursive: true });
   }
   return originals;
 }
 
-async function makeOwn(core: WebAssembly.Module, options: OwnImage): Promise<Uint8Array> {
+/** One of them; large ones are drawn seldom. */
+export function drawOriginal(random: Random, originals: readonly Original[]): Original {
+  const drawn = random.pick(originals);
+  if (drawn.bytes.length < LARGE || random.chance(SELDOM)) return drawn;
+  return random.pick(originals.filter(({ bytes }) => bytes.length < LARGE));
+}
+
+async function makeOwn(core: WebAssembly.Module, own: OwnImage): Promise<Original> {
+  const { backing = false, data = false, snapshots = false, bitmaps = false, compress = false, ...create } = own;
   const file = new MemoryFile();
-  await Image.create(file, { core, ...options });
-  const image = await Image.open(file, { core, write: true, requestCapacity: 4 });
+  const dataFile = data ? new MemoryFile(new Uint8Array(create.virtualSize)) : undefined;
+  const below = backing
+    ? new Uint8Array(Math.ceil(create.virtualSize * 0.7)).map((_, index) => index % 241)
+    : undefined;
+  const names: Partial<CreateImageOptions> = {
+    ...(backing ? { backingFile: BACKING_NAME, backingFormat: 'raw' } : {}),
+    ...(data ? { dataFile: DATA_NAME } : {}),
+  };
+  await Image.create(file, { core, ...create, ...names });
+  const gate = listGate({ [BACKING_NAME]: async () => new MemoryFile(below) });
+  const image = await Image.open(file, { core, write: true, requestCapacity: 4, dataFile, gate, codec: mutantCodec });
+  const { clusterSize } = image.info;
+  if (bitmaps) await image.bitmaps.add('changes', { granularity: 512 });
+  await writeSome(image);
+  if (snapshots) await image.snapshots.create({ name: 'one' });
+  if (snapshots) await image.write(clusterSize, new Uint8Array(3 * clusterSize).fill(5));
+  if (bitmaps) await image.bitmaps.add('others', { granularity: clusterSize, disabled: true });
+  if (compress) {
+    const source = new Uint8Array(4 * clusterSize).map((_, index) => Math.floor(index / 300) % 7);
+    await image.writeCompressed(10 * clusterSize, source);
+    await image.writeCompressed(15 * clusterSize, new Uint8Array(clusterSize).fill(8));
+  }
+  await image.close();
+  const bytes = file.contents();
+  return {
+    name: JSON.stringify(own),
+    bytes,
+    layout: findLayout(bytes),
+    data: dataFile?.contents(),
+    backing: below,
+  };
+}
+
+async function writeSome(image: Image): Promise<void> {
   const { size } = image;
   const { clusterSize } = image.info;
   const pattern = new Uint8Array(9 * clusterSize).map((_, index) => index % 251);
@@ -128,14 +102,21 @@ async function makeOwn(core: WebAssembly.Module, options: OwnImage): Promise<Uin
   await image.writeZeroes(2 * clusterSize, 2 * clusterSize);
   await image.writeZeroes(5 * clusterSize, clusterSize, { unmap: true });
   await image.discard(7 * clusterSize, clusterSize);
-  await image.close();
-  return file.contents();
 }
 
-function makeByQemu(folder: string, { size, options, steps = [], compress = false }: QemuImage): Uint8Array {
+function makeByQemu(folder: string, image: QemuImage): Original {
+  const { name, size, options, steps = [], backing, compress = false, edits = [] } = image;
   const path = join(folder, 'image.qcow2');
-  rmSync(path, { force: true });
-  run('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', options, path, size]);
+  const below = join(folder, BACKING_NAME);
+  const data = join(folder, DATA_NAME);
+  for (const old of [path, below, data]) rmSync(old, { force: true });
+  if (backing === 'raw') writeFileSync(below, new Uint8Array(60_300).fill(7));
+  if (backing === 'qcow2') {
+    run('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', below, '70k']);
+    run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 3k 50k', '-c', 'write -z 20k 8k', below]);
+  }
+  const behind = backing === undefined ? [] : ['-F', backing, '-b', BACKING_NAME];
+  run('qemu-img', ['create', '-q', '-f', 'qcow2', ...behind, '-o', options.replace('DATA', data), path, size]);
   for (const step of steps) {
     const [program = '', ...words] = step.split(' ');
     if (program === 'qemu-img')
@@ -145,11 +126,31 @@ function makeByQemu(folder: string, { size, options, steps = [], compress = fals
       );
     else run('qemu-io', ['-f', 'qcow2', '-d', 'unmap', '-c', step, path]);
   }
-  if (!compress) return new Uint8Array(readFileSync(path));
-  const compressed = join(folder, 'compressed.qcow2');
-  run('qemu-img', ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', '-o', options, path, compressed]);
-  run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 9 24k 1k', compressed]);
-  return new Uint8Array(readFileSync(compressed));
+  let made = path;
+  if (compress) {
+    made = join(folder, 'compressed.qcow2');
+    run('qemu-img', ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', '-o', options, path, made]);
+    run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 9 24k 1k', made]);
+  }
+  const bytes = new Uint8Array(readFileSync(made));
+  for (const edit of edits) applyEdit(bytes, edit);
+  return {
+    name: `QEMU: ${name}`,
+    bytes,
+    layout: findLayout(bytes),
+    data: existsSync(data) ? new Uint8Array(readFileSync(data)) : undefined,
+    backing: backing === undefined ? undefined : new Uint8Array(readFileSync(below)),
+  };
+}
+
+/** What no tool does, but a machine that runs. */
+function applyEdit(bytes: Uint8Array, [kind, name, value]: readonly [SpotKind, string, bigint]): void {
+  const found = findLayout(bytes)
+    .spots.get(kind)
+    ?.find((spot) => spot.name === name);
+  const { offset, size } = found as Spot;
+  for (let index = size - 1, left = value; index >= 0; index--, left >>= 8n)
+    bytes[offset + index] = Number(left & 0xffn);
 }
 
 function run(program: string, args: readonly string[]): void {

@@ -1,12 +1,16 @@
-/** What happens to one mutant: it is opened, mapped, read, checked, written and checked again. */
+/** What happens to one mutant: it is opened, mapped, read and checked, then repaired or changed, and checked again. */
 
+import { mapChain } from '../../host/chain-map.js';
 import type { CheckReport } from '../../host/check-report.js';
 import { CorralError } from '../../host/errors.js';
 import { Image } from '../../host/image.js';
 import type { OpenOptions } from '../../host/open-options.js';
 import { repairImage } from '../../host/repair.js';
 import type { Random } from '../simulator/random.js';
-import { type FileLimits, WatchedFile } from './watched-file.js';
+import { mutantCodec } from './codec.js';
+import { MutantFiles } from './files.js';
+import type { Original } from './originals.js';
+import { drawCall, type Range } from './verbs.js';
 
 /** How far a mutant came; sums of these show that mutants are not all refused at the door. */
 export class Progress {
@@ -16,8 +20,8 @@ export class Progress {
   damaged = 0;
   repaired = 0;
   opensForWriting = 0;
-  writes = 0;
-  writeErrors = 0;
+  calls = 0;
+  callErrors = 0;
 }
 
 /** Guest bytes that are read and compared. */
@@ -33,54 +37,56 @@ const AFTER = new Uint8Array(WATCHED_LENGTH);
 /** What the engine did wrong; undefined when nothing. */
 export class Failure extends Error {}
 
-/** Tries everything with the mutant. Throws `Failure`. */
+/** Tries everything with a mutant, whose bytes it takes over. Throws `Failure`. */
 export async function tryMutant(
   core: WebAssembly.Module,
   random: Random,
-  bytes: Uint8Array,
+  { original, bytes }: { original: Original; bytes: Uint8Array },
   progress: Progress,
 ): Promise<void> {
   const start = performance.now();
-  await new Trial(core, random, bytes, progress).run();
+  const clusterSize = 2 ** Math.min(21, Math.max(9, bytes[23] ?? 16));
+  await new Trial(core, random, new MutantFiles(original, bytes, clusterSize), progress).run();
   const taken = performance.now() - start;
   if (taken > TIME_LIMIT) throw new Failure(`it took ${Math.round(taken)} ms`);
 }
 
 class Trial {
-  private file: WatchedFile;
-  private readonly clusterSize: number;
+  /** Why the last call was refused. */
+  private refused: string | undefined;
 
   constructor(
     private readonly core: WebAssembly.Module,
     private readonly random: Random,
-    bytes: Uint8Array,
+    private readonly files: MutantFiles,
     private readonly progress: Progress,
-  ) {
-    this.clusterSize = 2 ** Math.min(21, Math.max(9, bytes[23] ?? 16));
-    this.file = new WatchedFile(bytes, this.limits(bytes.length, false));
-  }
+  ) {}
 
   async run(): Promise<void> {
     const before = await this.look(true);
     if (this.random.chance(0.25)) return this.repair();
-    this.file.restart(this.limits(this.file.end, true));
-    const changed = await this.write(before.bytes?.length ?? 0);
+    this.files.restart(true);
+    const changed = await this.change(before.bytes?.length ?? 0);
     if (before.bytes === undefined || !isSound(before.report)) return;
     // Whatever was odd about this image: its structures were sound, so they must be now, and so must its bytes.
-    this.file.restart(this.limits(this.file.end, false));
+    this.files.restart(false);
     const after = await this.look(false);
+    // It has bitmaps now, which are not counted yet.
+    if (after.report === undefined && after.refused === 'ERR_UNSUPPORTED') return;
     if (after.report === undefined) throw new Failure('it was sound, and cannot be checked after it was written');
     if (!isSound(after.report))
       throw new Failure(`it was sound, and is not after it was written: ${describe(after.report)}`);
     // A refcount that is too high may hide that a table is somebody's data, too.
-    if (before.report?.leaks === 0) this.compare(before.bytes, after.bytes, changed);
+    if (before.report?.leaks === 0 && changed !== undefined) compare(before.bytes, after.bytes, changed);
   }
 
   /** Opens for reading; what lies in the first guest bytes, and what a check says. */
-  private async look(first: boolean): Promise<{ bytes?: Uint8Array; report?: CheckReport }> {
+  private async look(
+    first: boolean,
+  ): Promise<{ bytes?: Uint8Array; report?: CheckReport; refused?: string | undefined }> {
     const checkSize = this.random.pick(CHECK_SIZES);
     const image = await this.open({ checkSize, tablesOnly: false });
-    if (image === undefined) return {};
+    if (image === undefined) return { refused: this.refused };
     if (first) this.progress.opened++;
     if (first && this.random.chance(0.5)) await this.attempt(() => this.map(image));
     const bytes = (first ? BEFORE : AFTER).subarray(0, Math.min(image.size, WATCHED_LENGTH));
@@ -91,33 +97,35 @@ class Trial {
       await this.attempt(() => image.read(place, new Uint8Array(512)));
     }
     if (first && this.random.chance(0.3)) await this.attempt(() => this.readSnapshots(image));
+    if (first && this.random.chance(0.3)) await this.attempt(() => readBitmaps(image));
     let report: CheckReport | undefined;
     await this.attempt(async () => {
       report = await image.check();
     });
     if (first && report !== undefined) this.progress[isSound(report) ? 'clean' : 'damaged']++;
+    const { refused } = this;
     await this.attempt(() => image.close());
-    return { ...(readable ? { bytes } : {}), ...(report === undefined ? {} : { report }) };
+    return { refused, ...(readable ? { bytes } : {}), ...(report === undefined ? {} : { report }) };
   }
 
   private async map(image: Image): Promise<void> {
     let count = 0;
-    for await (const _ of image.map()) if (++count > EXTENTS) return;
+    for await (const _ of mapChain(image, { offset: 0, length: image.size })) if (++count > EXTENTS) return;
   }
 
   /** What a repair calls sound must be. */
   private async repair(): Promise<void> {
     const { core } = this;
-    this.file.restart(this.limits(this.file.end, true));
+    this.files.restart(true);
     const kind = this.random.pick(['all', 'all', 'leaks'] as const);
     const checkSize = this.random.pick(CHECK_SIZES);
     let repaired: CheckReport | undefined;
     await this.attempt(async () => {
-      repaired = (await repairImage(this.file, kind, { core, checkSize })).report;
+      repaired = (await repairImage(this.files.image, kind, { core, checkSize })).report;
     });
     if (!isSound(repaired)) return;
     this.progress.repaired++;
-    this.file.restart(this.limits(this.file.end, false));
+    this.files.restart(false);
     const { report } = await this.look(false);
     if (report === undefined || isSound(report)) return;
     throw new Failure(`a repair of ${kind} called it sound, and it is not: ${describe(report)}`);
@@ -135,74 +143,50 @@ class Trial {
     await this.attempt(() => snapshot.close());
   }
 
-  /** Writes a little, several requests at once; the guest ranges that may have changed. */
-  private async write(watched: number): Promise<Range[]> {
+  /** Does some things, several at once; the guest ranges that may have changed, undefined when that is all. */
+  private async change(watched: number): Promise<Range[] | undefined> {
     const image = await this.open({ write: true });
     if (image === undefined) return [];
     this.progress.opensForWriting++;
-    const changed: Range[] = [];
+    let changed: Range[] | undefined = [];
     const calls: Promise<boolean>[] = [];
     for (let left = this.random.between(1, 6); left > 0; left--) {
-      const length = Math.min(image.size, this.random.between(1, 3 * Math.min(this.clusterSize, 65536)));
       const span = this.random.chance(0.8) ? Math.min(image.size, watched) : image.size;
-      const offset = this.random.below(Math.max(1, span - length));
-      changed.push({ offset, length });
-      calls.push(this.attempt(this.drawChange(image, offset, length)));
+      const { run, changes } = drawCall(this.random, image, span);
+      if (changes === undefined) changed = undefined;
+      else changed?.push(...changes);
+      calls.push(this.attempt(run));
       if (this.random.chance(0.3)) await Promise.all(calls);
     }
-    if (this.random.chance(0.2)) calls.push(this.attempt(() => this.changeSnapshots(image)));
-    for (const done of await Promise.all(calls)) this.progress[done ? 'writes' : 'writeErrors']++;
+    for (const done of await Promise.all(calls)) this.progress[done ? 'calls' : 'callErrors']++;
     if (this.random.chance(0.8)) await this.attempt(() => image.close());
-    // Left as it is, it goes on with what it freed: from here on in a file that nobody looks at.
-    else this.file = new WatchedFile(this.file.contents(), this.limits(this.file.end, false));
+    // Left as it is, it goes on with what it freed.
+    else this.files.leave();
     return changed;
   }
 
-  private async changeSnapshots(image: Image): Promise<void> {
-    if (this.random.chance(0.5)) await image.snapshots.create({ name: 'mutant' });
-    const snapshots = await image.snapshots.list();
-    if (snapshots.length === 0 || this.random.chance(0.3)) return;
-    const { idBytes: id, nameBytes: name } = this.random.pick(snapshots);
-    await image.snapshots.delete({ id, name });
-  }
-
-  private drawChange(image: Image, offset: number, length: number): () => Promise<void> {
-    switch (this.random.below(6)) {
-      case 0:
-        return () => image.writeZeroes(offset, length, { unmap: this.random.chance(0.5) });
-      case 1:
-        return () => image.discard(offset, length);
-      case 2:
-        return () => image.flush();
-      default:
-        return () => image.write(offset, new Uint8Array(length).fill(0x5a), { durable: this.random.chance(0.2) });
-    }
-  }
-
-  private compare(before: Uint8Array, after: Uint8Array | undefined, changed: readonly Range[]): void {
-    if (after === undefined) throw new Failure('it could be read, and cannot after it was written');
-    for (const { offset, length } of changed) {
-      // A write zeroes or discards whole clusters at most.
-      before.fill(0, offset, offset + length);
-      after.fill(0, offset, offset + length);
-    }
-    if (Buffer.compare(before, after) === 0) return;
-    const index = before.findIndex((byte, place) => byte !== after[place]);
-    throw new Failure(`guest byte ${index}, which nobody wrote, was ${before[index]}, is ${after[index]}`);
-  }
-
   private async open(options: Partial<OpenOptions>): Promise<Image | undefined> {
+    const { core } = this;
+    const requestCapacity = this.random.between(1, 4);
+    const common = { core, requestCapacity, cacheSize: 0, codec: mutantCodec, ...options };
     let image: Image | undefined;
     await this.attempt(async () => {
-      const requestCapacity = this.random.between(1, 4);
-      image = await Image.open(this.file, { core: this.core, requestCapacity, cacheSize: 0, ...options });
+      const named = this.files.options();
+      try {
+        image = await Image.open(this.files.image, { ...common, ...named });
+      } catch (error) {
+        // It may have lost its data file.
+        if ((error as CorralError).code !== 'ERR_INVALID_ARGUMENT' || named.dataFile === undefined) throw error;
+        image = await Image.open(this.files.image, { ...common, gate: named.gate });
+      }
     });
     return image;
   }
 
   /** Whether it succeeded. An error that the library promises is no failure of ours; anything else is. */
-  private async attempt(action: () => Promise<void>): Promise<boolean> {
+  private async attempt(action: () => Promise<unknown>): Promise<boolean> {
     let succeeded = false;
+    this.refused = undefined;
     try {
       await action();
       succeeded = true;
@@ -211,29 +195,32 @@ class Trial {
       if (!(error instanceof CorralError) || error.code === 'ERR_INTERNAL') {
         throw new Failure(`${(error as Error).message}\n${(error as Error).stack}`);
       }
+      this.refused = error.code;
     }
-    if (this.file.offence !== undefined) throw new Failure(this.file.offence);
+    const { offence } = this.files;
+    if (offence !== undefined) throw new Failure(offence);
     return succeeded;
-  }
-
-  private limits(length: number, write: boolean): FileLimits {
-    // A refcount block full of nonsense says that all its clusters are in use: the next one that is free lies behind
-    // them. One such block costs a byte range, not space; there cannot be more of them than clusters in the file.
-    const clusters = Math.ceil(length / this.clusterSize);
-    const countedByBlock = this.clusterSize * 8 * this.clusterSize;
-    return {
-      write,
-      capacity: length + (1 << 20),
-      length: (clusters + 2) * countedByBlock,
-      clusterSize: this.clusterSize,
-      calls: 4000 + Math.ceil(length / 64),
-    };
   }
 }
 
-interface Range {
-  readonly offset: number;
-  readonly length: number;
+async function readBitmaps({ bitmaps }: Image): Promise<void> {
+  for (const { nameBytes, inconsistent } of (await bitmaps.list()).slice(0, 3)) {
+    if (inconsistent || nameBytes.length === 0) continue;
+    let count = 0;
+    for await (const _ of bitmaps.ranges(nameBytes)) if (++count > EXTENTS) break;
+  }
+}
+
+function compare(before: Uint8Array, after: Uint8Array | undefined, changed: readonly Range[]): void {
+  if (after === undefined) throw new Failure('it could be read, and cannot after it was written');
+  for (const { offset, length } of changed) {
+    // A write zeroes or discards whole clusters at most.
+    before.fill(0, offset, offset + length);
+    after.fill(0, offset, offset + length);
+  }
+  if (Buffer.compare(before, after) === 0) return;
+  const index = before.findIndex((byte, place) => byte !== after[place]);
+  throw new Failure(`guest byte ${index}, which nobody wrote, was ${before[index]}, is ${after[index]}`);
 }
 
 function isSound(report: CheckReport | undefined): boolean {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { mutate } from '../../fuzz/mutation/mutate.js';
-import { makeOwnOriginals } from '../../fuzz/mutation/originals.js';
+import { drawOriginal, makeOwnOriginals } from '../../fuzz/mutation/originals.js';
 import { Failure, Progress, tryMutant } from '../../fuzz/mutation/trial.js';
 import { Random } from '../../fuzz/simulator/random.js';
 import { loadCore } from '../../host/node/index.js';
@@ -42,9 +42,9 @@ describe('the mutation fuzzer notices', () => {
     const failures: string[] = [];
     for (let seed = 1; seed <= MUTANTS && failures.length === 0; seed++) {
       const random = new Random(seed);
-      const original = random.pick(originals);
+      const original = drawOriginal(random, originals);
       const { bytes } = mutate(random, original.bytes, original.layout);
-      await tryMutant(core, random, bytes, new Progress()).catch((error: unknown) => {
+      await tryMutant(core, random, { original, bytes }, new Progress()).catch((error: unknown) => {
         if (!(error instanceof Failure)) throw error;
         failures.push(error.message);
       });
