@@ -351,7 +351,7 @@ function runResize(image: Image, task: Task): Status {
       endZeroingNew(image);
     }
     const status = stepResize(image, task);
-    if (status !== Status.Ok || task.committed) return status;
+    if (status !== Status.Ok || !isZeroingNew(image, task)) return status;
   }
 }
 

@@ -1699,7 +1699,10 @@ export class FailureView {
     this.words[(this.start >>> 2) + 11] = Number((value >> 32n) & 0xffffffffn);
   }
 
-  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  /**
+   * Address in the page of a name that belongs in the message, 0 when there is none: of an unknown incompatible feature,
+   * from the feature name table, or of the bitmap that a resize cannot keep.
+   */
   get nameAddress(): number {
     return this.words[(this.start >>> 2) + 12];
   }
@@ -1707,7 +1710,7 @@ export class FailureView {
     this.words[(this.start >>> 2) + 12] = value;
   }
 
-  /** Bytes of that name, at most 46. */
+  /** Bytes of that name, at most 1023. */
   get nameLength(): number {
     return this.words[(this.start >>> 2) + 13];
   }

@@ -130,6 +130,7 @@ function text(
       return tooLargeText(failure, structure, field, at);
     case Status.Invalid:
       if (isMissing(status, failure)) return 'Snapshot not found';
+      if (failure.field === Field.BitmapInUse) return `Bitmap '${name}' is inconsistent and cannot be used`;
       return `Invalid ${field}: ${failure.foundBig} (limit ${failure.limitBig})`;
     default:
       return `The engine failed with status ${status}`;

@@ -291,8 +291,12 @@ export class Image {
   async resize(size: number | bigint, options: ResizeImageOptions = {}): Promise<void> {
     this.refuseClosed();
     await this.control.run(async () => {
-      const virtualSize = await resizeDisk(this.engine, this.facts, size, options);
-      this.facts = { ...this.facts, virtualSize };
+      try {
+        await resizeDisk(this.engine, this.facts, size, options);
+      } finally {
+        // What comes after the change of the size may fail.
+        this.facts = { ...this.facts, virtualSize: this.engine.core.info.virtualSize };
+      }
     });
   }
 

@@ -497,9 +497,12 @@ struct Failure {
   uint64_t found;
   /** The limit or the value that was expected. */
   uint64_t limit;
-  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  /**
+   * Address in the page of a name that belongs in the message, 0 when there is none: of an unknown incompatible feature,
+   * from the feature name table, or of the bitmap that a resize cannot keep.
+   */
   uint32_t nameAddress;
-  /** Bytes of that name, at most 46. */
+  /** Bytes of that name, at most 1023. */
   uint32_t nameLength;
 };
 static_assert(sizeof(Failure) == 56 && alignof(Failure) == 8);

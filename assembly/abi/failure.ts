@@ -108,8 +108,11 @@ export class Failure {
   found: u64 = 0;
   /** The limit or the value that was expected. */
   limit: u64 = 0;
-  /** Unknown incompatible feature: its name from the feature name table in the page, as an address; 0 when none. */
+  /**
+   * Address in the page of a name that belongs in the message, 0 when there is none: of an unknown incompatible feature,
+   * from the feature name table, or of the bitmap that a resize cannot keep.
+   */
   nameAddress: u32 = 0;
-  /** Bytes of that name, at most 46. */
+  /** Bytes of that name, at most 1023. */
   nameLength: u32 = 0;
 }

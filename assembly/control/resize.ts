@@ -1,8 +1,12 @@
 /**
  * Resize: the virtual disk becomes longer or shorter; snapshots keep their own sizes.
  *
- *   longer:   room in the L1 table ─▶ what is new reads as zeros ─▶ flush ─▶ header: size
- *   shorter:  clusters behind the end lose their references ─▶ flush ─▶ L2 tables behind it too ─▶ flush ─▶ header: size
+ *   longer:   room in the L1 table ─▶ what is new reads as zeros ─▶ flush ─▶ (bitmaps) ─▶ header: size
+ *   shorter:  (bitmaps) ─▶ clusters behind the end lose their references ─▶ flush ─▶ L2 tables behind it too ─▶ flush
+ *             ─▶ header: size
+ *
+ * Bitmaps are in use from there until the size is durable: what lies behind a new end is lost step by step, and nobody
+ * may think that it has not changed.
  *
  * The size in the header changes last, by one sector: before that nobody sees the new part, or misses the old one's
  * tables. The L1 table keeps its length when the disk shrinks, as QEMU's does.
@@ -22,38 +26,47 @@ import { EXCLUSIVE_LENGTH, enterExclusive } from '../image/exclusive';
 import { commitHeaderSector, needHeaderSector } from '../image/header-sector';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
+import { abandonBitmapResize, finishBitmaps, lookAtBitmaps, switchBitmaps } from './bitmap-resize';
+import { BitmapResize } from './bitmap-resize-copy';
 import { abandonL1Growth, growL1, L1Growth } from './grow-l1';
 import { dropL2Tables, dropMappings } from './shrink';
 
 enum Stage {
   Plan = 0,
-  GrowL1 = 1,
+  LookAtBitmaps = 1,
+  GrowL1 = 2,
   /** The scheduler runs the verb that writes zeros on the task's range. */
-  ZeroNew = 2,
-  DropMappings = 3,
-  FlushMappings = 4,
-  DropTables = 5,
-  FlushAll = 6,
-  SwitchSize = 7,
+  ZeroNew = 3,
+  DropMappings = 4,
+  FlushMappings = 5,
+  DropTables = 6,
+  FlushAll = 7,
+  SwitchBitmaps = 8,
+  SwitchSize = 9,
+  FinishBitmaps = 10,
+  Done = 11,
 }
 
 const SECTOR: u32 = 512;
 
-/** In `image.exclusiveMemory`: where the request stands. `task.stage` belongs to the verb that writes zeros. */
+/** In `image.exclusiveMemory`, behind what the bitmaps need: where the request stands. `task.stage` belongs to the verb that writes zeros. */
 @unmanaged
 class Resize {
   stage: u32 = 0;
   flags: u32 = 0;
   newSize: u64 = 0;
   growth: L1Growth = changetype<L1Growth>(0);
+  bitmaps: BitmapResize = changetype<BitmapResize>(0);
 }
 
-/** Bytes of the record above; the growth of the L1 table has the memory behind it. */
-const RESIZE_LENGTH: usize = 32;
+/** Where in that memory the record and its parts lie. */
+const RESIZE_OFFSET: usize = 1024;
+const GROWTH_OFFSET: usize = 1088;
+const BITMAPS_OFFSET: usize = 1152;
 
 /**
  * Goes on with the resize. While `isZeroingNew` the scheduler runs the verb that writes zeros on the task's range
- * instead, and says `endZeroingNew` when it is done. Ok with `task.committed`: the request is done.
+ * instead, and says `endZeroingNew` when it is done. Ok otherwise: the request is done.
  */
 export function stepResize(image: Image, task: Task): Status {
   if (!task.entered) {
@@ -61,7 +74,7 @@ export function stepResize(image: Image, task: Task): Status {
     if (status !== Status.Ok) return status;
   }
   const resize = stateOf(image);
-  while (!task.committed && resize.stage !== Stage.ZeroNew) {
+  while (resize.stage !== Stage.Done && resize.stage !== Stage.ZeroNew) {
     const status = step(image, task, resize);
     if (status !== Status.Ok) return status;
   }
@@ -79,7 +92,10 @@ export function endZeroingNew(image: Image): void {
 
 /** Gives back what nothing refers to. */
 export function abandonResize(image: Image, task: Task): void {
-  if (task.entered && stateOf(image).stage === Stage.GrowL1) abandonL1Growth(image, stateOf(image).growth);
+  if (!task.entered) return;
+  const resize = stateOf(image);
+  if (resize.stage === Stage.GrowL1) abandonL1Growth(image, resize.growth);
+  if (resize.stage === Stage.SwitchBitmaps) abandonBitmapResize(image, resize.bitmaps);
 }
 
 function begin(image: Image, task: Task): Status {
@@ -90,7 +106,8 @@ function begin(image: Image, task: Task): Status {
   memory.fill(image.exclusiveMemory, 0, EXCLUSIVE_LENGTH);
   resize.flags = options.flags;
   resize.newSize = options.virtualSize;
-  resize.growth = changetype<L1Growth>(image.exclusiveMemory + RESIZE_LENGTH);
+  resize.growth = changetype<L1Growth>(image.exclusiveMemory + GROWTH_OFFSET);
+  resize.bitmaps = changetype<BitmapResize>(image.exclusiveMemory + BITMAPS_OFFSET);
   task.entered = true;
   task.cursor = 0;
   task.guestEnd = 0;
@@ -101,7 +118,12 @@ function begin(image: Image, task: Task): Status {
 function step(image: Image, task: Task, resize: Resize): Status {
   switch (resize.stage) {
     case Stage.Plan:
-      return plan(image, task, resize);
+      return plan(image, resize);
+    case Stage.LookAtBitmaps: {
+      const status = lookAtBitmaps(image, task, resize.bitmaps);
+      if (status === Status.Ok) beginChange(image, task, resize);
+      return status;
+    }
     case Stage.GrowL1:
       return growTable(image, task, resize);
     case Stage.DropMappings: {
@@ -120,15 +142,41 @@ function step(image: Image, task: Task, resize: Resize): Status {
     }
     case Stage.FlushAll:
       resize.stage = Stage.SwitchSize;
+      if (changesBitmaps(image, resize) && resize.newSize > image.virtualSize) resize.stage = Stage.SwitchBitmaps;
       return flushAll(image, task);
-    default:
-      return switchSize(image, task, resize);
+    case Stage.SwitchBitmaps: {
+      const status = switchBitmaps(image, task, resize.bitmaps);
+      if (status !== Status.Ok) return status;
+      resize.stage = resize.newSize > image.virtualSize ? Stage.SwitchSize : Stage.DropMappings;
+      return Status.Ok;
+    }
+    case Stage.SwitchSize: {
+      const changes = changesBitmaps(image, resize);
+      const status = switchSize(image, task, resize);
+      if (status === Status.Ok) resize.stage = changes ? Stage.FinishBitmaps : Stage.Done;
+      return status;
+    }
+    default: {
+      const status = finishBitmaps(image, task, resize.bitmaps);
+      if (status === Status.Ok) resize.stage = Stage.Done;
+      return status;
+    }
   }
 }
 
-function plan(image: Image, task: Task, resize: Resize): Status {
+function plan(image: Image, resize: Resize): Status {
   const status = checkOptions(image, resize);
-  if (status !== Status.Ok) return status;
+  resize.bitmaps.oldSize = image.virtualSize;
+  resize.bitmaps.newSize = resize.newSize;
+  resize.stage = Stage.LookAtBitmaps;
+  return status;
+}
+
+function changesBitmaps(image: Image, resize: Resize): bool {
+  return image.bitmaps.count !== 0 && resize.newSize !== image.virtualSize;
+}
+
+function beginChange(image: Image, task: Task, resize: Resize): void {
   const clusterSize = u64(image.geometry.clusterSize);
   if (resize.newSize < image.virtualSize) {
     task.cursor = alignUp(resize.newSize, clusterSize);
@@ -136,12 +184,11 @@ function plan(image: Image, task: Task, resize: Resize): Status {
     const covered = u64(image.l1Size) << (image.geometry.clusterBits + image.geometry.l2Bits);
     task.guestEnd = max(alignUp(image.virtualSize, clusterSize), covered);
     task.request.progressTotal = task.guestEnd - min(task.cursor, task.guestEnd);
-    resize.stage = Stage.DropMappings;
-    return Status.Ok;
+    resize.stage = changesBitmaps(image, resize) ? Stage.SwitchBitmaps : Stage.DropMappings;
+    return;
   }
   resize.growth.newSize = u32(l1EntriesFor(image.geometry, resize.newSize));
   resize.stage = Stage.GrowL1;
-  return Status.Ok;
 }
 
 function checkOptions(image: Image, resize: Resize): Status {
@@ -161,7 +208,6 @@ function checkOptions(image: Image, resize: Resize): Status {
   if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   // Version 2 has no place for the size that the disk had when a snapshot was made.
   if (image.info.snapshotCount !== 0 && image.version < 3) return refuseFeature(image, Field.SizeOfSnapshots);
-  if (image.bitmaps.count !== 0) return refuseFeature(image, Field.Bitmaps);
   return Status.Ok;
 }
 
@@ -197,7 +243,7 @@ function flushAll(image: Image, task: Task): Status {
 }
 
 function stateOf(image: Image): Resize {
-  return changetype<Resize>(image.exclusiveMemory);
+  return changetype<Resize>(image.exclusiveMemory + RESIZE_OFFSET);
 }
 
 function refuseSize(image: Image, status: Status, found: u64, limit: u64): Status {

@@ -26,7 +26,13 @@ import { Task } from './task';
 
 /** Reads and checks the entry at `hostOffset` of the directory into `image.bitmaps.entry`. Changes nothing else. */
 export function needBitmapEntry(image: Image, task: Task, hostOffset: u64): Status {
-  return readEntry(image, task, hostOffset, false);
+  const state = image.bitmaps;
+  return readEntry(image, task, hostOffset, state.directoryOffset + state.directoryLength, false);
+}
+
+/** As `needBitmapEntry`, of a directory that ends at `end`. */
+export function needBitmapEntryBefore(image: Image, task: Task, hostOffset: u64, end: u64): Status {
+  return readEntry(image, task, hostOffset, end, false);
 }
 
 /**
@@ -34,13 +40,13 @@ export function needBitmapEntry(image: Image, task: Task, hostOffset: u64): Stat
  * read all the same when its `length` is not 0.
  */
 export function viewBitmapEntry(image: Image, task: Task, hostOffset: u64): Status {
-  return readEntry(image, task, hostOffset, true);
+  const state = image.bitmaps;
+  return readEntry(image, task, hostOffset, state.directoryOffset + state.directoryLength, true);
 }
 
-function readEntry(image: Image, task: Task, hostOffset: u64, looks: bool): Status {
-  const state = image.bitmaps;
-  const entry = state.entry;
-  const left = state.directoryOffset + state.directoryLength - hostOffset;
+function readEntry(image: Image, task: Task, hostOffset: u64, end: u64, looks: bool): Status {
+  const entry = image.bitmaps.entry;
+  const left = end - hostOffset;
   entry.length = 0;
   if (left < BITMAP_HEADER_SIZE) return refuseEntry(image, Field.Length, hostOffset, left, BITMAP_HEADER_SIZE);
   // Words never lie in two slices; an entry may.

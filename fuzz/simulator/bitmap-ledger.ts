@@ -57,6 +57,8 @@ export class BitmapLedger {
   /** When the writes of this life were submitted, by number. */
   private readonly writes = new Map<number, number>();
   private pending: { readonly name: string; readonly merges: boolean; readonly after: Possibility[] } | undefined;
+  /** Bytes that the disk is going to have. */
+  private pendingSize: number | undefined;
 
   /** There is a bitmap, or may be one. */
   get any(): boolean {
@@ -126,6 +128,38 @@ export class BitmapLedger {
     this.names.set(name, possible);
   }
 
+  /** There is a bitmap for certain. */
+  get certain(): boolean {
+    return [...this.names.values()].some((possible) => possible.every((state) => state !== undefined));
+  }
+
+  /** One of them cannot be used for certain, or may be so: then the disk must keep its size, or may. */
+  get spoilt(): 'certainly' | 'maybe' | undefined {
+    const possible = [...this.names.values()];
+    if (possible.some((states) => states.every((state) => state?.inconsistent === true))) return 'certainly';
+    const may = possible.some((states) => states.some((state) => state?.inconsistent || state?.brokenOff));
+    return may ? 'maybe' : undefined;
+  }
+
+  /** The disk is going to have `size` bytes: until then each of them may be in use. */
+  beginResize(size: number): void {
+    this.pendingSize = size;
+    for (const state of this.states()) state.mayBeInUse = true;
+  }
+
+  /** As `end`. */
+  endResize(took: boolean | undefined): void {
+    const size = this.pendingSize as number;
+    this.pendingSize = undefined;
+    if (took === false) return;
+    for (const [name, possible] of this.names) {
+      const after = possible.map((state) => cutOff(state, size));
+      if (took === undefined)
+        for (const state of [...possible, ...after]) if (state !== undefined) state.brokenOff = true;
+      this.names.set(name, took ? after : [...possible, ...after]);
+    }
+  }
+
   /** The image was closed in order. */
   close(): void {
     for (const state of this.states()) state.mayBeInUse = state.brokenOff === true;
@@ -139,6 +173,8 @@ export class BitmapLedger {
       const bitmap = found.find((candidate) => candidate.name === name);
       const possible = [...this.possibilities(name)];
       if (this.pending?.name === name) possible.push(...this.pending.after);
+      const size = this.pendingSize;
+      if (size !== undefined) possible.push(...possible.map((state) => cutOff(state, size)));
       const reasons = possible.map((state) => mismatch(state, bitmap, changes));
       if (!reasons.includes(undefined)) {
         throw new SimulationFailure(`bitmap ${name.slice(0, 8)}: ${[...new Set(reasons)].join(', or ')}`);
@@ -151,6 +187,7 @@ export class BitmapLedger {
     this.names.clear();
     this.writes.clear();
     this.pending = undefined;
+    this.pendingSize = undefined;
     for (const { name, granularity, enabled, inUse, bits } of found) {
       const epochs = [{ clock: 0, enabled: enabled && !inUse }];
       const lower = new Set(inUse ? [] : bits);
@@ -234,6 +271,14 @@ function mismatch(state: Possibility, found: DiskBitmap | undefined, changes: re
     }
   }
   return undefined;
+}
+
+/** What is left of a bitmap on a disk of `size` bytes. */
+function cutOff(state: Possibility, size: number): Possibility {
+  if (state === undefined) return undefined;
+  const { granularity } = state;
+  const within = (bits: Set<number>) => new Set([...bits].filter((bit) => bit * granularity < size));
+  return { ...state, lower: within(state.lower), upper: within(state.upper) };
 }
 
 /** Whether a change that was submitted then is noted. */

@@ -52,7 +52,9 @@ export function readBitmaps(file: CutResult, clusterSize: number, virtualSize: n
     const tableSize = directory.getUint32(at + 8);
     const granularity = 2 ** directory.getUint8(at + 17);
     const wanted = Math.ceil(Math.ceil(virtualSize / granularity) / 8 / clusterSize);
-    if (directory.getUint8(at + 16) !== 1 || directory.getUint32(at + 20) !== 0 || tableSize !== wanted) {
+    // That of a bitmap in use may be for the size that the disk had, or is getting.
+    const sized = tableSize === wanted || (flags & IN_USE) !== 0;
+    if (directory.getUint8(at + 16) !== 1 || directory.getUint32(at + 20) !== 0 || !sized) {
       throw new SimulationFailure(`entry ${index} of the bitmap directory is wrong`);
     }
     bitmaps.push({
@@ -60,7 +62,7 @@ export function readBitmaps(file: CutResult, clusterSize: number, virtualSize: n
       granularity,
       enabled: (flags & AUTO) !== 0,
       inUse: (flags & IN_USE) !== 0,
-      bits: readBits(file, clusterSize, tableOffset, Math.ceil(virtualSize / granularity), parts),
+      bits: readBits(file, clusterSize, { tableOffset, tableSize, count: Math.ceil(virtualSize / granularity) }, parts),
     });
     at += Math.ceil((24 + nameLength) / 8) * 8;
   }
@@ -85,11 +87,9 @@ function findExtension(header: DataView): number | undefined {
 function readBits(
   file: CutResult,
   clusterSize: number,
-  tableOffset: number,
-  count: number,
+  { tableOffset, tableSize, count }: { tableOffset: number; tableSize: number; count: number },
   parts: BitmapPart[],
 ): Set<number> {
-  const tableSize = Math.ceil(count / 8 / clusterSize);
   const bits = new Set<number>();
   parts.push({ offset: tableOffset, length: tableSize * 8, kind: 'bitmap table' });
   const table = read(file, tableOffset, tableSize * 8);

@@ -210,7 +210,7 @@ export class Life {
     else if (alone && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
     else if (alone && this.plan.preallocations > 0 && random.chance(this.plan.preallocations))
       this.sendPreallocate(slot);
-    else if (asks && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
+    else if (alone && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
     if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
@@ -243,7 +243,7 @@ export class Life {
   }
 
   private sendSnapshot(slot: number): void {
-    const { trace, disk } = this.world;
+    const { trace, disk, model } = this.world;
     this.issued++;
     const snapshot = sendSnapshotRequest(this.world, this.engine, slot);
     // Until it is known which size the disk has, the guest asks nothing.
@@ -254,8 +254,8 @@ export class Life {
       write: undefined,
       snapshot,
       submittedAt: snapshot.submittedAt,
-      mustSucceed: this.healed && !disk.fatal && disk.regular,
-      mustFail: disk.flushFailed,
+      mustSucceed: this.healed && !disk.fatal && disk.regular && !(snapshot.verb === 'apply' && model.bitmaps.any),
+      mustFail: disk.flushFailed && !(snapshot.verb === 'apply' && model.bitmaps.any),
       ...(snapshot.size === undefined ? {} : { size: snapshot.size }),
       cancelled: false,
     });
@@ -296,6 +296,12 @@ export class Life {
   private sendResize(slot: number): void {
     const { random, scenario, model, disk, trace, size: before } = this.world;
     const size = drawSize(random, scenario, before);
+    if (!model.bitmaps.clear) {
+      this.send(slot);
+      return;
+    }
+    const spoilt = model.bitmaps.spoilt === 'certainly';
+    model.bitmaps.beginResize(size);
     this.issued++;
     this.changing = true;
     const cell = (size / SECTOR) * model.cells.perSector;
@@ -303,7 +309,7 @@ export class Life {
       request: { verb: 'resize', firstCell: cell, endCell: cell },
       write: size < before ? model.submitCut(cell) : undefined,
       submittedAt: model.clock++,
-      mustSucceed: this.healed && !disk.fatal && disk.regular,
+      mustSucceed: this.healed && !disk.fatal && disk.regular && !spoilt,
       mustFail: false,
       size,
       cancelled: false,
@@ -364,7 +370,7 @@ export class Life {
   }
 
   private get mayCall(): boolean {
-    return this.plan.bitmapCalls > 0 && !this.calling && this.world.model.bitmaps.clear;
+    return this.plan.bitmapCalls > 0 && this.world.model.bitmaps.clear;
   }
 
   /** A bitmap is made, changed or removed. */
@@ -453,34 +459,52 @@ export class Life {
       return;
     }
     if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
-    if (!succeeded && !this.isTooNarrow(sent, status)) this.judgeFailure(sent, status, message);
+    const refused = sent.request.verb === 'resize' && this.isRefused(status);
+    if (!succeeded && !refused && !this.isTooNarrow(sent, status)) this.judgeFailure(sent, status, message);
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
     const { verb } = sent.request;
+    // What is left to do for bitmaps when the disk has its size may fail.
+    const resized = verb === 'resize' && (succeeded || this.engine.core.info.virtualSize === sent.size);
     if (verb === 'amend') this.changing = false;
     if (verb === 'preallocate') this.calling = false;
     if (sent.size !== undefined) {
       this.changing = false;
-      if (succeeded) this.world.size = sent.size;
+      const harmless = refused || status === Status.Cancelled;
+      if (resized) this.world.size = sent.size;
       // Who knows what became of the header's sector?
-      else if (status !== Status.Cancelled) this.doubtfulSizes.push(sent.size);
+      else if (!harmless) this.doubtfulSizes.push(sent.size);
+      model.bitmaps.endResize(succeeded ? true : harmless ? false : undefined);
     }
     if (sent.write !== undefined)
-      model.completeWrite(sent.write, succeeded, verb === 'durable write' || verb === 'resize');
+      model.completeWrite(sent.write, succeeded || resized, verb === 'durable write' || verb === 'resize');
     else if (verb === 'flush' && succeeded) model.completeFlush(sent.submittedAt);
     else if (verb === 'read' && succeeded) this.checkRead(slot, sent);
+  }
+
+  /** A bitmap that cannot be used keeps the disk from another size. */
+  private isRefused(status: Status): boolean {
+    const { spoilt } = this.world.model.bitmaps;
+    if (status === Status.Ok && spoilt === 'certainly') {
+      throw new SimulationFailure('a disk with an inconsistent bitmap got another size');
+    }
+    return status === Status.Invalid && spoilt !== undefined;
   }
 
   private settleSnapshot(sent: Sent, snapshot: SnapshotChange, answer: Answer): void {
     const { model, disk, scenario } = this.world;
     if (answer.status === Status.Ok) {
       if (sent.mustFail) throw new SimulationFailure('a snapshot was changed after a flush had failed');
+      if (snapshot.verb === 'apply' && model.bitmaps.certain) {
+        throw new SimulationFailure('a snapshot was applied to a disk with bitmaps');
+      }
       completeSnapshotRequest(snapshot, model, disk);
       this.world.size = snapshot.size ?? this.world.size;
       this.changing = false;
       return;
     }
-    if (!isHarmless(answer, sent.cancelled, scenario)) {
+    const noted = snapshot.verb === 'apply' && answer.status === Status.Unsupported && model.bitmaps.any;
+    if (!noted && !isHarmless(answer, sent.cancelled, scenario)) {
       this.judgeFailure(sent, answer.status, answer.message);
       this.doomed = true;
       if (snapshot.size !== undefined) this.doubtfulSizes.push(snapshot.size);

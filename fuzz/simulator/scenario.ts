@@ -141,7 +141,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
   const largest = dataFile === 'raw' ? LARGEST_RAW : 2 ** 34;
   const virtualSize = Math.min(largest, Math.max(SECTOR, random.below((coverage * tables) / SECTOR) * SECTOR));
   const bitmaps = version === 3 && random.chance(0.3);
-  const alone = bitmaps || dataFile !== 'none';
+  const alone = dataFile !== 'none';
   return {
     focus,
     version,
@@ -152,12 +152,12 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     extended,
     dataFile,
     bitmaps,
-    // Bitmaps have seeds of their own; a data file has place for nothing but guest data.
-    backingLength: alone ? 0 : drawBackingLength(random, virtualSize),
+    // What the first cluster has no room for is a matter of its own; a data file has place for nothing but guest data.
+    backingLength: bitmaps || alone ? 0 : drawBackingLength(random, virtualSize),
     snapshots: alone ? 0 : random.pick([0, 0, 0.3, 0.8]),
     snapshotRequests: !alone && random.chance(0.4),
     compresses: alone || extended ? 0 : random.pick([0, 0, 0.5, 0.9]),
-    compressedWrites: dataFile === 'none' && random.chance(0.4),
+    compressedWrites: !alone && random.chance(0.4),
     regular,
     deviceLength: drawDeviceLength(random, clusterSize, refcountOrder, virtualSize),
     requestCapacity: random.pick(wide ? [1, 2, 3, 4, 6] : [1, 1, 2, 3, 4, 8, 8, 16, 32]),
@@ -178,7 +178,6 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     troubleUntil: troubled ? random.between(1, requests) : 0,
     imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
-    // A disk with bitmaps keeps its size, and an image with bitmaps its properties.
     amends: mayAmend(scenario) ? random.pick([0, 0, 0, 0.01, 0.1]) : 0,
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
     // Not over a backing file, which would have to be copied.
@@ -192,15 +191,13 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
 }
 
 /** Another version or refcount width is refused where snapshots or shared sectors need what there is. */
-function mayAmend({ bitmaps, backingLength, snapshots, compresses, snapshotRequests }: Scenario): boolean {
-  return !bitmaps && !snapshotRequests && backingLength === 0 && snapshots === 0 && compresses === 0;
+function mayAmend({ backingLength, snapshots, compresses, snapshotRequests }: Scenario): boolean {
+  return !snapshotRequests && backingLength === 0 && snapshots === 0 && compresses === 0;
 }
 
 /** What a longer disk finds behind itself is a matter of its own; version 2 cannot resize when there are snapshots. */
-function mayResize({ bitmaps, dataFile, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
-  return (
-    !bitmaps && dataFile === 'none' && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests))
-  );
+function mayResize({ dataFile, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
+  return dataFile === 'none' && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests));
 }
 
 function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {

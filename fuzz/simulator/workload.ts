@@ -71,12 +71,13 @@ export function drawSize(random: Random, { clusterBits, virtualSize, dataFile }:
 /** A property that the image can have as it is now. */
 export function drawAmend(
   random: Random,
-  { extended, dataFile }: Scenario,
+  { extended, dataFile, bitmaps }: Scenario,
   version: number,
   order: number,
 ): { kind: AmendKind; value: number } {
   if (version === 2) return { kind: AmendKind.Upgrade, value: 0 };
-  const plain = !extended && dataFile === 'none';
+  // Version 2 has no bitmaps.
+  const plain = !extended && !bitmaps && dataFile === 'none';
   if (plain && order === 4 && random.chance(0.3)) return { kind: AmendKind.Downgrade, value: 0 };
   if (dataFile === 'raw' && random.chance(0.1)) return { kind: AmendKind.DataFileRaw, value: 0 };
   if (random.chance(0.2)) return { kind: AmendKind.LazyRefcounts, value: random.below(2) };
