@@ -41,6 +41,26 @@ describe('a core that keeps its bitmaps badly is noticed:', () => {
       find: '      task.stage = BitmapStage.FreeTable;\n      requestFlush(image.order, task);\n      return Status.Miss;\n',
       replace: '      task.stage = BitmapStage.Done;\n      return Status.Ok;\n',
     },
+    'the tables for another size of the disk are not in use before it has that size': {
+      file: 'control/bitmap-resize-copy.ts',
+      find: 'entry.flags | BitmapFlag.InUse',
+      replace: 'entry.flags',
+    },
+    'bits behind the end of a shorter disk stay': {
+      file: 'control/bitmap-resize-copy.ts',
+      find: '      if (state.cursor === endIndex(image, state)) named = endOffset(image, state);\n',
+      replace: '',
+    },
+    'a bitmap of another size is not noted any more': {
+      file: 'control/bitmap-resize.ts',
+      find: '      track(image, entry.hostOffset, entry.tableOffset, entry.granularityBits);\n',
+      replace: '',
+    },
+    'the old tables are not freed when the disk has another size': {
+      file: 'control/bitmap-resize.ts',
+      find: '    status = freeTable(image, task, work);\n',
+      replace: '',
+    },
     'a removed bitmap is still noted': {
       file: 'control/bitmap-directory.ts',
       find: '  untrack(image, work.entryOffset);\n',
