@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x8b70e241;
+export const ABI_HASH = 0xa60fa7a2;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -767,6 +767,14 @@ export const ConfigurationFlag = {
   LazyRefcounts: 64,
   /** No lazy refcounts, whatever the header says. */
   EagerRefcounts: 128,
+  /** Discarded clusters of version 3 keep their host clusters, for later; the image does not fragment. */
+  KeepDiscarded: 256,
+  /** Host clusters are discarded in the file when the guest discards them, or unmaps zeros. */
+  DiscardRequest: 512,
+  /** They are when they become free with a snapshot. */
+  DiscardSnapshot: 1024,
+  /** They are when they become free in any other way. */
+  DiscardOther: 2048,
 } as const;
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];

@@ -32,6 +32,19 @@ export interface CoreHandlers {
   finish(request: number, status: Status): void;
 }
 
+/**
+ * Which clusters that become free are discarded in the file, so that it gets their space back: all, unless said otherwise.
+ * A discard goes ahead of the refcount's change, and costs one operation for many clusters that become free together.
+ */
+export interface PassDiscard {
+  /** What the guest discards, or unmaps when it writes zeros. */
+  request?: boolean;
+  /** What becomes free with a snapshot. */
+  snapshot?: boolean;
+  /** Everything else: clusters that were copied, tables that moved. */
+  other?: boolean;
+}
+
 /** Sizes are bytes. */
 export interface CoreConfiguration {
   /** Requests at once, 1 to 4096. */
@@ -56,6 +69,10 @@ export interface CoreConfiguration {
   dataFileLength?: number;
   /** Lazy refcounts, or none, whatever the image's header says. */
   lazyRefcounts?: boolean;
+  /** Discarded clusters keep their host clusters, in version 3. */
+  keepDiscarded?: boolean | undefined;
+  /** When the file is told that clusters became free. */
+  passDiscard?: PassDiscard | undefined;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -172,9 +189,19 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
     (configuration.scratch ? ConfigurationFlag.Scratch : 0) |
     (configuration.backing ? ConfigurationFlag.Backing : 0) |
     (configuration.dataFileLength !== undefined ? ConfigurationFlag.DataFile : 0) |
+    (configuration.keepDiscarded ? ConfigurationFlag.KeepDiscarded : 0) |
+    discardFlags(configuration.passDiscard) |
     refcountFlag(configuration.lazyRefcounts);
   view.fileLength = configuration.fileLength;
   view.dataFileLength = configuration.dataFileLength ?? 0;
+}
+
+function discardFlags({ request = true, snapshot = true, other = true }: PassDiscard = {}): number {
+  return (
+    (request ? ConfigurationFlag.DiscardRequest : 0) |
+    (snapshot ? ConfigurationFlag.DiscardSnapshot : 0) |
+    (other ? ConfigurationFlag.DiscardOther : 0)
+  );
 }
 
 function refcountFlag(lazy: boolean | undefined): number {

@@ -8,7 +8,7 @@
 import { BufferSpace, OperationFile, OperationKind, type RequestView, Status } from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
 import type { Codec } from './codec/codec.js';
-import { CoreInstance } from './core-instance.js';
+import { CoreInstance, type PassDiscard } from './core-instance.js';
 import { CorralError, cancelled, systemErrorCode } from './errors.js';
 
 /** A request for the core, without its buffer's bytes. Numbers are bytes. */
@@ -48,6 +48,10 @@ export interface EngineOptions {
   dataFile?: BlockFile;
   /** Lazy refcounts, or none, whatever the image's header says. */
   lazyRefcounts?: boolean | undefined;
+  /** Discarded clusters keep their host clusters. */
+  keepDiscarded?: boolean | undefined;
+  /** Which clusters that become free are discarded in the file. */
+  passDiscard?: PassDiscard | undefined;
 }
 
 /** The disk behind an image: what the image has not allocated is read from there. */
@@ -99,6 +103,8 @@ export class Engine {
       backing: options.backing !== undefined,
       dataFileLength,
       lazyRefcounts: options.lazyRefcounts,
+      keepDiscarded: options.keepDiscarded,
+      passDiscard: options.passDiscard,
     };
     const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {

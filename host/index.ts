@@ -6,6 +6,7 @@ export { type ChainOptions, type Layer, layersOf } from './chain.js';
 export { type ChainExtent, mapChain } from './chain-map.js';
 export type { CheckFinding, CheckReport } from './check-report.js';
 export type { Codec, CompressionType } from './codec/codec.js';
+export type { PassDiscard } from './core-instance.js';
 export type { CreateImageOptions } from './create-image.js';
 export { CorralError, type CorralErrorCode, type CorralErrorDetails } from './errors.js';
 export { Image, type ImageStatistics } from './image.js';

@@ -5,7 +5,7 @@ import type { BlockFile } from './block-file.js';
 import type { ChainOptions } from './chain.js';
 import { type Codec, checkLevel } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
-import type { CoreInstance } from './core-instance.js';
+import type { CoreInstance, PassDiscard } from './core-instance.js';
 import type { EngineOptions, EngineRequest } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
@@ -45,6 +45,13 @@ export interface OpenOptions extends ChainOptions {
    * Only of version 3.
    */
   lazyRefcounts?: boolean;
+  /**
+   * Discarded clusters, and zeros that may be unmapped, keep their host clusters as reserved ones: the image does not
+   * fragment, and its file is not reused for something else. Only of version 3. Default: they become free.
+   */
+  discardNoUnref?: boolean;
+  /** Which clusters that become free are discarded in the file; default: all. */
+  passDiscard?: PassDiscard;
   signal?: AbortSignal;
 }
 
@@ -59,6 +66,8 @@ export function engineOptionsOf(options: OpenOptions): EngineOptions {
     codec: options.codec ?? portableCodec,
     compressionLevel: options.compressionLevel,
     lazyRefcounts: options.lazyRefcounts,
+    keepDiscarded: options.discardNoUnref,
+    passDiscard: options.passDiscard,
   };
 }
 
@@ -92,12 +101,20 @@ export function layerOptions({ core, codec, gate, chainDepth, signal }: OpenOpti
 }
 
 /** What an image may not be for this host and these options. */
-export function checkFacts({ virtualSize, hasDataFile, compressionType }: ImageFacts, options: OpenOptions): void {
+export function checkFacts(
+  { version, virtualSize, hasDataFile, compressionType }: ImageFacts,
+  options: OpenOptions,
+): void {
   if (!options.inspect && !Number.isSafeInteger(virtualSize)) {
     throw new CorralError('ERR_TOO_LARGE', { reason: `A disk of ${virtualSize} bytes is too large for this host` });
   }
   if (options.dataFile !== undefined && !hasDataFile) {
     throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
+  }
+  if (options.discardNoUnref && version < 3) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: 'discard-no-unref is only supported since qcow2 version 3',
+    });
   }
   checkLevel(compressionType, options.compressionLevel);
 }

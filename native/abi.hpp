@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x8b70e241u;
+inline constexpr uint32_t ABI_HASH = 0xa60fa7a2u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -223,6 +223,14 @@ enum class ConfigurationFlag : uint32_t {
   LazyRefcounts = 64,
   /** No lazy refcounts, whatever the header says. */
   EagerRefcounts = 128,
+  /** Discarded clusters of version 3 keep their host clusters, for later; the image does not fragment. */
+  KeepDiscarded = 256,
+  /** Host clusters are discarded in the file when the guest discards them, or unmaps zeros. */
+  DiscardRequest = 512,
+  /** They are when they become free with a snapshot. */
+  DiscardSnapshot = 1024,
+  /** They are when they become free in any other way. */
+  DiscardOther = 2048,
 };
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

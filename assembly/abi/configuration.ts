@@ -25,6 +25,14 @@ export enum ConfigurationFlag {
   LazyRefcounts = 64,
   /** No lazy refcounts, whatever the header says. */
   EagerRefcounts = 128,
+  /** Discarded clusters of version 3 keep their host clusters, for later; the image does not fragment. */
+  KeepDiscarded = 256,
+  /** Host clusters are discarded in the file when the guest discards them, or unmaps zeros. */
+  DiscardRequest = 512,
+  /** They are when they become free with a snapshot. */
+  DiscardSnapshot = 1024,
+  /** They are when they become free in any other way. */
+  DiscardOther = 2048,
 }
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */

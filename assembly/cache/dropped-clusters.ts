@@ -13,6 +13,8 @@
 export class ClusterRun {
   cluster: u64 = 0;
   count: u64 = 0;
+  /** Their space in the file is not given back. */
+  quiet: bool = false;
 }
 
 /** A stack of runs. */
@@ -25,9 +27,9 @@ export class RunList {
 /** Runs that a list holds at most. */
 export const RUN_CAPACITY: u32 = 512;
 /** Bytes of a list's runs. */
-export const RUN_LIST_LENGTH: u64 = 8192;
+export const RUN_LIST_LENGTH: u64 = 12288;
 
-const RUN_SIZE: usize = 16;
+const RUN_SIZE: usize = 24;
 
 export function runAt(list: RunList, index: u32): ClusterRun {
   return changetype<ClusterRun>(list.runs + usize(index) * RUN_SIZE);
@@ -39,10 +41,10 @@ export function hasRoom(list: RunList): bool {
 }
 
 /** Adds a run, joined with the last one when it continues it; false when there is no room. */
-export function addRun(list: RunList, cluster: u64, count: u64): bool {
+export function addRun(list: RunList, cluster: u64, count: u64, quiet: bool): bool {
   if (list.count > 0) {
     const last = runAt(list, list.count - 1);
-    if (last.cluster + last.count === cluster) {
+    if (last.cluster + last.count === cluster && last.quiet === quiet) {
       last.count += count;
       return true;
     }
@@ -51,6 +53,7 @@ export function addRun(list: RunList, cluster: u64, count: u64): bool {
   const run = runAt(list, list.count++);
   run.cluster = cluster;
   run.count = count;
+  run.quiet = quiet;
   return true;
 }
 
@@ -58,7 +61,7 @@ export function addRun(list: RunList, cluster: u64, count: u64): bool {
 export function moveRuns(from: RunList, to: RunList): void {
   for (let index: u32 = 0; index < from.count; index++) {
     const run = runAt(from, index);
-    addRun(to, run.cluster, run.count);
+    addRun(to, run.cluster, run.count, run.quiet);
   }
   from.count = 0;
 }

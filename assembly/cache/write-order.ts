@@ -88,6 +88,9 @@ export class WriteOrder {
   dropped: RunList = changetype<RunList>(0);
   settling: RunList = changetype<RunList>(0);
   reclaimable: RunList = changetype<RunList>(0);
+  /** The file is not told of clusters that become free as the guest wants it, or otherwise. */
+  quietRequest: bool = false;
+  quietOther: bool = false;
   /** Requests that wait for room in `dropped`. */
   dropWaiters: WaitList = changetype<WaitList>(0);
   /** Something that mappings rely on was written since the last flush was handed to the host: data, tables, refcounts. */
@@ -165,7 +168,12 @@ export function isUnderPressure(order: WriteOrder): bool {
  * of room with `needRoom` before its commit.
  */
 export function dropClusters(order: WriteOrder, cluster: u64, count: u64): void {
-  addRun(order.dropped, cluster, count);
+  addRun(order.dropped, cluster, count, order.quietOther);
+}
+
+/** As `dropClusters`, of what the guest has discarded. */
+export function dropDiscarded(order: WriteOrder, cluster: u64, count: u64): void {
+  addRun(order.dropped, cluster, count, order.quietRequest);
 }
 
 /** False, with `waiter` parked, when nothing more can be dropped before some of it is settled. */

@@ -1,6 +1,6 @@
 /** Lays out the one arena: every record and buffer that an instance will ever use, sized by the host's configuration. */
 
-import { Configuration, Layout, PAGE_LENGTH, SCRATCH_COUNT, Statistics } from '../abi/configuration';
+import { Configuration, ConfigurationFlag, Layout, PAGE_LENGTH, SCRATCH_COUNT, Statistics } from '../abi/configuration';
 import { Failure } from '../abi/failure';
 import { ImageInfo } from '../abi/image-info';
 import { Request } from '../abi/request';
@@ -139,6 +139,8 @@ function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
   order.dropped = takeRunList(arena);
   order.settling = takeRunList(arena);
   order.reclaimable = takeRunList(arena);
+  order.quietRequest = (image.configuration.flags & ConfigurationFlag.DiscardRequest) === 0;
+  order.quietOther = (image.configuration.flags & ConfigurationFlag.DiscardOther) === 0;
   order.staging = take(arena, STAGING_LENGTH);
   order.freeSlots = order.staging === 0 ? 0 : take(arena, STAGING_MAXIMUM * sizeof<usize>());
   return order;

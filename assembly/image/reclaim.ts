@@ -1,6 +1,6 @@
 /**
  * Lowers the refcounts of clusters whose last known reference is durably gone. The core's own task does it, one run
- * after the other. A cluster that becomes free is first discarded in the file, while its refcount still keeps everybody
+ * after the other. A cluster that becomes free is first discarded in the file, unless the host wants it otherwise, while its refcount still keeps everybody
  * away from it; then its refcount sinks and it may be used again.
  */
 
@@ -44,7 +44,8 @@ export function stepReclaim(image: Image, task: Task): Status {
     }
     if (task.stage === Stage.Discard) {
       const count = countAlike(image, slice, run);
-      if (loadRefcount(slice.data, refcountIndex(image, run.cluster), image.geometry.refcountOrder) === 1) {
+      const single = loadRefcount(slice.data, refcountIndex(image, run.cluster), image.geometry.refcountOrder) === 1;
+      if (single && !run.quiet) {
         task.stage = Stage.Lower;
         task.clusterCount = u32(count);
         const bits = image.geometry.clusterBits;
@@ -100,7 +101,7 @@ function lower(image: Image, slice: TableSlice, run: ClusterRun, count: u32): vo
 function makeSpare(image: Image, cluster: u64): void {
   forgetPacking(image, cluster);
   dropSlices(image.cache, cluster << image.geometry.clusterBits, image.geometry.clusterSize);
-  if (addRun(image.spare, cluster, 1)) return;
+  if (addRun(image.spare, cluster, 1, false)) return;
   image.scanCluster = min(image.scanCluster, cluster);
   image.scanEnd = max(image.scanEnd, cluster + 1);
 }

@@ -7,6 +7,7 @@
  * The reclaimer works on a list that nobody else adds to; so runs are collected here and handed over as a whole.
  */
 
+import { ConfigurationFlag } from '../abi/configuration';
 import { Status } from '../abi/status';
 import { push } from '../base/wait-list';
 import { addRun, hasRoom, moveRuns } from '../cache/dropped-clusters';
@@ -24,7 +25,8 @@ export function releaseRun(image: Image, task: Task, cluster: u64, count: u64): 
     }
     moveRuns(image.released, image.order.reclaimable);
   }
-  addRun(image.released, cluster, count);
+  const quiet = (image.configuration.flags & ConfigurationFlag.DiscardSnapshot) === 0;
+  addRun(image.released, cluster, count, quiet);
   return Status.Ok;
 }
 

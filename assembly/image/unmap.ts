@@ -1,16 +1,17 @@
 /** L2 entries of whole clusters that hold no data any more. */
 
+import { ConfigurationFlag } from '../abi/configuration';
 import { ExtentKind } from '../abi/extent';
 import { Status } from '../abi/status';
 import { loadU64, storeU64 } from '../base/bytes';
 import { discardData } from '../block';
 import { needSlice, TableKind } from '../cache/table-cache';
-import { dropClusters, markDirty, needRoom } from '../cache/write-order';
+import { dropDiscarded, markDirty, needRoom } from '../cache/write-order';
 import { compressedLength, compressedOffset } from '../format/compressed';
 import { makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
 import { ALL_ZEROES, withZeroes } from '../format/l2-subclusters';
 import { Image } from './image';
-import { checkOverlap, checkTableOverlap } from './overlap';
+import { checkDataOverlap, checkOverlap, checkTableOverlap } from './overlap';
 import { Task } from './task';
 
 /** What the entries become. */
@@ -21,6 +22,14 @@ export enum Replacement {
   ZeroKept = 1,
   /** Nothing, as if it had never been written. */
   Unallocated = 2,
+  /** Zeros; a host cluster of their own stays reserved, but not its space in the file. */
+  ZeroReserved = 3,
+}
+
+/** What whole clusters become that the guest discards, in version 3. */
+export function discardedReplacement(image: Image): Replacement {
+  const keeps = (image.configuration.flags & ConfigurationFlag.KeepDiscarded) !== 0;
+  return keeps ? Replacement.ZeroReserved : Replacement.ZeroPlain;
 }
 
 /**
@@ -28,13 +37,15 @@ export enum Replacement {
  * which the run is only a part; moves the cursor behind the run. Host clusters that are not kept lose a reference; in a
  * data file, whose clusters nobody counts, they are discarded, and the task has one more operation in flight.
  */
-export function replaceEntries(image: Image, task: Task, replacement: Replacement): Status {
+export function replaceEntries(image: Image, task: Task, wanted: Replacement): Status {
   const run = image.run;
   const geometry = image.geometry;
+  const replacement = possibleReplacement(image, wanted);
   if (geometry.extended) return replaceExtended(image, task, replacement);
   const place = checkTableOverlap(image, run.sliceOffset, u64(1) << geometry.sliceBits);
   if (place !== Status.Ok) return place;
-  const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
+  const drops = hasHost(run.kind) && !keepsHost(replacement);
+  const punches = hasHost(run.kind) && replacement === Replacement.ZeroReserved;
   const length = run.kind === ExtentKind.Compressed ? u64(1) : run.length;
   const counted = drops && !image.hasDataFile;
   if (counted) {
@@ -43,6 +54,10 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
     if (status !== Status.Ok) return status;
     if (!needRoom(image.order, task)) return Status.Miss;
   }
+  if (punches) {
+    const status = checkDataOverlap(image, run.hostOffset, run.length);
+    if (status !== Status.Ok) return status;
+  }
   if (image.order.broken) return Status.Broken;
   const slice = needSlice(image.cache, TableKind.L2, run.sliceOffset, task);
   if (slice === null) return task.outcome;
@@ -50,11 +65,7 @@ export function replaceEntries(image: Image, task: Task, replacement: Replacemen
   const count = u32((run.length + geometry.clusterSize - 1) >> geometry.clusterBits);
   const firstAddress = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
   if (counted) dropHosts(image, loadU64(firstAddress), count);
-  else if (drops) {
-    // Whatever a crash leaves of the tables, they find the old bytes there or zeros: both are what the guest may see.
-    task.outstanding++;
-    discardData(image.operations, changetype<usize>(task), run.hostOffset, u32(run.length));
-  }
+  else if (drops || punches) giveBackSpace(image, task, run.length);
   let changed = false;
   for (let index: u32 = 0; index < count; index++) {
     const address = firstAddress + (usize(index) << geometry.l2EntryBits);
@@ -80,7 +91,8 @@ function replaceExtended(image: Image, task: Task, replacement: Replacement): St
   if (slice === null) return task.outcome;
   const address = slice.data + (usize(run.sliceIndex) << geometry.l2EntryBits);
   const entry = loadU64(address);
-  const drops = hasHost(run.kind) && replacement !== Replacement.ZeroKept;
+  const drops = hasHost(run.kind) && !keepsHost(replacement);
+  const punches = hasHost(run.kind) && replacement === Replacement.ZeroReserved;
   const inCluster = task.cursor & (u64(geometry.clusterSize) - 1);
   const length = min(u64(geometry.clusterSize) - inCluster, task.guestEnd - task.cursor);
   if (drops && !image.hasDataFile) {
@@ -89,11 +101,12 @@ function replaceExtended(image: Image, task: Task, replacement: Replacement): St
     if (status !== Status.Ok) return status;
     if (!needRoom(image.order, task)) return Status.Miss;
     dropHosts(image, entry, 1);
-  } else if (drops) {
-    task.outstanding++;
-    discardData(image.operations, changetype<usize>(task), run.hostOffset, u32(length));
+  } else if (drops || punches) {
+    const status = punches ? checkDataOverlap(image, run.hostOffset, length) : Status.Ok;
+    if (status !== Status.Ok) return status;
+    giveBackSpace(image, task, length);
   }
-  storeU64(address, replacement === Replacement.ZeroKept ? entry : 0);
+  storeU64(address, keepsHost(replacement) ? entry : 0);
   storeU64(address + 8, replacement === Replacement.Unallocated ? 0 : ALL_ZEROES);
   markDirty(image.order, slice);
   task.cursor += length;
@@ -127,8 +140,29 @@ export function zeroSubclusters(image: Image, task: Task): Status {
   return Status.Ok;
 }
 
+/** A snapshot's cluster is not the guest's to keep, and a compressed one cannot be written to. */
+function possibleReplacement(image: Image, wanted: Replacement): Replacement {
+  if (wanted !== Replacement.ZeroReserved) return wanted;
+  const run = image.run;
+  return run.kind !== ExtentKind.Compressed && (run.copied || !hasHost(run.kind)) ? wanted : Replacement.ZeroPlain;
+}
+
+function keepsHost(replacement: Replacement): bool {
+  return replacement === Replacement.ZeroKept || replacement === Replacement.ZeroReserved;
+}
+
+/**
+ * Discards `length` bytes of the run's clusters, which stay the guest's: whatever a crash leaves of the tables, they find
+ * the old bytes there or zeros, and both are what the guest may see.
+ */
+function giveBackSpace(image: Image, task: Task, length: u64): void {
+  if (image.order.quietRequest) return;
+  task.outstanding++;
+  discardData(image.operations, changetype<usize>(task), image.run.hostOffset, u32(length));
+}
+
 function replace(entry: u64, replacement: Replacement): u64 {
-  if (replacement === Replacement.ZeroKept) return makeZeroEntry(entry);
+  if (keepsHost(replacement)) return makeZeroEntry(entry);
   return replacement === Replacement.ZeroPlain ? ZERO_PLAIN_ENTRY : 0;
 }
 
@@ -141,11 +175,11 @@ function dropHosts(image: Image, entry: u64, count: u32): void {
   const run = image.run;
   const bits = image.geometry.clusterBits;
   if (run.kind !== ExtentKind.Compressed) {
-    dropClusters(image.order, run.hostOffset >> bits, count);
+    dropDiscarded(image.order, run.hostOffset >> bits, count);
     return;
   }
   const offset = compressedOffset(entry, bits);
   const first = offset >> bits;
   const last = (offset + compressedLength(entry, bits) - 1) >> bits;
-  dropClusters(image.order, first, last - first + 1);
+  dropDiscarded(image.order, first, last - first + 1);
 }

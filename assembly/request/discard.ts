@@ -2,7 +2,7 @@
  * Discard: whole clusters lose their host clusters and read as zeros. Parts of clusters stay as they are, but for the
  * end of the disk. As QEMU: what was allocated becomes a zero cluster in version 3, unallocated in version 2. Over a
  * backing file all of it becomes zero clusters in version 3, and nothing happens in version 2, where what lies behind
- * would come to light again.
+ * would come to light again. When the host wants it, zero clusters keep their host clusters.
  */
 
 import { ExtentKind } from '../abi/extent';
@@ -12,7 +12,7 @@ import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
 import { zeroRawData } from '../image/raw-data';
 import { TASK_OPERATIONS, Task } from '../image/task';
-import { Replacement, replaceEntries } from '../image/unmap';
+import { discardedReplacement, Replacement, replaceEntries } from '../image/unmap';
 
 export function stepDiscard(image: Image, task: Task): Status {
   if (image.hasBacking && image.version < 3) return Status.Ok;
@@ -48,7 +48,7 @@ export function stepDiscard(image: Image, task: Task): Status {
       if (status !== Status.Ok) return status;
       continue;
     }
-    status = replaceEntries(image, task, image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated);
+    status = replaceEntries(image, task, image.version >= 3 ? discardedReplacement(image) : Replacement.Unallocated);
     if (status !== Status.Ok) return status;
   }
 }

@@ -16,7 +16,7 @@ import { mapRun } from '../image/mapping';
 import { checkDataOverlap } from '../image/overlap';
 import { zeroRawData } from '../image/raw-data';
 import { TASK_OPERATIONS, Task } from '../image/task';
-import { Replacement, replaceEntries, zeroSubclusters } from '../image/unmap';
+import { discardedReplacement, Replacement, replaceEntries, zeroSubclusters } from '../image/unmap';
 import {
   checkCopy,
   hasContents,
@@ -75,7 +75,7 @@ function plan(image: Image, task: Task): Status {
   if (whole || !hasContents(image)) {
     if (image.version >= 3) {
       const unmap = (task.flags & RequestFlag.Unmap) !== 0 || run.kind === ExtentKind.Compressed;
-      return markClusters(image, task, unmap ? Replacement.ZeroPlain : Replacement.ZeroKept);
+      return markClusters(image, task, unmap ? discardedReplacement(image) : Replacement.ZeroKept);
     }
     if (!image.hasBacking) return markClusters(image, task, Replacement.Unallocated);
   }
@@ -103,7 +103,7 @@ function planSubclusters(image: Image, task: Task): Status {
   const compressed = run.kind === ExtentKind.Compressed;
   const isCluster = task.cursor === clusterEnd - clusterSize && (task.guestEnd >= clusterEnd || toEnd);
   const gives = compressed || ((task.flags & RequestFlag.Unmap) !== 0 && run.hasTable);
-  if (isCluster && gives) return markClusters(image, task, Replacement.ZeroPlain);
+  if (isCluster && gives) return markClusters(image, task, discardedReplacement(image));
   if (compressed || !(whole || !hasContents(image))) return fillRun(image, task);
   if (!run.hasTable || run.tableShared) return makeL2Table(image, task, task.cursor);
   if (waitForAllocation(image, task)) return Status.Miss;

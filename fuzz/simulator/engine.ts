@@ -88,6 +88,8 @@ export class Engine {
       compresses: true,
       backing: scenario.backingLength > 0,
       // After a crash the refcounts have to be counted anew, and that needs room, which a device may not have.
+      keepDiscarded: scenario.keepsDiscarded,
+      passDiscard: scenario.passDiscard,
       lazyRefcounts: scenario.regular ? undefined : false,
       ...(scenario.dataFile === 'none' ? {} : { dataFileLength: dataFileLength(scenario, disk) }),
     };

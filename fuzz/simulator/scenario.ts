@@ -22,6 +22,10 @@ export interface Scenario {
   readonly extended: boolean;
   /** Guest data lies in a file of its own, which may be a raw image at any time. */
   readonly dataFile: 'none' | 'plain' | 'raw';
+  /** Discarded clusters keep their host clusters. */
+  readonly keepsDiscarded: boolean;
+  /** The file is told of clusters that the guest discards, that become free with a snapshot, or otherwise. */
+  readonly passDiscard: { readonly request: boolean; readonly snapshot: boolean; readonly other: boolean };
   /** Persistent bitmaps are made and used. */
   readonly bitmaps: boolean;
   /** Bytes of the backing file; 0 when there is none. */
@@ -151,6 +155,8 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
     lazyRefcounts: version === 3 && random.chance(0.4),
     extended,
     dataFile,
+    keepsDiscarded: version === 3 && random.chance(0.3),
+    passDiscard: { request: random.chance(0.8), snapshot: random.chance(0.8), other: random.chance(0.8) },
     bitmaps,
     // What the first cluster has no room for is a matter of its own; a data file has place for nothing but guest data.
     backingLength: bitmaps || alone ? 0 : drawBackingLength(random, virtualSize),
