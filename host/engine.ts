@@ -48,6 +48,8 @@ export interface EngineOptions {
   dataFile?: BlockFile;
   /** Lazy refcounts, or none, whatever the image's header says. */
   lazyRefcounts?: boolean | undefined;
+  /** Nothing is made durable: flushes of the core are answered at once. */
+  ignoresFlushes?: boolean;
   /** Discarded clusters keep their host clusters. */
   keepDiscarded?: boolean | undefined;
   /** Which clusters that become free are discarded in the file. */
@@ -68,6 +70,7 @@ export class Engine {
   private readonly dataFile: BlockFile | undefined;
   private readonly codec: Codec | undefined;
   private readonly compressionLevel: number | undefined;
+  private readonly ignoresFlushes: boolean;
   private readonly backing: Backing | undefined;
   /** Scratch buffers by number; each is made when it is used first. */
   private readonly scratches: Uint8Array[] = [];
@@ -92,6 +95,7 @@ export class Engine {
     this.codec = options.codec;
     this.compressionLevel = options.compressionLevel;
     this.backing = options.backing;
+    this.ignoresFlushes = options.ignoresFlushes ?? false;
     const { requestCapacity, cacheSize, checkSize } = options;
     const { zeroBeyondEnd } = file;
     const decompresses = options.codec !== undefined;
@@ -266,6 +270,7 @@ export class Engine {
 
   /** Guest data first: nothing in the image may be durable that speaks of bytes which are not. */
   private async flush(): Promise<void> {
+    if (this.ignoresFlushes) return;
     await this.dataFile?.flush();
     await this.file.flush();
   }

@@ -4,6 +4,7 @@ import { RequestFlag, RequestKind } from './abi.js';
 import { type AmendImageOptions, amendRequests } from './amend.js';
 import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
+import { isWriteThrough } from './cache-mode.js';
 import { type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type CreateImageOptions, checkPreallocation, createRequest, preallocateCreated } from './create-image.js';
@@ -66,6 +67,8 @@ export class Image {
     write: boolean,
     /** What lies behind the image. */
     readonly backing: Layer | undefined,
+    /** Every change is durable before it is answered. */
+    private readonly writesThrough: boolean,
   ) {
     this.facts = info;
     this.readOnly = !write;
@@ -152,7 +155,8 @@ export class Image {
     try {
       const info = await opening;
       checkFacts(info, options);
-      return new Image(engine, dataFile === undefined ? [file] : [dataFile, file], info, write, backing);
+      const files = dataFile === undefined ? [file] : [dataFile, file];
+      return new Image(engine, files, info, write, backing, isWriteThrough(options.cache));
     } catch (error) {
       await backing?.close();
       throw error;
@@ -201,7 +205,7 @@ export class Image {
     options: CallOptions & { durable?: boolean } = {},
   ): Promise<void> {
     this.refuseClosed();
-    const flags = options.durable ? RequestFlag.Durable : 0;
+    const flags = options.durable || this.writesThrough ? RequestFlag.Durable : 0;
     await this.inPieces(offset, source, (guestOffset, buffer) =>
       this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }),
     );
@@ -219,7 +223,7 @@ export class Image {
     for (let start = 0; start < source.length; start += clusterSize) {
       const buffer = source.subarray(start, start + clusterSize);
       const guestOffset = offset + start;
-      const flags = RequestFlag.Compressed;
+      const flags = RequestFlag.Compressed | (this.writesThrough ? RequestFlag.Durable : 0);
       writes.push(this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }));
     }
     await allEnded(writes);
@@ -235,7 +239,8 @@ export class Image {
     options: CallOptions & { unmap?: boolean; durable?: boolean } = {},
   ): Promise<void> {
     this.refuseClosed();
-    const flags = (options.unmap ? RequestFlag.Unmap : 0) | (options.durable ? RequestFlag.Durable : 0);
+    const flags =
+      (options.unmap ? RequestFlag.Unmap : 0) | (options.durable || this.writesThrough ? RequestFlag.Durable : 0);
     const { signal } = options;
     await this.engine.run({ kind: RequestKind.WriteZeroes, flags, guestOffset: offset, length, signal });
   }
@@ -244,6 +249,7 @@ export class Image {
   async discard(offset: number, length: number, options: CallOptions = {}): Promise<void> {
     this.refuseClosed();
     await this.engine.run({ kind: RequestKind.Discard, guestOffset: offset, length, signal: options.signal });
+    if (this.writesThrough) await this.engine.run({ kind: RequestKind.Flush, signal: options.signal });
   }
 
   /** Everything whose `write` ended before this call survives a power cut once the promise ends. */

@@ -2,6 +2,7 @@
 
 import { RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
+import type { CacheMode } from './cache-mode.js';
 import type { ChainOptions } from './chain.js';
 import { type Codec, checkLevel } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
@@ -28,6 +29,8 @@ export interface OpenOptions extends ChainOptions {
   tablesOnly?: boolean;
   /** Read this internal snapshot instead of the disk as it is; not with `write`. A text is an id, or else a name. */
   snapshot?: string | SnapshotSelection;
+  /** When writes are durable. Default: writeback. Past the page cache is only who has opened the file so: `openImage`. */
+  cache?: CacheMode;
   /** Bytes of the metadata cache, default 4 MiB; raised to what the number of requests needs. */
   cacheSize?: number;
   /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
@@ -66,6 +69,7 @@ export function engineOptionsOf(options: OpenOptions): EngineOptions {
     codec: options.codec ?? portableCodec,
     compressionLevel: options.compressionLevel,
     lazyRefcounts: options.lazyRefcounts,
+    ignoresFlushes: options.cache === 'unsafe',
     keepDiscarded: options.discardNoUnref,
     passDiscard: options.passDiscard,
   };

@@ -1,5 +1,6 @@
 /** Values on the command line: sizes, formats, output kinds and `-o` lists, read as QEMU reads them. */
 
+import type { CacheMode } from '../cache-mode.js';
 import { CommandError, UsageError } from './output.js';
 
 const SUFFIXES = 'bkmgtpe';
@@ -78,4 +79,12 @@ export function optionList(lists: readonly string[]): Map<string, string> {
     }
   }
   return options;
+}
+
+/** A cache mode in QEMU's words. Throws `CommandError`, with `what` before `option` in its line. */
+export function cacheArgument(mode: string, what: 'cache' | 'source cache'): CacheMode {
+  if (mode === 'off') return 'none';
+  const known: readonly string[] = ['none', 'directsync', 'writeback', 'writethrough', 'unsafe'] satisfies CacheMode[];
+  if (known.includes(mode)) return mode as CacheMode;
+  throw new CommandError(`Invalid ${what} option: ${mode}`);
 }

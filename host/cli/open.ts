@@ -1,11 +1,12 @@
 /** Opening files and images for the commands, with QEMU's words when it fails. */
 
 import type { BlockFile } from '../block-file.js';
+import { type CacheMode, isDirect } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { nodeCodec } from '../node/node-codec.js';
-import { NodeFile } from '../node/node-file.js';
+import { NodeFile, type NodeFileOptions } from '../node/node-file.js';
 import { pathGate } from '../node/path-gate.js';
 import type { OpenGate } from '../open-gate.js';
 import type { OpenOptions } from '../open-options.js';
@@ -24,6 +25,10 @@ export interface FileOptions {
   mayForceShare?: boolean;
   /** `--no-backing`: false keeps backing files closed. */
   backing?: boolean;
+  /** `-t`, `-T`. */
+  cache?: CacheMode | undefined;
+  /** Every write is durable before it is answered: for a raw disk. */
+  sync?: boolean | undefined;
   /** The verb has `--read-only`, which the line about a file that cannot be written then names. */
   mayReadOnly?: boolean;
   exitCode?: number;
@@ -32,15 +37,19 @@ export interface FileOptions {
 /** Opens a file. Throws `CommandError`. */
 export async function openFile(path: string, options: FileOptions = {}): Promise<NodeFile> {
   try {
-    return await NodeFile.open(path, { write: options.write, lock: !options.forceShare });
+    return await NodeFile.open(path, fileOptions(options));
   } catch (error) {
     throw cannotOpen(path, error, options);
   }
 }
 
+function fileOptions({ write, forceShare, cache, sync }: FileOptions): NodeFileOptions {
+  return { write, lock: !forceShare, direct: isDirect(cache), sync };
+}
+
 /** Which files an image may name: any, as for qemu-img, or none. */
-export function gateOf({ forceShare, backing }: { forceShare?: boolean; backing?: boolean }): OpenGate {
-  if (backing !== false) return pathGate({ lock: !forceShare });
+export function gateOf({ forceShare, backing, cache }: FileOptions): OpenGate {
+  if (backing !== false) return pathGate({ lock: !forceShare, direct: isDirect(cache) });
   return async ({ role, name }) => {
     throw new CommandError(`The image has a ${role}, '${escapeText(name)}', which --no-backing keeps closed`);
   };
@@ -75,7 +84,7 @@ async function openDataFile(file: BlockFile, path: string, options: FileOptions)
   const { hasDataFile, dataFile } = info;
   if (!hasDataFile || dataFile === undefined) return undefined;
   try {
-    return await NodeFile.open(dataFile, { write: options.write, lock: !options.forceShare });
+    return await NodeFile.open(dataFile, fileOptions(options));
   } catch (error) {
     throw new CommandError(
       `Could not open '${path}': Could not open '${dataFile}': ${reasonOf(error)}`,

@@ -1,5 +1,6 @@
 /** The library on Node: everything portable, and files by path. */
 
+import { isDirect } from '../cache-mode.js';
 import type { CreateImageOptions } from '../create-image.js';
 import { Image } from '../image.js';
 import type { OpenOptions } from '../open-options.js';
@@ -15,9 +16,12 @@ export { type PathGateOptions, pathGate } from './path-gate.js';
 /** `lock: false` leaves QEMU's image locks alone. */
 export type NodeOpenOptions = Partial<OpenOptions> & { lock?: boolean };
 
-/** As `Image.open`, for a path. */
+/**
+ * As `Image.open`, for a path. With `cache` none or directsync the image is opened past the page cache, and this rejects
+ * with ERR_UNSUPPORTED where the file system cannot do that; other files are the gate's and the caller's.
+ */
 export async function openImage(path: string, options: NodeOpenOptions = {}): Promise<Image> {
-  const file = await NodeFile.open(path, { write: options.write, lock: options.lock });
+  const file = await NodeFile.open(path, { write: options.write, lock: options.lock, direct: isDirect(options.cache) });
   try {
     return await Image.open(file, { core: loadCore(), codec: nodeCodec, ...options });
   } catch (error) {

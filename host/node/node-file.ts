@@ -4,6 +4,7 @@ import { close, constants, fstat, fsync, ftruncate, open, read, type Stats, writ
 import { promisify } from 'node:util';
 import { appendZeroes, type BlockFile } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
+import { DirectIo } from './direct-io.js';
 import { lockImage } from './file-lock.js';
 
 const openAsync = promisify(open);
@@ -24,6 +25,10 @@ export interface NodeFileOptions {
   overwrite?: boolean;
   /** Take QEMU's image locks, so that Corral and QEMU exclude each other. Default: true. */
   lock?: boolean;
+  /** Past the page cache (O_DIRECT), where the system and the file system can do that. Default: false. */
+  direct?: boolean;
+  /** Every write is durable before it ends (O_DSYNC). Default: false. */
+  sync?: boolean | undefined;
 }
 
 export class NodeFile implements BlockFile {
@@ -34,6 +39,7 @@ export class NodeFile implements BlockFile {
     readonly readOnly: boolean,
     private readonly path: string,
     readonly identity: string,
+    private readonly direct: DirectIo | undefined,
   ) {}
 
   get location(): string {
@@ -44,10 +50,12 @@ export class NodeFile implements BlockFile {
   static async open(path: string, options: NodeFileOptions = {}): Promise<NodeFile> {
     const write = options.write === true || options.create === true;
     let flags = write ? constants.O_RDWR : constants.O_RDONLY;
+    if (options.sync) flags |= constants.O_DSYNC;
+    if (options.direct) flags |= directFlag(path);
     if (options.create) flags |= constants.O_CREAT | (options.overwrite ? 0 : constants.O_EXCL);
     // Without O_NONBLOCK a named pipe would wait for its other end for ever.
     const descriptor = await openAsync(path, flags | constants.O_NONBLOCK, 0o644).catch((error: unknown) => {
-      throw openError(path, error);
+      throw openError(path, error, options.direct);
     });
     try {
       const status = await fstatAsync(descriptor);
@@ -57,7 +65,14 @@ export class NodeFile implements BlockFile {
       if (options.lock ?? true) lockImage(descriptor, { write, path });
       // Emptied only under the lock: somebody may be using what is there.
       if (options.create && options.overwrite && status.isFile()) await ftruncateAsync(descriptor, 0);
-      return new NodeFile(descriptor, status.isFile(), !write, path, identityOf(status));
+      return new NodeFile(
+        descriptor,
+        status.isFile(),
+        !write,
+        path,
+        identityOf(status),
+        options.direct ? new DirectIo(descriptor) : undefined,
+      );
     } catch (error) {
       await closeAsync(descriptor);
       throw error;
@@ -71,11 +86,13 @@ export class NodeFile implements BlockFile {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    await readDescriptor(this.descriptor, offset, target);
+    if (this.direct !== undefined) await this.direct.read(offset, target);
+    else await readDescriptor(this.descriptor, offset, target);
   }
 
   async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
     this.refuseReadOnly();
+    if (this.direct !== undefined) return this.direct.write(offset, pieces);
     let left = pieces.filter((piece) => piece.length > 0);
     let position = offset;
     while (left.length > 0) {
@@ -113,16 +130,20 @@ export class NodeFile implements BlockFile {
 
   /** A block device has no length in its status: the last readable byte is found by halving. */
   private async deviceSize(): Promise<number> {
-    const probe = new Uint8Array(1);
     let low = 0;
     let high = Number.MAX_SAFE_INTEGER;
     while (low < high) {
       const middle = low + Math.floor((high - low) / 2);
-      const count = await readAt(this.descriptor, probe, middle).catch(() => 0);
-      if (count === 1) low = middle + 1;
+      if (await this.reaches(middle)) low = middle + 1;
       else high = middle;
     }
     return low;
+  }
+
+  private async reaches(offset: number): Promise<boolean> {
+    const { direct, descriptor } = this;
+    const found = direct === undefined ? readAt(descriptor, new Uint8Array(1), offset) : direct.reaches(offset);
+    return Boolean(await found.catch(() => false));
   }
 
   private refuseReadOnly(): void {
@@ -173,10 +194,23 @@ function dropFirst(pieces: readonly Uint8Array[], count: number): Uint8Array[] {
   return left;
 }
 
+/** The flag of open(2). Throws ERR_UNSUPPORTED where there is none. */
+function directFlag(path: string): number {
+  // Not every system has it, whatever the types say.
+  const flag: number | undefined = constants.O_DIRECT;
+  if (flag === undefined) throw withoutDirect(path);
+  return flag;
+}
+
+function withoutDirect(path: string, cause?: unknown): CorralError {
+  return new CorralError('ERR_UNSUPPORTED', { path, cause, reason: 'filesystem does not support O_DIRECT' });
+}
+
 /** One line in the words of the system. */
-function openError(path: string, error: unknown): CorralError {
+function openError(path: string, error: unknown, direct = false): CorralError {
   const system = systemErrorCode(error);
   const details = { path, system, cause: error };
+  if (direct && system === 'EINVAL') return withoutDirect(path, error);
   switch (system) {
     case 'ENOENT':
       return new CorralError('ERR_NOT_FOUND', { ...details, reason: 'No such file or directory' });

@@ -10,6 +10,8 @@ import { identityOf, NodeFile } from './node-file.js';
 export interface PathGateOptions {
   /** Take QEMU's image locks. Default: true. */
   lock?: boolean;
+  /** Past the page cache, as `NodeFileOptions.direct`. */
+  direct?: boolean;
   /** Only these files, as paths. Default: any file. */
   only?: readonly string[];
 }
@@ -37,6 +39,6 @@ export function pathGate(options: PathGateOptions = {}): OpenGate {
     // Ahead of the locks: those of the file that is open already would stand in the way.
     const status = await stat(path).catch(() => undefined);
     if (status !== undefined && above.includes(identityOf(status))) throw loop(name);
-    return NodeFile.open(path, { write, lock: options.lock });
+    return NodeFile.open(path, { write, lock: options.lock, direct: options.direct });
   };
 }

@@ -1,8 +1,9 @@
 /** `corral amend`: changes properties of an image, in qemu-img's words. */
 
 import type { AmendImageOptions } from '../../amend.js';
+import type { CacheMode } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
-import { type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
+import { cacheArgument, type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, list, value } from '../option-table.js';
 import { CommandError, reasonOf } from '../output.js';
@@ -11,6 +12,7 @@ import { defineVerb, oneOperand } from '../verb.js';
 interface Options {
   format: Format | undefined;
   options: readonly string[];
+  cache: CacheMode | undefined;
 }
 
 /** What only a new image can have. */
@@ -24,17 +26,20 @@ export const amend = defineVerb({
       formatArgument(given),
     ),
     options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file_raw=, size='),
+    cache: value('-t MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
+      cacheArgument(given, 'cache'),
+    ),
     quiet: flag('-q, --quiet', 'print nothing'),
   },
   run: ({ values, operands }) => amendImage(oneOperand(operands), values),
 });
 
-async function amendImage(path: string, { format, options: lists }: Options): Promise<void> {
+async function amendImage(path: string, { format, options: lists, cache }: Options): Promise<void> {
   if (lists.length === 0) throw new CommandError('Must specify options (-o)');
   if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
   const { size, ...changes } = readOptions(optionList(lists));
-  const file = await openFile(path, { write: true });
-  const image = await openImageIn(file, path, { write: true, tablesOnly: true });
+  const file = await openFile(path, { write: true, cache });
+  const image = await openImageIn(file, path, { write: true, tablesOnly: true, cache });
   try {
     await image.amend(changes);
   } catch (error) {
@@ -42,12 +47,12 @@ async function amendImage(path: string, { format, options: lists }: Options): Pr
     throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
   }
   await image.close();
-  if (size !== undefined) await setSize(path, size);
+  if (size !== undefined) await setSize(path, size, cache);
 }
 
 /** Another size touches the guest's bytes: the image is opened with everything that it needs. */
-async function setSize(path: string, size: bigint): Promise<void> {
-  const image = await openImageIn(await openFile(path, { write: true }), path, { write: true });
+async function setSize(path: string, size: bigint, cache: CacheMode | undefined): Promise<void> {
+  const image = await openImageIn(await openFile(path, { write: true, cache }), path, { write: true, cache });
   try {
     await image.resize(size, { shrink: true });
   } catch (error) {

@@ -2,11 +2,12 @@
 
 import { Field, Structure } from '../../abi.js';
 import type { BlockFile } from '../../block-file.js';
+import type { CacheMode } from '../../cache-mode.js';
 import type { CheckFinding, CheckReport } from '../../check-report.js';
 import { Image } from '../../image.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
-import { formatArgument, outputArgument } from '../arguments.js';
+import { cacheArgument, formatArgument, outputArgument } from '../arguments.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, formatJson, formatPercent, reasonOf, type Terminal, UsageError } from '../output.js';
@@ -33,6 +34,7 @@ interface Options {
   output: 'human' | 'json' | undefined;
   forceShare: boolean;
   quiet: boolean;
+  cache: CacheMode | undefined;
   repair: RepairKind | undefined;
 }
 
@@ -46,6 +48,9 @@ export const check = defineVerb({
     output: value('--output KIND', 'human or json', outputArgument),
     forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
     quiet: flag('-q, --quiet', 'only findings, no summary'),
+    cache: value('-T MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
+      cacheArgument(given, 'source cache'),
+    ),
     repair: value('-r, --repair WHAT', 'leaks: free lost clusters; all: whatever loses no data', repairArgument),
   },
   async run({ values, operands }, context) {
@@ -56,7 +61,12 @@ export const check = defineVerb({
 async function checkImage(path: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
   if (write && options.forceShare) throw new CommandError('force-share=on can only be used with read-only images');
-  const file = await openFile(path, { write, forceShare: options.forceShare, mayForceShare: !write });
+  const file = await openFile(path, {
+    write,
+    forceShare: options.forceShare,
+    mayForceShare: !write,
+    cache: options.cache,
+  });
   const format = options.format ?? (await probeFormat(file));
   if (format === 'raw') {
     await file.close();

@@ -2,6 +2,7 @@
 
 import { type Stats, statSync } from 'node:fs';
 import { chmod, realpath, rename, unlink } from 'node:fs/promises';
+import { type CacheMode, isWriteThrough } from '../../cache-mode.js';
 import {
   type CopySource,
   type CopyTarget,
@@ -15,7 +16,7 @@ import { CorralError, systemErrorCode } from '../../errors.js';
 import type { Image } from '../../image.js';
 import { NodeFile } from '../../node/node-file.js';
 import type { SnapshotSelection } from '../../snapshot-record.js';
-import { countArgument, type Format, formatArgument, optionList, parseSize } from '../arguments.js';
+import { cacheArgument, countArgument, type Format, formatArgument, optionList, parseSize } from '../arguments.js';
 import { checkSize, type NewImage, newImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
@@ -41,6 +42,8 @@ interface Options {
   compress: boolean;
   snapshot: SnapshotSelection | string | undefined;
   compressionLevel: number | undefined;
+  targetCache: CacheMode | undefined;
+  sourceCache: CacheMode | undefined;
 }
 
 export const convert = defineVerb({
@@ -66,6 +69,10 @@ export const convert = defineVerb({
     requests: value('-m, --parallel COUNT', 'requests at a time, 1 to 16', (given) =>
       countArgument(given, 'number of requests', 1, 16),
     ),
+    targetCache: value('-t MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
+      cacheArgument(given, 'cache'),
+    ),
+    sourceCache: value('-T MODE', 'the same of the source', (given) => cacheArgument(given, 'source cache')),
     progress: flag('-p, --progress', 'show how far it is'),
     quiet: flag('-q, --quiet', 'print nothing'),
     forceShare: flag('-U, --force-share', 'also when another process writes to the source'),
@@ -168,7 +175,11 @@ async function convertFile(path: string, target: string, options: Options, aroun
 }
 
 async function openSource(path: string, options: Options, opened: Closers): Promise<CopySource> {
-  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  const file = await openFile(path, {
+    forceShare: options.forceShare,
+    mayForceShare: true,
+    cache: options.sourceCache,
+  });
   if (options.sourceFormat === 'raw') {
     opened.add(file);
     if (options.snapshot !== undefined) throw new CommandError('Failed to load snapshot: a raw image has none');
@@ -185,6 +196,7 @@ async function openSource(path: string, options: Options, opened: Closers): Prom
           forceShare: options.forceShare,
           snapshot: options.snapshot,
           backing: !options.noBacking,
+          cache: options.sourceCache,
         }),
       ),
     ),
@@ -267,15 +279,18 @@ async function fill(
   format: Format,
   { options, around, targetIsZero }: { options: Options; around: Surroundings; targetIsZero: boolean },
 ): Promise<void> {
-  const file = await openFile(path, { write: true });
+  const cache = options.targetCache;
+  const file = await openFile(path, { write: true, cache, sync: format === 'raw' && isWriteThrough(cache) });
   const { compressionLevel, noBacking } = options;
   const opened =
-    format === 'qcow2' ? await openImageIn(file, path, { write: true, compressionLevel, backing: !noBacking }) : file;
+    format === 'qcow2'
+      ? await openImageIn(file, path, { write: true, compressionLevel, backing: !noBacking, cache })
+      : file;
   try {
     const length = opened instanceof NodeFile ? await file.size() : opened.size;
     if (length < source.length) throw new CommandError('output file is smaller than input file');
     await copyWithProgress(source, targetOf(opened, options), { options, around, targetIsZero });
-    await opened.flush();
+    if (cache !== 'unsafe') await opened.flush();
   } catch (error) {
     await opened.close().catch(() => {});
     throw error;
