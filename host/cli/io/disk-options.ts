@@ -8,22 +8,52 @@ export type CacheMode = (typeof CACHE_MODES)[number];
 
 export interface DiskOptions {
   readonly write: boolean;
-  /** Found out when undefined. */
-  readonly format: string | undefined;
   /** Also when somebody else writes to it. */
   readonly forceShare: boolean;
   readonly cache: CacheMode;
   /** Discards are carried out. */
   readonly discard: boolean;
+  /** Writes go into a temporary file. */
+  readonly snapshot: boolean;
+  /** What is read from behind the image is kept in it. */
+  readonly copyOnRead: boolean;
 }
 
 export const DEFAULT_DISK_OPTIONS: DiskOptions = {
   write: true,
-  format: undefined,
   forceShare: false,
   cache: 'writeback',
   discard: true,
+  snapshot: false,
+  copyOnRead: false,
 };
+
+const AIO_MODES = ['threads', 'native', 'io_uring'];
+
+/** The options with one more that the program and `open` share; others change nothing. Throws CommandError. */
+export function withDiskOption(options: DiskOptions, letter: string, value: string): DiskOptions {
+  switch (letter) {
+    case 'r':
+      return { ...options, write: false };
+    case 's':
+      return { ...options, snapshot: true };
+    case 'C':
+      return { ...options, copyOnRead: true };
+    case 'U':
+      return { ...options, forceShare: true };
+    case 'n':
+      return { ...options, cache: 'none' };
+    case 't':
+      return { ...options, cache: cacheArgument(value) };
+    case 'd':
+      return { ...options, discard: discardArgument(value) };
+    case 'i':
+      if (!AIO_MODES.includes(value)) throw new CommandError(`Invalid aio option: ${value}`);
+      return options;
+    default:
+      return options;
+  }
+}
 
 /** Throws CommandError. */
 export function cacheArgument(text: string): CacheMode {
@@ -32,8 +62,7 @@ export function cacheArgument(text: string): CacheMode {
   return mode;
 }
 
-/** Throws CommandError. */
-export function discardArgument(text: string): boolean {
+function discardArgument(text: string): boolean {
   if (text === 'unmap' || text === 'on') return true;
   if (text === 'ignore' || text === 'off') return false;
   throw new CommandError(`Invalid discard option: ${text}`);

@@ -1,6 +1,7 @@
 /** What the shell works on: a disk, whatever its format. Numbers are bytes. */
 
 import { CorralError } from '../../errors.js';
+import type { Preallocation } from '../../preallocate.js';
 
 export interface DiskRange {
   readonly offset: number;
@@ -26,10 +27,13 @@ export interface Disk {
   close(): Promise<void>;
 }
 
-export const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const;
-export type Preallocation = (typeof PREALLOCATIONS)[number];
-
 /** Throws when the disk has no such bytes. */
 export function checkRange(disk: Pick<Disk, 'length'>, offset: number, length: number): void {
   if (offset + length > disk.length()) throw new CorralError('ERR_OUT_OF_RANGE');
+}
+
+/** Throws when a disk that becomes shorter is to have more. */
+export function checkPreallocation(preallocation: Preallocation, before: number, after: number): void {
+  if (preallocation === 'off' || after >= before) return;
+  throw new CorralError('ERR_UNSUPPORTED', { reason: "Preallocation can't be used for shrinking an image" });
 }

@@ -3,8 +3,9 @@
 import { CorralError } from '../../errors.js';
 import type { Image } from '../../image.js';
 import type { ImageFacts } from '../../image-facts.js';
+import type { Preallocation } from '../../preallocate.js';
 import { escapeText } from '../output.js';
-import { checkRange, type Disk, type DiskRange, type Preallocation } from './disk.js';
+import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
 import { SystemFailure } from './errno-text.js';
 import { SECTOR, sizeText } from './values.js';
 
@@ -90,10 +91,11 @@ export class ImageDisk implements Disk {
     if (length % SECTOR !== 0) {
       throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `The new size must be a multiple of ${SECTOR}` });
     }
-    if (preallocation !== 'off') {
-      throw new CorralError('ERR_UNSUPPORTED', { reason: `preallocation=${preallocation} is not supported yet` });
-    }
-    await this.image.resize(length, { shrink: true });
+    checkPreallocation(preallocation, this.image.size, length);
+    await this.image.resize(length, {
+      shrink: true,
+      preallocation: length === this.image.size ? 'off' : preallocation,
+    });
   }
 
   async *map(offset: number, length: number): AsyncGenerator<DiskRange> {

@@ -39,6 +39,13 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
+// A request that is held, and nobody left who could let it go: Node ends then.
+process.on('exit', () => {
+  if (process.exitCode !== undefined) return;
+  output.complain('A request is held at a breakpoint, and nothing is left that could resume it');
+  process.exitCode = 1;
+});
+
 async function* linesOfInput(): AsyncGenerator<string> {
   yield* createInterface({ input: process.stdin, terminal: false });
 }

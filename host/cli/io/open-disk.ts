@@ -1,13 +1,21 @@
-/** Opening a disk by what the command line says. */
+/** Opening a disk: its file, the error injector on it, its image. */
 
+import type { BlockFile } from '../../block-file.js';
 import { CorralError } from '../../errors.js';
-import { formatArgument } from '../arguments.js';
+import { FaultFile } from '../../fault-file.js';
+import type { FaultInjector } from '../../fault-injector.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
+import { CopyOnReadDisk } from './copy-on-read.js';
 import type { Disk } from './disk.js';
 import type { DiskOptions } from './disk-options.js';
+import type { DiskSource } from './disk-source.js';
 import { ImageDisk } from './image-disk.js';
 import { RawDisk } from './raw-disk.js';
+import { openTemporaryOverlay } from './temporary-overlay.js';
+
+/** Copying a raw disk on reading copies nothing. */
+const RAW_UNIT = 512;
 
 export interface OpenedDisk {
   readonly disk: Disk;
@@ -15,33 +23,52 @@ export interface OpenedDisk {
   readonly warnings: readonly string[];
 }
 
-/** Throws CommandError with the reason alone. */
-export async function openDisk(path: string, options: DiskOptions): Promise<OpenedDisk> {
-  const { write, forceShare } = options;
-  if (write && forceShare) throw new CommandError('force-share=on can only be used with read-only images');
-  const wanted = options.format === undefined ? undefined : knownFormat(options.format);
-  const file = await openFile(path, { write, forceShare }).catch((error: unknown) => {
+/** Throws CommandError with the reason alone. The injector acts between the file and the disk. */
+export async function openDisk(
+  source: DiskSource,
+  options: DiskOptions,
+  injector: FaultInjector | undefined,
+): Promise<OpenedDisk> {
+  const { settings, path } = source;
+  const forceShare = settings.forceShare ?? options.forceShare;
+  if (options.write && settings.readOnly && !options.snapshot) throw new CommandError('Block node is read-only');
+  if (options.write && forceShare) throw new CommandError('force-share=on can only be used with read-only images');
+  if (!options.write && options.copyOnRead) throw new CommandError("Can't use copy-on-read on read-only device");
+  const write = options.write && !options.snapshot;
+  const plain = await openFile(path, { write, forceShare }).catch((error: unknown) => {
     throw lockedReason(path, error);
   });
-  const format = wanted ?? (await probeFormat(file));
-  if (format === 'qcow2') {
-    const image = await openImageIn(file, path, { write, forceShare }).catch((error: unknown) => {
+  const format = source.format ?? (await probeFormat(plain));
+  const file = injector === undefined ? plain : new FaultFile(plain, injector, format);
+  const guessed = source.format === undefined && format === 'raw' && write;
+  const how = {
+    writeThrough: options.cache === 'writethrough' || options.cache === 'directsync',
+    noFlush: settings.noFlush ?? options.cache === 'unsafe',
+    discard: settings.discard ?? options.discard,
+  };
+  if (format === 'qcow2' || options.snapshot) {
+    const opening = options.snapshot
+      ? openTemporaryOverlay(file, path, format)
+      : openImageIn(file, path, { write, forceShare });
+    const image = await opening.catch((error: unknown) => {
       throw imageReason(error);
     });
-    const writeThrough = options.cache === 'writethrough' || options.cache === 'directsync';
-    const disk = new ImageDisk(image, { writeThrough, noFlush: options.cache === 'unsafe', discard: options.discard });
-    return { disk, warnings: [] };
+    const disk = new ImageDisk(image, how);
+    return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, image.info.clusterSize) : disk, warnings: [] };
   }
-  const guessed = wanted === undefined;
-  const disk = await RawDisk.open(file, { guessed, discard: options.discard });
-  return { disk, warnings: guessed && write ? guessedRaw(path) : [] };
+  const disk = await openRaw(file, { ...how, guessed, name: source.rawName });
+  return {
+    disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
+    warnings: guessed ? guessedRaw(path) : [],
+  };
 }
 
-function knownFormat(name: string): 'raw' | 'qcow2' {
+async function openRaw(file: BlockFile, options: Parameters<typeof RawDisk.open>[1]): Promise<RawDisk> {
   try {
-    return formatArgument(name);
+    return await RawDisk.open(file, options);
   } catch (error) {
-    throw new CommandError(`Unknown driver '${name}'`, 1, { cause: error });
+    await file.close();
+    throw error;
   }
 }
 
@@ -55,8 +82,8 @@ function lockedReason(path: string, error: unknown): unknown {
 
 /** What is wrong with an image is said without its name. */
 function imageReason(error: unknown): unknown {
-  const { cause } = error as { cause?: unknown };
-  return cause instanceof CorralError ? new CommandError(reasonOf(cause), 1, { cause: error }) : error;
+  const about = error instanceof CorralError ? error : (error as { cause?: unknown }).cause;
+  return about instanceof CorralError ? new CommandError(reasonOf(about), 1, { cause: error }) : error;
 }
 
 function guessedRaw(path: string): string[] {

@@ -1,46 +1,58 @@
 /** The shell as a function: arguments and lines in, exit status out. */
 
 import { readFileSync } from 'node:fs';
-import { CommandError, errorLine, OutputClosed } from '../output.js';
-import { cacheArgument, DEFAULT_DISK_OPTIONS, type DiskOptions, discardArgument } from './disk-options.js';
+import { parseCommandLine } from '../option-parser.js';
+import { flag, list, type OptionTable, text } from '../option-table.js';
+import { CommandError, errorLine, OutputClosed, UsageError } from '../output.js';
+import { DEFAULT_DISK_OPTIONS, type DiskOptions, withDiskOption } from './disk-options.js';
+import { type DiskSource, namedSource, optionPairs, optionSource } from './disk-source.js';
 import { runLine } from './run-line.js';
 import { Session, type ShellOutput } from './session.js';
-import { type LongNames, OptionError, parseWords } from './words.js';
 
 /** The version of QEMU whose shell this one is like. */
 const QEMU_VERSION = '10.0.2';
 /** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
 const BROKEN_PIPE = 141;
 
-const LETTERS = 'hVc:d:f:rsnCmki:t:T:UO:I';
-const LONG_NAMES: LongNames = {
-  help: 'h',
-  version: 'V',
-  cmd: 'c',
-  format: 'f',
-  'read-only': 'r',
-  snapshot: 's',
-  nocache: 'n',
-  'copy-on-read': 'C',
-  misalign: 'm',
-  'native-aio': 'k',
-  aio: 'i',
-  cache: 't',
-  discard: 'd',
-  trace: 'T',
-  'force-share': 'U',
-  object: 'O',
-  'image-opts': 'I',
-};
-const AIO_MODES = ['threads', 'native', 'io_uring'];
+/** By the letters that the shell's `open` has for them, too. */
+const OPTIONS = {
+  h: flag('-h, --help'),
+  V: flag('-V, --version'),
+  c: list('-c, --cmd STRING'),
+  f: text('-f, --format FMT'),
+  r: flag('-r, --read-only'),
+  s: flag('-s, --snapshot'),
+  n: flag('-n, --nocache'),
+  C: flag('-C, --copy-on-read'),
+  m: flag('-m, --misalign'),
+  k: flag('-k, --native-aio'),
+  i: text('-i, --aio MODE'),
+  t: text('-t, --cache MODE'),
+  d: text('-d, --discard MODE'),
+  T: text('-T, --trace TRACE'),
+  U: flag('-U, --force-share'),
+  object: list('--object OBJECT'),
+  imageOptions: flag('--image-opts'),
+} satisfies OptionTable;
 
 interface CommandLine {
   readonly commands: readonly string[];
   readonly file: string | undefined;
   readonly options: DiskOptions;
+  readonly format: string | undefined;
+  /** The file is a list of options. */
+  readonly imageOptions: boolean;
   /** Only this is printed, with this exit status. */
   readonly answer?: { readonly text: string; readonly exitCode: number };
 }
+
+const NOTHING: CommandLine = {
+  commands: [],
+  file: undefined,
+  options: DEFAULT_DISK_OPTIONS,
+  format: undefined,
+  imageOptions: false,
+};
 
 /** Runs the program. Never throws: what fails is told by `output`, and by a status that is not 0. */
 export async function runShell(
@@ -55,7 +67,7 @@ export async function runShell(
       output.print(line.answer.text);
       return line.answer.exitCode;
     }
-    if (line.file !== undefined && !(await session.open(line.file, line.options))) return 1;
+    if (line.file !== undefined && !(await openFirst(session, line, line.file))) return 1;
     const good = await (line.commands.length > 0 ? runCommands(session, line.commands) : runInput(session, input));
     await session.close();
     return good && !session.lost ? 0 : 1;
@@ -64,6 +76,14 @@ export async function runShell(
   } finally {
     await session.close();
   }
+}
+
+function openFirst(session: Session, line: CommandLine, file: string): Promise<boolean> {
+  const { format, imageOptions, options } = line;
+  if (imageOptions && format !== undefined) throw new CommandError('--image-opts and -f are mutually exclusive');
+  const find = (): DiskSource =>
+    imageOptions ? optionSource(optionPairs(file), undefined) : namedSource(file, format);
+  return session.open(imageOptions ? undefined : file, find, options);
 }
 
 function failed(error: unknown, output: ShellOutput): number {
@@ -99,48 +119,21 @@ async function runInput(session: Session, input: AsyncIterable<string>): Promise
 function readCommandLine(args: readonly string[], output: ShellOutput): CommandLine {
   const usage = { text: usageText(output.program), exitCode: 1 };
   try {
-    const { options: given, operands } = parseWords(args, LETTERS, LONG_NAMES);
-    const commands: string[] = [];
-    let options = DEFAULT_DISK_OPTIONS;
-    for (const { letter, value } of given) {
-      if (letter === 'h') return { commands, file: undefined, options, answer: { ...usage, exitCode: 0 } };
-      if (letter === 'V')
-        return { commands, file: undefined, options, answer: { text: versionText(output), exitCode: 0 } };
-      if (letter === 'c') commands.push(value);
-      else options = changedOptions(options, letter, value);
-    }
-    return { commands, file: operands[0], options, answer: operands.length > 1 ? usage : undefined };
+    const { values, operands, given } = parseCommandLine(args, OPTIONS);
+    const { h: help, V: version, c: commands, f: format, imageOptions } = values;
+    const options = given.reduce(
+      (earlier, { name, argument }) => withDiskOption(earlier, name, argument),
+      DEFAULT_DISK_OPTIONS,
+    );
+    const [file] = operands;
+    let answer = operands.length > 1 ? usage : undefined;
+    if (help) answer = { ...usage, exitCode: 0 };
+    else if (version) answer = { text: versionText(output), exitCode: 0 };
+    return { commands, file, options, format, imageOptions, answer };
   } catch (error) {
-    if (!(error instanceof OptionError)) throw error;
+    if (!(error instanceof UsageError)) throw error;
     output.note(`${output.program}: ${error.message}`);
-    return { commands: [], file: undefined, options: DEFAULT_DISK_OPTIONS, answer: usage };
-  }
-}
-
-function changedOptions(options: DiskOptions, letter: string, value: string): DiskOptions {
-  switch (letter) {
-    case 'f':
-      return { ...options, format: value };
-    case 'r':
-      return { ...options, write: false };
-    case 'U':
-      return { ...options, forceShare: true };
-    case 'n':
-      return { ...options, cache: 'none' };
-    case 't':
-      return { ...options, cache: cacheArgument(value) };
-    case 'd':
-      return { ...options, discard: discardArgument(value) };
-    case 'i':
-      if (!AIO_MODES.includes(value)) throw new CommandError(`Invalid aio option: ${value}`);
-      return options;
-    case 's':
-    case 'C':
-    case 'O':
-    case 'I':
-      throw new CommandError(`Option '${letter}' is not supported yet`);
-    default:
-      return options;
+    return { ...NOTHING, answer: usage };
   }
 }
 

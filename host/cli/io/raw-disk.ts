@@ -2,7 +2,8 @@
 
 import type { BlockFile } from '../../block-file.js';
 import { CorralError } from '../../errors.js';
-import { checkRange, type Disk, type DiskRange, type Preallocation } from './disk.js';
+import type { Preallocation } from '../../preallocate.js';
+import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
 import { SystemFailure } from './errno-text.js';
 import { SECTOR } from './values.js';
 
@@ -91,11 +92,11 @@ export class RawDisk implements Disk {
     if (preallocation === 'metadata') {
       throw new CorralError('ERR_UNSUPPORTED', { reason: 'Unsupported preallocation mode: metadata' });
     }
-    if (preallocation !== 'off') {
-      throw new CorralError('ERR_UNSUPPORTED', { reason: `preallocation=${preallocation} is not supported yet` });
-    }
+    const before = this.size;
+    checkPreallocation(preallocation, before, length);
     await this.file.truncate(length);
     this.size = length;
+    if (preallocation !== 'off' && length > before) await this.file.writeZeroes(before, length - before);
   }
 
   async *map(offset: number, length: number): AsyncGenerator<DiskRange> {

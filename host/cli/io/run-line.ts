@@ -3,7 +3,8 @@
 import { CommandError } from '../output.js';
 import type { Command } from './command.js';
 import { alloc, discard, flush, info, length, map, truncate } from './commands/disk.js';
-import { close, open } from './commands/file.js';
+import { breakAt, removeBreak, resume, waitBreak } from './commands/faults.js';
+import { close, open, reopen } from './commands/file.js';
 import { aboutLine, helpCommand } from './commands/help.js';
 import { aioRead, read, readv } from './commands/read.js';
 import { abort, aioFlush, quit, sigraise, sleep } from './commands/shell.js';
@@ -15,7 +16,7 @@ import { OptionError, parseWords, splitWords } from './words.js';
 
 const COMMANDS: readonly Command[] = [
   ...[read, readv, write, writev, aioRead, aioWrite, aioFlush, flush, discard, alloc, map, length, truncate, info],
-  ...[open, close, sleep, sigraise, abort, quit],
+  ...[breakAt, waitBreak, resume, removeBreak, open, close, reopen, sleep, sigraise, abort, quit],
   ...zoneCommands,
 ];
 const ALL = [...COMMANDS, helpCommand(COMMANDS)];
@@ -64,8 +65,11 @@ function expectation(least: number, most: number | undefined): string {
 
 /** Prints why a command failed. Anything else goes on its way. */
 function told({ output }: Session, command: Command, name: string, error: unknown): false {
-  if (error instanceof CommandError) output.complain(error.message);
-  else if (error instanceof OptionError) {
+  if (error instanceof CommandError) {
+    const [line = '', ...more] = error.message.split('\n');
+    output.complain(line);
+    for (const next of more) output.note(next);
+  } else if (error instanceof OptionError) {
     output.note(`${name}: ${error.message}`);
     output.print(aboutLine(command, name));
   } else if (error instanceof UsageFailure) output.print(aboutLine(command, name));

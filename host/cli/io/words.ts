@@ -14,22 +14,18 @@ export function splitWords(line: string): string[] {
   return line.split(' ').filter((word) => word !== '');
 }
 
-/** Names of long options, and the letters of those that they stand for. */
-export type LongNames = Readonly<Record<string, string>>;
-
 /**
- * Options and operands in any order, as in getopt: `-qP5` and `-P 5` are the same, `--` ends the options.
+ * Short options and operands in any order, as in getopt: `-qP5` and `-P 5` are the same, `--` ends the options.
  *
  * @param letters the options; a colon behind a letter: it has a value
  * @throws OptionError
  */
-export function parseWords(words: readonly string[], letters: string, longNames?: LongNames): Words {
+export function parseWords(words: readonly string[], letters: string): Words {
   const options: { letter: string; value: string }[] = [];
   const operands: string[] = [];
   const rest = [...words];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === '--') operands.push(...rest.splice(0));
-    else if (word.startsWith('--') && longNames !== undefined) options.push(parseLong(word, letters, longNames, rest));
     else if (word.startsWith('-') && word !== '-') options.push(...parseLetters(word, letters, rest));
     else operands.push(word);
   }
@@ -52,29 +48,4 @@ function parseLetters(word: string, letters: string, rest: string[]): { letter: 
     break;
   }
   return options;
-}
-
-/** `--name`, `--name value`, `--name=value`; a name may be cut short as long as it is clear. */
-function parseLong(
-  word: string,
-  letters: string,
-  longNames: LongNames,
-  rest: string[],
-): { letter: string; value: string } {
-  const [, given = '', attached] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
-  const possible = Object.keys(longNames).filter((name) => name.startsWith(given));
-  const name = possible.includes(given) ? given : possible[0];
-  if (name === undefined) throw new OptionError(`unrecognized option '${word}'`);
-  if (name !== given && possible.length > 1) {
-    const names = possible.map((full) => ` '--${full}'`).join('');
-    throw new OptionError(`option '${word}' is ambiguous; possibilities:${names}`);
-  }
-  const letter = longNames[name] as string;
-  if (letters[letters.indexOf(letter) + 1] !== ':') {
-    if (attached !== undefined) throw new OptionError(`option '--${name}' doesn't allow an argument`);
-    return { letter, value: '' };
-  }
-  const value = attached ?? rest.shift();
-  if (value === undefined) throw new OptionError(`option '--${name}' requires an argument`);
-  return { letter, value };
 }

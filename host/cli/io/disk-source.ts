@@ -1,0 +1,249 @@
+/** Which disk is meant: a file name with or without a protocol, or a list of options, as QEMU's block drivers read them. */
+
+import { readFileSync } from 'node:fs';
+import { CorralError, systemErrorCode } from '../../errors.js';
+import { type FaultRule, parseFaultRules, takeFaultRules } from '../../fault-rules.js';
+import { parseSize, SizeError } from '../arguments.js';
+import { CommandError, reasonOf } from '../output.js';
+import { requestErrorText } from './errno-text.js';
+
+export interface DiskSource {
+  /** What it was called; undefined for a list of options. */
+  readonly name: string | undefined;
+  readonly path: string;
+  /** Found out when undefined. */
+  readonly format: 'raw' | 'qcow2' | undefined;
+  /** What `info` calls a disk that is no image. */
+  readonly rawName: 'raw' | 'file' | 'blkdebug';
+  /** Rules of the error injector between file and disk; undefined: there is none. */
+  readonly faults: readonly FaultRule[] | undefined;
+  readonly settings: DiskSettings;
+}
+
+/** Options of any driver. Undefined: as the program's own options say. */
+export interface DiskSettings {
+  readonly readOnly?: boolean;
+  readonly forceShare?: boolean;
+  readonly discard?: boolean;
+  readonly noFlush?: boolean;
+}
+
+type Options = Map<string, string>;
+
+const SWITCHES = ['auto-read-only', 'cache.direct', 'cache.no-flush', 'force-share', 'read-only'];
+const QCOW2_SWITCHES = ['lazy-refcounts', 'discard-no-unref'].concat(
+  ['request', 'snapshot', 'other'].map((what) => `pass-discard-${what}`),
+  ['main-header', 'active-l1', 'active-l2', 'refcount-block', 'refcount-table', 'snapshot-table', 'inactive-l1'].map(
+    (what) => `overlap-check.${what}`,
+  ),
+  ['inactive-l2', 'bitmap-directory'].map((what) => `overlap-check.${what}`),
+);
+const QCOW2_SIZES = [
+  'cache-size',
+  'l2-cache-size',
+  'l2-cache-entry-size',
+  'refcount-cache-size',
+  'cache-clean-interval',
+];
+const QCOW2_WORDS = ['overlap-check', 'overlap-check.template'];
+const GENERIC_WORDS = ['detect-zeroes', 'node-name'];
+const FILE_WORDS = ['aio', 'aio-max-batch', 'drop-cache', 'dynamic-auto-read-only', 'locking', 'x-check-cache-dropped'];
+/** What shapes requests; the file takes any. */
+const BLKDEBUG_SIZES = ['align', 'max-transfer', 'opt-write-zero', 'max-write-zero', 'opt-discard', 'max-discard'];
+
+/** The disk in a file. `format` is what the user says of it. Throws CommandError with the reason alone. */
+export function namedSource(name: string, format: string | undefined): DiskSource {
+  if (name.startsWith('json:')) return optionSource(jsonOptions(name.slice('json:'.length)), format, name);
+  return { ...protocolSource(name), name, format: format === undefined ? undefined : formatOf(format), settings: {} };
+}
+
+/** The disk that options describe. A name among them is left to `name`. Throws CommandError with the reason alone. */
+export function optionSource(options: Options, format: string | undefined, name?: string): DiskSource {
+  const driver = take(options, 'driver') ?? format;
+  const settings = takeSettings(options);
+  const source =
+    driver === 'file' || driver === 'blkdebug' ? protocolNode(driver, options) : formatNode(driver, options);
+  const [left] = options.keys();
+  if (left !== undefined) throw new CommandError(`Block format '${driver}' does not support the option '${left}'`);
+  return { ...source, name, settings };
+}
+
+/** `name=value` pairs between commas; a doubled comma means itself. */
+export function optionPairs(text: string): Options {
+  const pairs = text
+    .replaceAll(',,', '\0')
+    .split(',')
+    .filter((pair) => pair !== '')
+    .map((pair): [string, string] => {
+      const [, key = '', value = 'on'] = /^([^=]*)(?:=(.*))?$/s.exec(pair) ?? [];
+      return [key, value.replaceAll('\0', ',')];
+    });
+  return new Map(pairs);
+}
+
+/** Checks the options that an open disk can be given anew, and removes them. Throws CommandError. */
+export function takeChanges(options: Options): DiskSettings {
+  const settings = takeSettings(options);
+  takeQcow2(options);
+  return settings;
+}
+
+type Source = Pick<DiskSource, 'path' | 'format' | 'rawName' | 'faults'>;
+
+/** `blkdebug:RULES:FILE`, `file:FILE`, or a path. */
+function protocolSource(name: string): Omit<Source, 'format'> {
+  const protocol = /^([^/:]*):/.exec(name)?.[1];
+  if (protocol === undefined) return { path: name, rawName: 'raw', faults: undefined };
+  const rest = name.slice(protocol.length + 1);
+  if (protocol === 'file') return { path: rest, rawName: 'raw', faults: undefined };
+  if (protocol !== 'blkdebug') throw new CommandError(`Unknown protocol '${protocol}'`);
+  const colon = rest.indexOf(':');
+  if (colon === -1) throw new CommandError('blkdebug requires both config file and image path');
+  const inner = protocolSource(rest.slice(colon + 1));
+  return { ...inner, faults: [...rulesInFile(rest.slice(0, colon)), ...(inner.faults ?? [])] };
+}
+
+function formatNode(driver: string | undefined, options: Options): Source {
+  const format = driver === undefined ? undefined : formatOf(driver);
+  if (format === 'qcow2') takeQcow2(options);
+  const inner = takeChild(options, 'file');
+  if (inner === undefined) {
+    throw new CommandError(
+      driver === undefined ? 'Must specify either driver or file' : 'A block device must be specified for "file"',
+    );
+  }
+  return { ...fileNode(inner), format, rawName: 'raw' };
+}
+
+/** A file, or an error injector on one. */
+function fileNode(options: Options): Omit<Source, 'format'> {
+  const driver = take(options, 'driver');
+  const [name] = options.size === 1 ? options.values() : [];
+  if (driver === undefined && options.has('filename') && name !== undefined) return protocolSource(name);
+  return protocolNode(driver ?? 'file', options);
+}
+
+function protocolNode(driver: string, options: Options): Source {
+  if (driver === 'blkdebug') return faultNode(options);
+  if (driver !== 'file') throw new CommandError(`Unknown driver '${driver}'`);
+  takeSettings(options);
+  const path = take(options, 'filename');
+  for (const word of FILE_WORDS) options.delete(word);
+  const [left] = options.keys();
+  if (left !== undefined) throw new CommandError(`Block protocol 'file' doesn't support the option '${left}'`);
+  if (path === undefined) throw new CommandError("The 'file' block driver requires a file name");
+  return { path, format: 'raw', rawName: 'file', faults: undefined };
+}
+
+function faultNode(options: Options): Source {
+  takeSettings(options);
+  const config = take(options, 'config');
+  const fileRules = config === undefined ? [] : rulesInFile(config);
+  const rules = reasoned(() => takeFaultRules(options));
+  const inner = takeChild(options, 'image');
+  for (const name of BLKDEBUG_SIZES) takeSize(options, name);
+  const [left] = options.keys();
+  if (left !== undefined) throw new CommandError(`Block protocol 'blkdebug' doesn't support the option '${left}'`);
+  if (inner === undefined) throw new CommandError('A block device must be specified for "image"');
+  const { path, faults } = fileNode(inner);
+  return { path, format: 'raw', rawName: 'blkdebug', faults: [...fileRules, ...rules, ...(faults ?? [])] };
+}
+
+function rulesInFile(path: string): FaultRule[] {
+  if (path === '') return [];
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === undefined) throw error;
+    throw new CommandError(`Could not read blkdebug config file: ${requestErrorText(error)}`);
+  }
+  return reasoned(() => parseFaultRules(text));
+}
+
+function reasoned<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
+  }
+}
+
+function formatOf(driver: string): 'raw' | 'qcow2' {
+  if (driver === 'raw' || driver === 'qcow2') return driver;
+  throw new CommandError(`Unknown driver '${driver}'`);
+}
+
+function take(options: Options, key: string): string | undefined {
+  const value = options.get(key);
+  options.delete(key);
+  return value;
+}
+
+/** The options of what lies below: `file.…`. */
+function takeChild(options: Options, name: string): Options | undefined {
+  const reference = take(options, name);
+  if (reference !== undefined) {
+    throw new CommandError(`Cannot find device='${reference}' nor node-name='${reference}'`);
+  }
+  const child = [...options].filter(([key]) => key.startsWith(`${name}.`));
+  for (const [key] of child) options.delete(key);
+  return child.length === 0 ? undefined : new Map(child.map(([key, value]) => [key.slice(name.length + 1), value]));
+}
+
+function takeSettings(options: Options): DiskSettings {
+  const [, , noFlush, forceShare, readOnly] = SWITCHES.map((name) => takeSwitch(options, name));
+  const discard = take(options, 'discard');
+  if (discard !== undefined && !['unmap', 'on', 'ignore', 'off'].includes(discard)) {
+    throw new CommandError('Invalid discard option');
+  }
+  for (const word of GENERIC_WORDS) options.delete(word);
+  return { readOnly, forceShare, noFlush, discard: discard === undefined ? undefined : /^(unmap|on)$/.test(discard) };
+}
+
+/** Checked, and without effect: the engine's own choices stand. */
+function takeQcow2(options: Options): void {
+  for (const name of QCOW2_SWITCHES) takeSwitch(options, name);
+  for (const name of QCOW2_SIZES) takeSize(options, name);
+  for (const word of QCOW2_WORDS) options.delete(word);
+}
+
+function takeSwitch(options: Options, name: string): boolean | undefined {
+  const value = take(options, name);
+  if (value === undefined) return undefined;
+  if (value !== 'on' && value !== 'off') throw new CommandError(`Parameter '${name}' expects 'on' or 'off'`);
+  return value === 'on';
+}
+
+function takeSize(options: Options, name: string): void {
+  const value = take(options, name);
+  try {
+    if (value !== undefined) parseSize(value);
+  } catch (error) {
+    if (!(error instanceof SizeError)) throw error;
+    throw new CommandError(
+      `Parameter '${name}' expects a non-negative number below 2^64\n` +
+        'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
+    );
+  }
+}
+
+/** An object in an object is a name with a dot in it. */
+function jsonOptions(text: string): Options {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new CommandError('Could not parse the JSON options: JSON parse error', 1, { cause: error });
+  }
+  const options: Options = new Map();
+  const walk = (prefix: string, node: unknown): void => {
+    if (typeof node === 'object' && node !== null) {
+      for (const [key, member] of Object.entries(node)) walk(prefix === '' ? key : `${prefix}.${key}`, member);
+    } else if (typeof node === 'boolean') options.set(prefix, node ? 'on' : 'off');
+    else options.set(prefix, String(node));
+  };
+  walk('', value);
+  options.delete('');
+  return options;
+}
