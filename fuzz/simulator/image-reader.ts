@@ -118,6 +118,16 @@ export class ImageReader {
     return entryAt(this.table(root.l1Offset, root.l1Size * 8), index);
   }
 
+  /** Name of the backing file; empty when there is none. */
+  get backingFile(): string {
+    const fields = new DataView(new ArrayBuffer(12));
+    this.file.bytes.read(8, new Uint8Array(fields.buffer));
+    const name = new Uint8Array(fields.getUint32(8));
+    if (name.length > 1023) throw new SimulationFailure(`the name of the backing file has ${name.length} bytes`);
+    this.file.bytes.read(numberAt(fields, 0), name);
+    return new TextDecoder().decode(name);
+  }
+
   get active(): Root {
     return { number: 0, size: this.header.virtualSize, l1Offset: this.header.l1Offset, l1Size: this.header.l1Size };
   }

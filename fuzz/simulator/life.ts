@@ -1,6 +1,7 @@
 /** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
 
 import {
+  AMEND_NAMES_OFFSET,
   AmendOptionsView,
   CheckResultView,
   PreallocateOptionsView,
@@ -14,6 +15,7 @@ import { type BitmapCall, drawBitmapCall, sendBitmapCall } from './bitmap-calls.
 import type { Change } from './bitmap-ledger.js';
 import { type Answer, Engine } from './engine.js';
 import type { CheckOutcome } from './image-check.js';
+import { ImageReader } from './image-reader.js';
 import type { GuestWrite, Model, SnapshotChange } from './model.js';
 import { fillPattern, identify, SECTOR } from './pattern.js';
 import type { CutResult } from './power-cut.js';
@@ -35,6 +37,8 @@ export interface World {
   readonly trace: Trace;
   /** Bytes of the virtual disk now. */
   size: number;
+  /** Name of the backing file now; empty when there is none. */
+  backingFile: string;
 }
 
 interface Sent {
@@ -47,6 +51,8 @@ interface Sent {
   readonly mustFail: boolean;
   /** A change of the disk's size: what it becomes. */
   readonly size?: number;
+  /** A change of the backing file's name: what it becomes. */
+  readonly backingFile?: string;
   /** What is noted in the bitmaps. */
   readonly change?: Change;
   /** A request about a bitmap, and the status with which it must fail, if it must. */
@@ -66,12 +72,17 @@ const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   flush: { kind: RequestKind.Flush, flags: 0 },
   resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
   amend: { kind: RequestKind.Amend, flags: 0 },
+  snapshot: { kind: RequestKind.SnapshotCreate, flags: 0 },
   bitmap: { kind: RequestKind.BitmapAdd, flags: 0 },
   preallocate: { kind: RequestKind.Preallocate, flags: 0 },
 };
+const CONTROLS: readonly Verb[] = ['resize', 'amend', 'snapshot', 'bitmap', 'preallocate'];
 const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
 const UNREAD = 0xc3;
+/** Bytes of a file whose refcounts of 64 bits, and the table of their blocks, are not too large for the format. */
+const LONGEST_COUNTED = 2 ** 32;
+const encoder = new TextEncoder();
 /** Events of the disk between two looks at the guest. */
 const MOST_EVENTS = 6;
 /** Steps without an answer after which nothing will ever come. */
@@ -89,6 +100,8 @@ export class Life {
   private calling = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
+  /** Backing files that the image may name. */
+  private readonly doubtfulNames: string[] = [];
   /** A change of snapshots failed: nobody knows how far it came, and what lies on the disk has to tell. */
   private doomed = false;
 
@@ -134,6 +147,12 @@ export class Life {
       throw new SimulationFailure(`the disk has ${size} bytes, not ${this.world.size}`);
     }
     this.world.size = size;
+    const { backingFile } = new ImageReader(file);
+    const names = [...this.doubtfulNames, ...[...this.sent.values()].map((sent) => sent.backingFile)];
+    if (backingFile !== this.world.backingFile && !names.includes(backingFile)) {
+      throw new SimulationFailure(`the backing file is ${backingFile}, not ${this.world.backingFile}`);
+    }
+    this.world.backingFile = backingFile;
     return file;
   }
 
@@ -250,7 +269,7 @@ export class Life {
     this.changing = snapshot.size !== undefined && snapshot.size !== this.world.size;
     trace.note(() => `slot ${slot}: ${snapshot.verb} snapshot ${snapshot.number}`);
     this.sent.set(slot, {
-      request: { verb: 'flush', firstCell: 0, endCell: 0 },
+      request: { verb: 'snapshot', firstCell: 0, endCell: 0 },
       write: undefined,
       snapshot,
       submittedAt: snapshot.submittedAt,
@@ -305,6 +324,7 @@ export class Life {
     this.issued++;
     this.changing = true;
     const cell = (size / SECTOR) * model.cells.perSector;
+    model.extend((before / SECTOR) * model.cells.perSector, cell);
     this.sent.set(slot, {
       request: { verb: 'resize', firstCell: cell, endCell: cell },
       write: size < before ? model.submitCut(cell) : undefined,
@@ -316,7 +336,7 @@ export class Life {
     });
     const options = new ResizeOptionsView(this.engine.core.memory, this.engine.core.layout.page);
     options.virtualSize = size;
-    options.flags = ResizeFlag.Shrink;
+    options.flags = ResizeFlag.Shrink | (scenario.backingLength > 0 ? ResizeFlag.ZeroNew : 0);
     trace.note(() => `slot ${slot}: resize from ${before} to ${size}`);
     const { kind, flags } = CALLS.resize;
     this.engine.submit(slot, kind, flags, 0, 0);
@@ -327,7 +347,7 @@ export class Life {
   private sendAmend(slot: number): void {
     const { random, scenario, model, disk, trace } = this.world;
     const { info } = this.engine.core;
-    const { kind, value } = drawAmend(random, scenario, info.version, info.refcountOrder);
+    const { kind, value, backingFile } = drawAmend(random, scenario, info.version, info.refcountOrder);
     this.issued++;
     this.changing = true;
     this.sent.set(slot, {
@@ -336,13 +356,20 @@ export class Life {
       submittedAt: model.clock++,
       mustSucceed: this.healed && !disk.fatal && disk.regular,
       mustFail: false,
+      ...(backingFile === undefined ? {} : { backingFile }),
       cancelled: false,
     });
-    const options = new AmendOptionsView(this.engine.core.memory, this.engine.core.layout.page);
+    const { core } = this.engine;
+    const options = new AmendOptionsView(core.memory, core.layout.page);
     options.kind = kind;
     options.value = value;
-    options.backingFileLength = 0;
-    options.backingFormatLength = 0;
+    const names = [backingFile ?? '', backingFile === undefined ? '' : 'raw'].map((name) => encoder.encode(name));
+    [options.backingFileLength, options.backingFormatLength] = names.map((name) => name.length) as [number, number];
+    let at = core.layout.page + AMEND_NAMES_OFFSET;
+    for (const name of names) {
+      core.bytes(at, name.length).set(name);
+      at += name.length;
+    }
     trace.note(() => `slot ${slot}: amend ${kind} to ${value}`);
     this.engine.submit(slot, CALLS.amend.kind, CALLS.amend.flags, 0, 0);
     this.settleAnswers();
@@ -425,7 +452,7 @@ export class Life {
     if (verb !== 'discard') return this.world.model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
     // Whole clusters only, but for the end of the disk.
     const { scenario, model } = this.world;
-    if (scenario.version === 2 && scenario.backingLength > 0) return undefined;
+    if (this.engine.core.info.version === 2 && scenario.backingLength > 0) return undefined;
     const { perSector } = model.cells;
     const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
     const diskEnd = (this.world.size / SECTOR) * perSector;
@@ -435,8 +462,11 @@ export class Life {
   }
 
   private cancel(): void {
+    const { random } = this.world;
     const slots = [...this.sent.keys()];
-    const slot = this.world.random.pick(slots);
+    // What changes the image as a whole has many stages, and is rare.
+    const controls = slots.filter((slot) => CONTROLS.includes(this.sent.get(slot)?.request.verb as Verb));
+    const slot = random.pick(controls.length > 0 && random.chance(0.5) ? controls : slots);
     (this.sent.get(slot) as Sent).cancelled = true;
     this.cancels++;
     this.engine.cancel(slot);
@@ -459,14 +489,18 @@ export class Life {
       return;
     }
     if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
-    const refused = sent.request.verb === 'resize' && this.isRefused(status);
-    if (!succeeded && !refused && !this.isTooNarrow(sent, status)) this.judgeFailure(sent, status, message);
+    const refused = this.isRefused(sent, status) || (sent.request.verb === 'resize' && this.isSpoilt(status));
+    if (!succeeded && !refused) this.judgeFailure(sent, status, message);
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
     const { verb } = sent.request;
     // What is left to do for bitmaps when the disk has its size may fail.
     const resized = verb === 'resize' && (succeeded || this.engine.core.info.virtualSize === sent.size);
     if (verb === 'amend') this.changing = false;
+    if (sent.backingFile !== undefined && !refused) {
+      if (succeeded) this.world.backingFile = sent.backingFile;
+      else if (status !== Status.Cancelled) this.doubtfulNames.push(sent.backingFile);
+    }
     if (verb === 'preallocate') this.calling = false;
     if (sent.size !== undefined) {
       this.changing = false;
@@ -483,7 +517,7 @@ export class Life {
   }
 
   /** A bitmap that cannot be used keeps the disk from another size. */
-  private isRefused(status: Status): boolean {
+  private isSpoilt(status: Status): boolean {
     const { spoilt } = this.world.model.bitmaps;
     if (status === Status.Ok && spoilt === 'certainly') {
       throw new SimulationFailure('a disk with an inconsistent bitmap got another size');
@@ -492,7 +526,7 @@ export class Life {
   }
 
   private settleSnapshot(sent: Sent, snapshot: SnapshotChange, answer: Answer): void {
-    const { model, disk, scenario } = this.world;
+    const { model, disk } = this.world;
     if (answer.status === Status.Ok) {
       if (sent.mustFail) throw new SimulationFailure('a snapshot was changed after a flush had failed');
       if (snapshot.verb === 'apply' && model.bitmaps.certain) {
@@ -504,7 +538,7 @@ export class Life {
       return;
     }
     const noted = snapshot.verb === 'apply' && answer.status === Status.Unsupported && model.bitmaps.any;
-    if (!noted && !isHarmless(answer, sent.cancelled, scenario)) {
+    if (!noted && !isHarmless(answer, sent.cancelled, this.engine.core.info.refcountOrder)) {
       this.judgeFailure(sent, answer.status, answer.message);
       this.doomed = true;
       if (snapshot.size !== undefined) this.doubtfulSizes.push(snapshot.size);
@@ -515,9 +549,18 @@ export class Life {
     model.flagsUncertain = true;
   }
 
-  /** Refcounts of fewer bits cannot count what compressed clusters share. */
-  private isTooNarrow({ request }: Sent, status: Status): boolean {
-    return request.verb === 'amend' && status === Status.TooLarge && this.world.scenario.compressedWrites;
+  /**
+   * Nothing has changed, as something is in the way: refcounts of fewer bits cannot count what is shared, the first
+   * cluster has no room for a name, version 2 has no place for sizes of snapshots nor zeros over a backing file.
+   */
+  private isRefused({ request }: Sent, status: Status): boolean {
+    const { scenario, model, disk } = this.world;
+    const { info } = this.engine.core;
+    const shares = model.snapshots.size > 0 || scenario.compressedWrites || scenario.compresses > 0;
+    if (status === Status.Unsupported && request.verb === 'resize') return info.version === 2 && shares;
+    if (request.verb !== 'amend') return false;
+    if (status === Status.TooLarge) return shares || scenario.clusterBits === 9 || disk.length > LONGEST_COUNTED;
+    return status === Status.Unsupported && (model.snapshots.size > 0 || scenario.backingLength > 0);
   }
 
   private judgeFailure(sent: Sent, status: Status, message: string): void {

@@ -12,6 +12,8 @@ export interface GuestWrite {
   readonly id: number;
   /** What its cells hold afterwards: its number, or 0 when it makes zeros. */
   readonly value: number;
+  /** What they may hold as long as it has not come to its end. */
+  readonly meanwhile?: number;
   readonly firstCell: number;
   readonly endCell: number;
   /** Instead of all cells in between, when they are many. */
@@ -92,12 +94,13 @@ export class Model {
     return write;
   }
 
-  /** The disk ends at `firstCell` soon: what lies behind it is zeros, if it is anywhere. */
+  /** The disk ends at `firstCell` soon: what lies behind it is zeros, if it is anywhere, or the backing file's. */
   submitCut(firstCell: number): GuestWrite {
     const only = [...new Set(this.touched())].filter((cell) => cell >= firstCell);
     const write: GuestWrite = {
       id: this.nextId++,
       value: 0,
+      ...(this.backingLength > 0 ? { meanwhile: BACKING } : {}),
       firstCell,
       endCell: Number.POSITIVE_INFINITY,
       only,
@@ -107,6 +110,16 @@ export class Model {
     };
     for (const cell of only) this.recent.set(cell, [...(this.recent.get(cell) ?? []), write]);
     return write;
+  }
+
+  /** The disk became longer: where it ended there are zeros, whatever lies behind the image. */
+  extend(firstCell: number, endCell: number): void {
+    for (let cell = firstCell; cell < endCell && this.background(cell) !== 0; cell++) this.store(cell, 0);
+  }
+
+  /** The disk has `size` bytes: nobody can find again what lies beyond. */
+  cutOff(size: number): void {
+    for (const cell of [...this.touched()]) if (this.cells.offsetOf(cell) >= size) this.decide(cell, 0);
   }
 
   /** @param durable it was answered as being on the disk for good */
@@ -140,6 +153,7 @@ export class Model {
       }
       if (write.succeeded) allowed.length = 0;
       allowed.push(write.value);
+      if (!write.succeeded && write.meanwhile !== undefined) allowed.push(write.meanwhile);
     }
     if (!allowed.includes(found)) throw this.mismatch('read', cell, found, allowed);
   }
@@ -149,7 +163,7 @@ export class Model {
     const base = this.onDisk(cell);
     if (found === base) return;
     const writes = this.recent.get(cell) ?? [];
-    if (writes.some(({ value }) => value === found)) return;
+    if (writes.some(({ value, meanwhile }) => value === found || meanwhile === found)) return;
     throw this.mismatch('after the power cut', cell, found, [base, ...writes.map(({ value }) => value)]);
   }
 

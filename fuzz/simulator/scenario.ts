@@ -104,6 +104,9 @@ export const LONGEST_REQUEST = 196608;
 /** Bytes of the largest disk that a raw data file has: all of them are mapped, and compared every time. */
 export const LARGEST_RAW = 1 << 20;
 
+/** Bytes of the longest disk over a backing file that gets another size. */
+const LARGEST_RESIZED_OVERLAY = 4 << 20;
+
 /** How many requests a life may have: growing takes a moment, evictions take long. */
 const REQUESTS: Readonly<Record<Focus, readonly number[]>> = {
   nothing: [5, 20, 60, 60, 150, 150, 300],
@@ -184,7 +187,7 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     troubleUntil: troubled ? random.between(1, requests) : 0,
     imaginedCuts: random.pick(growth ? [0.02, 0.1, 0.3] : [0.001, 0.002, 0.005, 0.01]),
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
-    amends: mayAmend(scenario) ? random.pick([0, 0, 0, 0.01, 0.1]) : 0,
+    amends: random.pick([0, 0, 0, 0.01, 0.1]),
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
     // Not over a backing file, which would have to be copied.
     preallocations: scenario.backingLength === 0 ? random.pick([0, 0, 0, 0.01, 0.05]) : 0,
@@ -196,14 +199,9 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
   };
 }
 
-/** Another version or refcount width is refused where snapshots or shared sectors need what there is. */
-function mayAmend({ backingLength, snapshots, compresses, snapshotRequests }: Scenario): boolean {
-  return !snapshotRequests && backingLength === 0 && snapshots === 0 && compresses === 0;
-}
-
-/** What a longer disk finds behind itself is a matter of its own; version 2 cannot resize when there are snapshots. */
-function mayResize({ dataFile, backingLength, version, snapshots, snapshotRequests }: Scenario): boolean {
-  return dataFile === 'none' && backingLength === 0 && (version === 3 || (snapshots === 0 && !snapshotRequests));
+/** What is new over a backing file is zeroed as a whole. */
+function mayResize({ dataFile, backingLength, virtualSize }: Scenario): boolean {
+  return dataFile === 'none' && (backingLength === 0 || virtualSize <= LARGEST_RESIZED_OVERLAY);
 }
 
 function drawTemper(random: Random, scenario: Scenario, troubled: boolean, fileLength: number): DiskTemper {

@@ -30,6 +30,7 @@ export interface SeedResult {
   readonly failure: string | undefined;
 }
 
+const BACKING_NAME = 'base';
 /** Clusters of the longest file that is repaired here: it is walked many times. */
 const LONGEST_REPAIRED = 20000;
 
@@ -54,7 +55,16 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
   trace.note(() => JSON.stringify(scenario));
   const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
   const model = new Model(scenario.cells, scenario.backingLength);
-  const world: World = { module, random, scenario, disk, model, trace, size: scenario.virtualSize };
+  const world: World = {
+    module,
+    random,
+    scenario,
+    disk,
+    model,
+    trace,
+    size: scenario.virtualSize,
+    backingFile: scenario.backingLength > 0 ? BACKING_NAME : '',
+  };
   create(world);
 
   for (let life = 0; life < scenario.lives; life++) {
@@ -131,7 +141,7 @@ function nameBacking({ bytes }: CutResult): void {
   const NAME_OFFSET = 504;
   const fields = new DataView(new ArrayBuffer(12));
   fields.setBigUint64(0, BigInt(NAME_OFFSET));
-  fields.setUint32(8, 4);
+  fields.setUint32(8, BACKING_NAME.length);
   bytes.write(8, new Uint8Array(fields.buffer));
-  bytes.write(NAME_OFFSET, new TextEncoder().encode('base'));
+  bytes.write(NAME_OFFSET, new TextEncoder().encode(BACKING_NAME));
 }

@@ -30,6 +30,7 @@ export function examine(file: CutResult, model: Model, decide: boolean, counts =
   if (!decide) return outcome;
   if (applied !== undefined) model.applySnapshot({ ...applied, submittedAt: Number.POSITIVE_INFINITY });
   for (const [cell, found] of cells) model.decide(cell, found);
+  model.cutOff(outcome.size);
   model.bitmaps.decide(outcome.bitmaps);
   const { pending } = model;
   if (pending?.verb === 'create' && captured !== undefined) model.snapshots.set(pending.number, captured);
@@ -135,7 +136,8 @@ function inspectDisk(reader: ImageReader, model: Model, disk: Mappings, touched:
     for (let cell = firstCell; cells.offsetOf(cell) < end; cell++) judge(cell, 0);
   }
   for (const cell of touched) {
-    if (!mapped.has(Math.floor(cells.offsetOf(cell) / unitSize) * unitSize)) judge(cell, model.background(cell));
+    if (cells.offsetOf(cell) < disk.size && !mapped.has(Math.floor(cells.offsetOf(cell) / unitSize) * unitSize))
+      judge(cell, model.background(cell));
   }
 }
 

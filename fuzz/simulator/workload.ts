@@ -16,8 +16,14 @@ export type Verb =
   | 'flush'
   | 'resize'
   | 'amend'
+  | 'snapshot'
   | 'bitmap'
   | 'preallocate';
+
+/** All of them hold the same. */
+const BACKING_NAMES = ['base', 'other', 'far/'.padEnd(300, 'away')];
+/** Bytes that a disk over a backing file gets at once, or some more. */
+const MOST_OVER_BACKING = 1 << 20;
 
 /** One request; cells from `firstCell` up to, not including, `endCell`. */
 export interface GuestRequest {
@@ -57,24 +63,40 @@ export function drawRequest(random: Random, scenario: Scenario, size: number, ha
 }
 
 /** The next size of a disk of `size` bytes: a little more or less, anything, or so much that its L1 table moves. */
-export function drawSize(random: Random, { clusterBits, virtualSize, dataFile }: Scenario, size: number): number {
+export function drawSize(
+  random: Random,
+  { clusterBits, virtualSize, dataFile, backingLength }: Scenario,
+  size: number,
+): number {
   const clusterSize = 2 ** clusterBits;
   const coverage = (clusterSize / 8) * clusterSize;
   const largest = dataFile === 'raw' ? LARGEST_RAW : 2 ** 34;
-  const limit = Math.min(largest, virtualSize * 2 + coverage * (clusterSize / 4));
+  // All that is new over a backing file is marked as zeros, or written.
+  const room = backingLength === 0 ? coverage * (clusterSize / 4) : MOST_OVER_BACKING;
+  const limit = Math.min(largest, virtualSize * 2 + room);
   const change = random.pick([SECTOR * 8, clusterSize * 8, coverage * 2, coverage * (clusterSize / 8)]);
   const wanted = random.chance(0.3) ? random.below(virtualSize * 1.5) : size + random.between(-change, change);
   const clamped = Math.max(SECTOR, Math.min(wanted, limit));
   return random.chance(0.1) ? size : Math.floor(clamped / SECTOR) * SECTOR;
 }
 
+/** A change of a property. */
+export interface Amendment {
+  readonly kind: AmendKind;
+  readonly value: number;
+  readonly backingFile?: string;
+}
+
 /** A property that the image can have as it is now. */
 export function drawAmend(
   random: Random,
-  { extended, dataFile, bitmaps }: Scenario,
+  { extended, dataFile, bitmaps, backingLength }: Scenario,
   version: number,
   order: number,
-): { kind: AmendKind; value: number } {
+): Amendment {
+  if (backingLength > 0 && random.chance(0.4)) {
+    return { kind: AmendKind.BackingFile, value: 0, backingFile: random.pick(BACKING_NAMES) };
+  }
   if (version === 2) return { kind: AmendKind.Upgrade, value: 0 };
   // Version 2 has no bitmaps.
   const plain = !extended && !bitmaps && dataFile === 'none';
