@@ -2,8 +2,9 @@
  * Host space for compressed clusters: they lie one behind the other, each from a sector on, and share host clusters. Every
  * compressed cluster is one reference to each host cluster that it touches.
  *
- * The cluster that is being filled is forgotten when its last reference goes (`reclaim.ts`) and before a control verb that
- * is alone with the image: such a verb may change refcounts by itself.
+ * The cluster that is being filled is forgotten when its last reference goes, as soon as the file is asked to discard it
+ * (`reclaim.ts`): its refcount still stands then. Also before a control verb that is alone with the image, which may change
+ * refcounts by itself.
  */
 
 import { Status } from '../abi/status';
@@ -52,9 +53,10 @@ export function packBytes(image: Image, task: Task, length: u32): Status {
   return Status.Ok;
 }
 
-/** The cluster became free: nothing may be packed into it any more. */
-export function forgetPacking(image: Image, cluster: u64): void {
-  if (image.packOffset >> image.geometry.clusterBits === cluster) image.packOffset = 0;
+/** These clusters become free: nothing may be packed into them any more. */
+export function forgetPacking(image: Image, cluster: u64, count: u64): void {
+  const packed = image.packOffset >> image.geometry.clusterBits;
+  if (packed >= cluster && packed - cluster < count) image.packOffset = 0;
 }
 
 function packIntoNew(image: Image, task: Task, length: u32): Status {

@@ -48,6 +48,7 @@ export function stepReclaim(image: Image, task: Task): Status {
       if (single && !run.quiet) {
         task.stage = Stage.Lower;
         task.clusterCount = u32(count);
+        forgetPacking(image, run.cluster, count);
         const bits = image.geometry.clusterBits;
         discard(image.operations, changetype<usize>(task), run.cluster << bits, u32(count << bits));
         return parkOnOperation(task);
@@ -99,7 +100,7 @@ function lower(image: Image, slice: TableSlice, run: ClusterRun, count: u32): vo
 
 /** What does not fit the list is found again by the scan. An L2 table that nobody needs any more leaves the cache. */
 function makeSpare(image: Image, cluster: u64): void {
-  forgetPacking(image, cluster);
+  forgetPacking(image, cluster, 1);
   dropSlices(image.cache, cluster << image.geometry.clusterBits, image.geometry.clusterSize);
   if (addRun(image.spare, cluster, 1, false)) return;
   image.scanCluster = min(image.scanCluster, cluster);

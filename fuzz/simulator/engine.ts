@@ -274,9 +274,9 @@ export class Engine {
   }
 }
 
-/** A raw data file is made as long as the disk. */
-function dataFileLength({ dataFile, virtualSize }: Scenario, disk: SimulatedDisk): number {
-  return Math.max(disk.dataFileLength, dataFile === 'raw' ? virtualSize : 0);
+/** At least as long as the disk, as a raw one always is; it is zeros where nobody wrote. */
+function dataFileLength({ virtualSize }: Scenario, disk: SimulatedDisk): number {
+  return Math.max(disk.dataFileLength, virtualSize);
 }
 
 /** Member names of an enum by value. */

@@ -186,6 +186,7 @@ export class Model {
       if (write.submittedAt > submittedAt) continue;
       if (write.succeeded) allowed.length = 0;
       allowed.push(write.value);
+      if (!write.succeeded && write.meanwhile !== undefined) allowed.push(write.meanwhile);
     }
     if (!allowed.includes(found)) throw this.mismatch('in a new snapshot', cell, found, allowed);
   }

@@ -211,7 +211,8 @@ export class SimulatedDisk {
       const header = operation.table && operation.offset < HEADER_LENGTH;
       this.fatal ||= this.flushFailed || (isWrite(operation.kind) && header);
     }
-    if (operation.kind === OperationKind.Truncate && fault === Status.Ok) this.lengthen(operation.offset);
+    const truncates = operation.kind === OperationKind.Truncate && fault === Status.Ok;
+    if (truncates && operation.offset < DATA_FILE_START) this.lengthen(operation.offset);
     // What a failed write has left behind is as visible as any other bytes, and the next flush takes it along.
     if (operation.kind === OperationKind.Flush) this.completeFlush(pending);
     else pending.write.completedAt = completedAt;
