@@ -57,6 +57,8 @@ function step(image: Image, task: Task, work: BitmapWork): Status {
         const status = freeTable(image, task, work);
         if (status !== Status.Ok) return status;
       }
+      // Not before the file says so: there it would be a bitmap that is enabled, not in use, and misses changes.
+      if (task.kind === RequestKind.BitmapDisable) untrack(image, work.entryOffset);
       task.stage = BitmapStage.Done;
       return Status.Ok;
     }
@@ -95,7 +97,7 @@ function makeTable(image: Image, task: Task, work: BitmapWork): Status {
   return Status.Ok;
 }
 
-/** Changes the field in the cache, and what is tracked with it, whatever fails from here on. */
+/** Changes the field in the cache, and what is tracked with it, whatever fails from here on; disabling tracks on. */
 function apply(image: Image, task: Task, work: BitmapWork): Status {
   const cleared = task.kind === RequestKind.BitmapClear;
   if (image.order.broken) return refuseCall(image, Status.Broken, Field.None, 0, 0);
@@ -113,8 +115,10 @@ function apply(image: Image, task: Task, work: BitmapWork): Status {
     const enables = task.kind === RequestKind.BitmapEnable;
     const others = loadU32(address) & ~u32(BitmapFlag.Auto);
     storeU32(address, enables ? others | BitmapFlag.Auto : others);
-    untrack(image, work.entryOffset);
-    if (enables) track(image, work.entryOffset, work.tableOffset, work.granularityBits);
+    if (enables) {
+      untrack(image, work.entryOffset);
+      track(image, work.entryOffset, work.tableOffset, work.granularityBits);
+    }
   }
   markDirty(image.order, slice);
   task.committed = true;

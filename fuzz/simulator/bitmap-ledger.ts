@@ -24,7 +24,7 @@ interface State {
   readonly lower: Set<number>;
   readonly upper: Set<number>;
   mayBeInUse: boolean;
-  /** A merge into it broke off: it may stay in use for good. */
+  /** A merge into it broke off, or another size: it may stay in use for good. So did disabling it: changes may be noted. */
   brokenOff?: boolean;
 }
 
@@ -56,7 +56,7 @@ export class BitmapLedger {
   private readonly names = new Map<string, Possibility[]>();
   /** When the writes of this life were submitted, by number. */
   private readonly writes = new Map<number, number>();
-  private pending: { readonly name: string; readonly merges: boolean; readonly after: Possibility[] } | undefined;
+  private pending: { readonly name: string; readonly mayLast: boolean; readonly after: Possibility[] } | undefined;
   /** Bytes that the disk is going to have. */
   private pendingSize: number | undefined;
 
@@ -74,7 +74,7 @@ export class BitmapLedger {
   submit({ offset, length, submittedAt }: Change, id: number | undefined): void {
     if (id !== undefined) this.writes.set(id, submittedAt);
     for (const state of this.states()) {
-      if (!isEnabled(state, Number.POSITIVE_INFINITY)) continue;
+      if (!isEnabled(state, Number.POSITIVE_INFINITY) && !state.brokenOff) continue;
       addBits(state.upper, state.granularity, offset, length);
       state.mayBeInUse = true;
     }
@@ -114,16 +114,16 @@ export class BitmapLedger {
   /** A call begins. What the guest asks from now on comes after it. */
   begin(call: BitmapCall, clock: number): void {
     const after = this.possibilities(call.name).map((state) => this.afterCall(call, state, clock));
-    this.pending = { name: call.name, merges: call.verb === 'merge', after };
+    this.pending = { name: call.name, mayLast: call.verb === 'merge' || call.verb === 'disable', after };
   }
 
   /** The call ended: it took place, it did not, or nobody knows. */
   end(took: boolean | undefined): void {
     if (this.pending === undefined) return;
-    const { name, merges, after } = this.pending;
+    const { name, mayLast, after } = this.pending;
     this.pending = undefined;
     if (took === false) return;
-    if (merges && took === undefined) for (const state of after) if (state !== undefined) state.brokenOff = true;
+    if (mayLast && took === undefined) for (const state of after) if (state !== undefined) state.brokenOff = true;
     const possible = took ? after : [...this.possibilities(name), ...after];
     this.names.set(name, possible);
   }
