@@ -189,8 +189,8 @@ export function drawLife(random: Random, scenario: Scenario, fileLength: number)
     cancels: random.chance(growth ? 0.5 : 0.2) ? random.pick([0.01, 0.05, growth ? 0.3 : 0.1]) : 0,
     amends: random.pick([0, 0, 0, 0.01, 0.1]),
     resizes: mayResize(scenario) ? random.pick([0, 0, 0, 0.01, 0.05, 0.3]) : 0,
-    // Not over a backing file, which would have to be copied.
-    preallocations: scenario.backingLength === 0 ? random.pick([0, 0, 0, 0.01, 0.05]) : 0,
+    // Over a backing file only subclusters can be reserved.
+    preallocations: scenario.backingLength === 0 || scenario.extended ? random.pick([0, 0, 0, 0.01, 0.05]) : 0,
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
     check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     snapshots: scenario.snapshotRequests ? random.pick([0.01, 0.03, 0.1, 0.3]) : 0,

@@ -211,8 +211,7 @@ export class SimulatedDisk {
       const header = operation.table && operation.offset < HEADER_LENGTH;
       this.fatal ||= this.flushFailed || (isWrite(operation.kind) && header);
     }
-    const truncates = operation.kind === OperationKind.Truncate && fault === Status.Ok;
-    if (truncates && operation.offset < DATA_FILE_START) this.lengthen(operation.offset);
+    if (operation.kind === OperationKind.Truncate && fault === Status.Ok) this.lengthen(operation.offset, pending);
     // What a failed write has left behind is as visible as any other bytes, and the next flush takes it along.
     if (operation.kind === OperationKind.Flush) this.completeFlush(pending);
     else pending.write.completedAt = completedAt;
@@ -223,7 +222,13 @@ export class SimulatedDisk {
   }
 
   /** The engine makes its file longer; what would be cut off is somebody's. */
-  private lengthen(length: number): void {
+  private lengthen(length: number, { write }: Pending): void {
+    if (length >= DATA_FILE_START) {
+      // The data file ends where somebody has written: that is what a power cut can take back.
+      const ends = this.dataFileLength + DATA_FILE_START;
+      if (length > ends) this.apply({ offset: length - SECTOR, bytes: new Uint8Array(SECTOR), write });
+      return;
+    }
     if (!this.regular || length < this.length) {
       throw new SimulationFailure(`a file of ${this.length} bytes is cut to ${length}`);
     }
