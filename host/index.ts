@@ -3,6 +3,7 @@
 export type { BitmapFacts, BitmapOptions, Bitmaps, DirtyRange } from './bitmaps.js';
 export type { BlockFile } from './block-file.js';
 export type { CacheMode } from './cache-mode.js';
+export { type CacheFacts, type CacheSizeOptions, cacheFacts } from './cache-size.js';
 export { type ChainOptions, type Layer, layersOf } from './chain.js';
 export { type ChainExtent, mapChain } from './chain-map.js';
 export type { CheckFinding, CheckReport } from './check-report.js';

@@ -3,6 +3,7 @@
 import { RequestFlag, RequestKind } from './abi.js';
 import type { BlockFile } from './block-file.js';
 import type { CacheMode } from './cache-mode.js';
+import { type CacheSizeOptions, cacheSizeOf, checkEntrySize } from './cache-size.js';
 import type { ChainOptions } from './chain.js';
 import { type Codec, checkLevel } from './codec/codec.js';
 import { portableCodec } from './codec/portable-codec.js';
@@ -12,13 +13,12 @@ import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
 
-const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const DEFAULT_REQUESTS = 64;
 /** Layers behind an image get less, as there may be many. */
 const LAYER_CACHE_SIZE = 1024 * 1024;
 const LAYER_REQUESTS = 16;
 
-export interface OpenOptions extends ChainOptions {
+export interface OpenOptions extends ChainOptions, CacheSizeOptions {
   /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
   core: WebAssembly.Module;
   /** Open for writing. Default: reading. */
@@ -31,8 +31,6 @@ export interface OpenOptions extends ChainOptions {
   snapshot?: string | SnapshotSelection;
   /** When writes are durable. Default: writeback. Past the page cache is only who has opened the file so: `openImage`. */
   cache?: CacheMode;
-  /** Bytes of the metadata cache, default 4 MiB; raised to what the number of requests needs. */
-  cacheSize?: number;
   /** Bytes for counting references in `check`; 0, the default, when it will not be called. */
   checkSize?: number;
   /** Decompresses clusters. Default: fflate and fzstd, on the calling thread. */
@@ -64,7 +62,7 @@ export function engineOptionsOf(options: OpenOptions): EngineOptions {
     core: options.core,
     dataFile: options.dataFile,
     requestCapacity: options.requestCapacity ?? DEFAULT_REQUESTS,
-    cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
+    cacheSize: cacheSizeOf(options),
     checkSize: options.checkSize ?? 0,
     codec: options.codec ?? portableCodec,
     compressionLevel: options.compressionLevel,
@@ -105,10 +103,9 @@ export function layerOptions({ core, codec, gate, chainDepth, signal }: OpenOpti
 }
 
 /** What an image may not be for this host and these options. */
-export function checkFacts(
-  { version, virtualSize, hasDataFile, compressionType }: ImageFacts,
-  options: OpenOptions,
-): void {
+export function checkFacts(facts: ImageFacts, options: OpenOptions): void {
+  const { version, clusterSize, virtualSize, hasDataFile, compressionType } = facts;
+  checkEntrySize(options.l2CacheEntrySize, clusterSize);
   if (!options.inspect && !Number.isSafeInteger(virtualSize)) {
     throw new CorralError('ERR_TOO_LARGE', { reason: `A disk of ${virtualSize} bytes is too large for this host` });
   }

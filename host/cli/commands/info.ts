@@ -6,6 +6,7 @@ import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
 import type { Snapshot } from '../../snapshot-record.js';
 import { type Format, formatArgument, outputArgument } from '../arguments.js';
+import { cacheReport } from '../cache-report.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
@@ -18,6 +19,7 @@ interface Options {
   format: Format | undefined;
   forceShare: boolean;
   backingChain: boolean;
+  statistics: boolean;
 }
 
 /** What is printed. Numbers are bytes. */
@@ -34,6 +36,8 @@ interface Facts {
   readonly bitmaps: readonly BitmapFacts[];
   /** Internal snapshots. */
   readonly snapshots: readonly Snapshot[];
+  /** What the metadata cache would do, when that was asked for. */
+  readonly cache?: Record<string, Json> | undefined;
 }
 
 export const info = defineVerb({
@@ -43,6 +47,7 @@ export const info = defineVerb({
     format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
     output: value('--output KIND', 'human or json', outputArgument),
     backingChain: flag('-b, --backing-chain', 'the files behind the image, too'),
+    statistics: flag('--statistics', 'what the metadata cache would do: reads all mappings of the disk'),
     forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
   },
   async run({ values, operands }, { terminal }) {
@@ -93,7 +98,8 @@ async function readFacts(path: string, options: Options): Promise<Facts> {
   await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
   try {
     const [bitmaps, snapshots] = [await image.bitmaps.list(), await image.snapshots.list()];
-    return { path, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots };
+    const cache = options.statistics ? await cacheReport(path, options) : undefined;
+    return { path, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots, cache };
   } catch (error) {
     throw cannotOpen(path, error);
   }
@@ -112,7 +118,7 @@ async function measure(file: NodeFile, wanted: Format | undefined): Promise<Meas
 }
 
 /** The same facts under QEMU's keys. */
-function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: Facts): Json {
+function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cache }: Facts): Json {
   return {
     children: [
       {
@@ -141,6 +147,7 @@ function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: Fa
     'full-backing-filename': image?.backingFile === undefined ? undefined : actualPath(path, image.backingFile),
     'backing-filename': image?.backingFile,
     'dirty-flag': image?.dirty ?? false,
+    'metadata-cache': cache,
   };
 }
 
@@ -165,7 +172,7 @@ function bitmapFact({ name, granularity, enabled, inconsistent }: BitmapFacts): 
   return { flags: [...(inconsistent ? ['in-use'] : []), ...(enabled ? ['auto'] : [])], name, granularity };
 }
 
-function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: Facts): string {
+function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cache }: Facts): string {
   const size = image === undefined ? fileLength : image.virtualSize;
   const name = escapeText(path);
   const lines = [
@@ -175,6 +182,7 @@ function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots }: F
     `disk size: ${humanSize(diskSize)}`,
   ];
   if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps, snapshots));
+  if (cache !== undefined) lines.push(...humanFact('Metadata cache', cache, ''));
   lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
   lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${humanSize(diskSize)}`);
   return `${lines.join('\n')}\n`;
