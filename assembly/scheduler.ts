@@ -25,6 +25,7 @@ import { abandonSnapshot } from './control/snapshot-verb';
 import { abandonOwnership } from './image/abandon';
 import { noteChanged } from './image/bitmap-track';
 import { taskAt } from './image/configure';
+import { endMarking, isChange, judgeFinding, markCorrupt, refuseCorrupt } from './image/corrupt-bit';
 import { leaveGate, passGate } from './image/exclusive';
 import { Image, ImageState } from './image/image';
 import { setDirty, startLazyRefcounts, wantsLazyRefcounts } from './image/lazy-refcounts';
@@ -133,6 +134,7 @@ function endsRead(task: Task): bool {
 function noteFailed(image: Image, task: Task, operation: Operation, index: u32, status: Status): void {
   const kind = operation.kind;
   if (kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);
+  endMarking(image, task);
   // What could not be given back stays: nothing is wrong with that.
   if (task.failed !== Status.Ok || kind === OperationKind.Discard) return;
   const field = kind === OperationKind.Decompress || kind === OperationKind.Compress ? Field.Compression : Field.None;
@@ -170,6 +172,7 @@ function admit(image: Image, task: Task): Status {
   if (image.state !== ImageState.Open && !(lists && image.state === ImageState.Inspected))
     return refuseRequest(image, task, Status.Invalid);
   if (image.tablesOnly && !isAboutTables(kind)) return refuseRequest(image, task, Status.Invalid);
+  if (image.corrupt && isChange(kind)) return refuseCorrupt(image);
   // A repair is alone with the image: it was opened for nothing else.
   const checks = kind === RequestKind.Check && !image.tablesOnly;
   const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || checks;
@@ -293,6 +296,7 @@ function runTask(image: Image, task: Task): void {
   }
   // Buffers stay in use until the last operation has ended.
   if (task.outstanding !== 0) return;
+  if (markCorrupt(image, task) === Status.Miss) return;
   if (abandon(image, task) !== Status.Miss) finishTask(image, task);
 }
 
@@ -393,6 +397,7 @@ function keepFailure(image: Image, task: Task, status: Status): void {
   if (image.failure.status !== status) refuse(image.failure, status, Structure.Request, Field.None, 0, 0, 0);
   if (image.failure.guestOffset === NO_GUEST_OFFSET && task.inFlight) image.failure.guestOffset = task.cursor;
   memory.copy(changetype<usize>(task.failure), changetype<usize>(image.failure), offsetof<Failure>());
+  judgeFinding(image, task);
 }
 
 function finishTask(image: Image, task: Task): void {

@@ -217,6 +217,8 @@ function corruptText(
   switch (failure.field) {
     case Field.Compression:
       return `Image is corrupt: the compressed cluster ${at} cannot be decompressed${guest}${cause instanceof Error ? `: ${cause.message}` : ''}`;
+    case Field.CorruptBit:
+      return 'Image is corrupt: nothing more is written to it before it is repaired';
     case Field.Truncated:
       return `Image is truncated: the file has ${found} bytes, the header needs ${failure.limitBig}`;
     case Field.Overlap:

@@ -32,8 +32,9 @@ export function stepClose(image: Image, task: Task): Status {
       requestFlush(image.order, task);
       return Status.Miss;
     }
-    // A repair clears the bit itself when nothing is wrong any more. If it did not, the warning must stay.
-    if (!image.tablesOnly) {
+    // A repair clears the bit itself when nothing is wrong any more. If it did not, the warning must stay, as
+    // on an image that was found corrupt.
+    if (!image.tablesOnly && !image.corrupt) {
       status = changeFeatures(image, task, 0, INCOMPATIBLE_DIRTY);
       if (status !== Status.Ok) return status;
     }

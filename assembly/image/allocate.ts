@@ -13,6 +13,7 @@ import { runAt } from '../cache/dropped-clusters';
 import { TableSlice } from '../cache/table-cache';
 import { markDirty } from '../cache/write-order';
 import { loadRefcount, storeRefcount } from '../format/refcount-entry';
+import { refuseCorrupt } from './corrupt-bit';
 import { growRefcounts } from './grow-refcounts';
 import { Image } from './image';
 import { checkOverlap, checkTableOverlap } from './overlap';
@@ -24,6 +25,7 @@ import { Task } from './task';
  * task is parked and nothing has changed that a second start would do again.
  */
 export function allocateClusters(image: Image, task: Task, wanted: u32): Status {
+  if (image.corrupt) return refuseCorrupt(image);
   const owner = image.growthOwner;
   if (owner !== null) {
     if (owner !== task) {

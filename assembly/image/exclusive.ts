@@ -12,6 +12,7 @@
 
 import { Status } from '../abi/status';
 import { isEmpty, moveAll, push } from '../base/wait-list';
+import { isChange, refuseCorrupt } from './corrupt-bit';
 import { Image } from './image';
 import { Task } from './task';
 
@@ -25,6 +26,8 @@ export const EXCLUSIVE_LENGTH: u32 = 4096;
 export function enterExclusive(image: Image, task: Task): Status {
   const owner = image.exclusiveOwner;
   if (owner !== null && owner !== task) return park(image, task);
+  // It may have waited at the gate when that was found.
+  if (image.corrupt && isChange(task.kind)) return refuseCorrupt(image);
   image.exclusiveOwner = task;
   // Who is alone may change refcounts: nothing relies on what was true of them before.
   image.packOffset = 0;

@@ -153,6 +153,8 @@ export class Image {
   headerOwner: Task | null = null;
   headerWaiters: WaitList = changetype<WaitList>(0);
   headerStage: u32 = 0;
+  /** A write has met tables that contradict each other: see corrupt-bit.ts. */
+  corrupt: bool = false;
   /** The dirty bit could not be set: refcounts stay as they are without lazy refcounts. */
   lazyFailed: bool = false;
   /** See region.ts. */

@@ -31,7 +31,9 @@ export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64):
   const l1Entry = loadU64(l1Slice.data + usize(l1Offset - l1Slice.hostOffset));
   const tableOffset = l2TableOffset(l1Entry);
   if (checkL1Entry(l1Entry, geometry.clusterSize) !== Status.Ok || tableOffset >= image.fileLength) {
-    return refuseAt(image, Structure.L1Table, Field.Offset, l1Offset, l1Entry, guestOffset);
+    const aligned = (tableOffset & u64(geometry.clusterSize - 1)) === 0;
+    const field: Field = aligned ? Field.Offset : Field.Alignment;
+    return refuseAt(image, Structure.L1Table, field, l1Offset, l1Entry, guestOffset);
   }
   if (tableOffset === 0) return setUnallocated(image, guestOffset, length);
 

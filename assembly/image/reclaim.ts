@@ -30,7 +30,8 @@ export function stepReclaim(image: Image, task: Task): Status {
   const list = image.order.reclaimable;
   if (waitForReads(image, task) !== Status.Ok) return Status.Miss;
   while (list.count > 0) {
-    if (image.order.broken) {
+    // What a corrupt image calls unused may be in use.
+    if (image.order.broken || image.corrupt) {
       list.count = 0;
       break;
     }

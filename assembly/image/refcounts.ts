@@ -6,7 +6,7 @@ import { loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { needSlice, TableKind, TableSlice } from '../cache/table-cache';
 import { blockIndex, blockSliceOffset, sliceRefcountBits } from '../format/geometry';
-import { hasReservedTableBits } from '../format/refcount-entry';
+import { hasReservedTableBits, refcountBlockOffset } from '../format/refcount-entry';
 import { Image, refcountTableEntries } from './image';
 import { Task } from './task';
 
@@ -28,11 +28,12 @@ export function needRefcounts(image: Image, task: Task, cluster: u64): TableSlic
     return null;
   }
   if (hasReservedTableBits(blockOffset, geometry.clusterSize) || blockOffset >= image.fileLength) {
+    const aligned = (refcountBlockOffset(blockOffset) & u64(geometry.clusterSize - 1)) === 0;
     task.outcome = refuse(
       image.failure,
       Status.Corrupt,
       Structure.RefcountTable,
-      Field.Offset,
+      aligned ? Field.Offset : Field.Alignment,
       entryOffset,
       blockOffset,
       image.fileLength,

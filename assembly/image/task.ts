@@ -48,6 +48,8 @@ export class Task extends Waiter {
   noteIndex: u32 = 0;
   noteCursor: u64 = 0;
   noted: bool = false;
+  /** See corrupt-bit.ts. */
+  marking: u32 = 0;
   /** In the list of requests in flight. */
   inFlight: bool = false;
   /** Giving clusters back failed: they leak. */
@@ -139,6 +141,7 @@ export function resetTask(task: Task): void {
   task.entered = false;
   task.reserves = false;
   task.keepsZero = false;
+  task.marking = 0;
   task.inFlight = false;
   task.leak = false;
   task.failed = Status.Ok;
