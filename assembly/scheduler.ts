@@ -31,6 +31,7 @@ import { Image, ImageState } from './image/image';
 import { setDirty, startLazyRefcounts, wantsLazyRefcounts } from './image/lazy-refcounts';
 import { holdReads } from './image/read-barrier';
 import { skipReclaim, stepReclaim } from './image/reclaim';
+import { runSurvey } from './image/survey';
 import { resetTask, Task } from './image/task';
 import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
@@ -271,6 +272,7 @@ function runReclaimer(image: Image, task: Task): void {
 
 function runTask(image: Image, task: Task): void {
   if (task.slot === image.requestCapacity) return runReclaimer(image, task);
+  if (task === image.tables.surveyor) return runSurvey(image, task);
   if (task.slot > image.requestCapacity) return setDirty(image, task);
   const outcome = task.outcome;
   task.outcome = Status.Ok;

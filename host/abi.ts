@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xa60fa7a2;
+export const ABI_HASH = 0x58ecbc2e;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -779,9 +779,31 @@ export const ConfigurationFlag = {
 /** Bits of `Configuration.flags`. */
 export type ConfigurationFlag = (typeof ConfigurationFlag)[keyof typeof ConfigurationFlag];
 
+/**
+ * Bits of `Configuration.overlapChecks`: which structures no write may hit, as QEMU names them. What the cache holds is
+ * checked always.
+ */
+export const OverlapCheck = {
+  MainHeader: 1,
+  ActiveL1: 2,
+  ActiveL2: 4,
+  RefcountBlock: 8,
+  RefcountTable: 16,
+  SnapshotTable: 32,
+  InactiveL1: 64,
+  /** Reads every snapshot's L1 table when the first write is checked. */
+  InactiveL2: 128,
+  BitmapDirectory: 256,
+} as const;
+/**
+ * Bits of `Configuration.overlapChecks`: which structures no write may hit, as QEMU names them. What the cache holds is
+ * checked always.
+ */
+export type OverlapCheck = (typeof OverlapCheck)[keyof typeof OverlapCheck];
+
 /** Where the fields of Configuration lie, in bytes from the start of the record. */
 export const ConfigurationLayout = {
-  size: 32,
+  size: 40,
   alignment: 8,
   offsets: {
     requestCapacity: 0,
@@ -790,6 +812,8 @@ export const ConfigurationLayout = {
     flags: 12,
     fileLength: 16,
     dataFileLength: 24,
+    overlapChecks: 32,
+    reserved: 36,
   },
 } as const;
 
@@ -887,6 +911,21 @@ export class ConfigurationView {
   set dataFileLengthBig(value: bigint) {
     this.words[(this.start >>> 2) + 6] = Number(value & 0xffffffffn);
     this.words[(this.start >>> 2) + 7] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  /** OverlapCheck bits. */
+  get overlapChecks(): number {
+    return this.words[(this.start >>> 2) + 8];
+  }
+  set overlapChecks(value: number) {
+    this.words[(this.start >>> 2) + 8] = value;
+  }
+
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 9];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 9] = value;
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from './abi.js';
 import { CorralError } from './errors.js';
 import { errorFromFailure } from './failure-text.js';
+import { overlapBits } from './overlap-check.js';
 
 const OPERATION_SIZE = 64;
 const REQUEST_SIZE = 64;
@@ -73,6 +74,8 @@ export interface CoreConfiguration {
   keepDiscarded?: boolean | undefined;
   /** When the file is told that clusters became free. */
   passDiscard?: PassDiscard | undefined;
+  /** OverlapCheck bits; default: as QEMU's "cached". */
+  overlapChecks?: number;
 }
 
 interface CoreExports extends Record<string, unknown> {
@@ -192,6 +195,7 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
     (configuration.keepDiscarded ? ConfigurationFlag.KeepDiscarded : 0) |
     discardFlags(configuration.passDiscard) |
     refcountFlag(configuration.lazyRefcounts);
+  view.overlapChecks = configuration.overlapChecks ?? overlapBits('cached');
   view.fileLength = configuration.fileLength;
   view.dataFileLength = configuration.dataFileLength ?? 0;
 }

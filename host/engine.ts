@@ -54,6 +54,8 @@ export interface EngineOptions {
   keepDiscarded?: boolean | undefined;
   /** Which clusters that become free are discarded in the file. */
   passDiscard?: PassDiscard | undefined;
+  /** OverlapCheck bits. */
+  overlapChecks?: number | undefined;
 }
 
 /** The disk behind an image: what the image has not allocated is read from there. */
@@ -109,6 +111,7 @@ export class Engine {
       lazyRefcounts: options.lazyRefcounts,
       keepDiscarded: options.keepDiscarded,
       passDiscard: options.passDiscard,
+      overlapChecks: options.overlapChecks,
     };
     const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
     this.core = new CoreInstance(options.core, configuration, {

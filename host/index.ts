@@ -17,6 +17,7 @@ export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
 export { listGate, type NamedFile, type OpenGate } from './open-gate.js';
 export type { OpenOptions } from './open-options.js';
+export type { OverlapCheckOption, OverlapLevel, OverlapStructure } from './overlap-check.js';
 export type { Preallocation } from './preallocate.js';
 export { type Repair, type RepairKind, type RepairOptions, repairImage } from './repair.js';
 export type { NewSnapshot, Snapshot, SnapshotSelection } from './snapshot-record.js';

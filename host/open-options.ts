@@ -11,6 +11,7 @@ import type { CoreInstance, PassDiscard } from './core-instance.js';
 import type { EngineOptions, EngineRequest } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
+import { type OverlapCheckOption, overlapBits } from './overlap-check.js';
 import { type SnapshotSelection, writeSelection } from './snapshot-record.js';
 
 const DEFAULT_REQUESTS = 64;
@@ -53,6 +54,11 @@ export interface OpenOptions extends ChainOptions, CacheSizeOptions {
   discardNoUnref?: boolean;
   /** Which clusters that become free are discarded in the file; default: all. */
   passDiscard?: PassDiscard;
+  /**
+   * Which metadata every write is checked against: a level of QEMU's, or a level and structures that differ from it.
+   * Default: cached. What the cache holds is checked always.
+   */
+  overlapCheck?: OverlapCheckOption;
   signal?: AbortSignal;
 }
 
@@ -70,6 +76,7 @@ export function engineOptionsOf(options: OpenOptions): EngineOptions {
     ignoresFlushes: options.cache === 'unsafe',
     keepDiscarded: options.discardNoUnref,
     passDiscard: options.passDiscard,
+    overlapChecks: overlapBits(options.overlapCheck ?? 'cached'),
   };
 }
 

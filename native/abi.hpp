@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xa60fa7a2u;
+inline constexpr uint32_t ABI_HASH = 0x58ecbc2eu;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -233,6 +233,23 @@ enum class ConfigurationFlag : uint32_t {
   DiscardOther = 2048,
 };
 
+/**
+ * Bits of `Configuration.overlapChecks`: which structures no write may hit, as QEMU names them. What the cache holds is
+ * checked always.
+ */
+enum class OverlapCheck : uint32_t {
+  MainHeader = 1,
+  ActiveL1 = 2,
+  ActiveL2 = 4,
+  RefcountBlock = 8,
+  RefcountTable = 16,
+  SnapshotTable = 32,
+  InactiveL1 = 64,
+  /** Reads every snapshot's L1 table when the first write is checked. */
+  InactiveL2 = 128,
+  BitmapDirectory = 256,
+};
+
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 struct Configuration {
   /** Request slots, 1 to 4096. */
@@ -247,14 +264,19 @@ struct Configuration {
   uint64_t fileLength;
   /** Bytes of the external data file now, when there is one. */
   uint64_t dataFileLength;
+  /** OverlapCheck bits. */
+  uint32_t overlapChecks;
+  uint32_t reserved;
 };
-static_assert(sizeof(Configuration) == 32 && alignof(Configuration) == 8);
+static_assert(sizeof(Configuration) == 40 && alignof(Configuration) == 8);
 static_assert(offsetof(Configuration, requestCapacity) == 0);
 static_assert(offsetof(Configuration, cacheSize) == 4);
 static_assert(offsetof(Configuration, checkSize) == 8);
 static_assert(offsetof(Configuration, flags) == 12);
 static_assert(offsetof(Configuration, fileLength) == 16);
 static_assert(offsetof(Configuration, dataFileLength) == 24);
+static_assert(offsetof(Configuration, overlapChecks) == 32);
+static_assert(offsetof(Configuration, reserved) == 36);
 
 /** Where the shared records lie; from the export `configure()`, addresses in bytes. */
 struct Layout {

@@ -35,6 +35,23 @@ export enum ConfigurationFlag {
   DiscardOther = 2048,
 }
 
+/**
+ * Bits of `Configuration.overlapChecks`: which structures no write may hit, as QEMU names them. What the cache holds is
+ * checked always.
+ */
+export enum OverlapCheck {
+  MainHeader = 1,
+  ActiveL1 = 2,
+  ActiveL2 = 4,
+  RefcountBlock = 8,
+  RefcountTable = 16,
+  SnapshotTable = 32,
+  InactiveL1 = 64,
+  /** Reads every snapshot's L1 table when the first write is checked. */
+  InactiveL2 = 128,
+  BitmapDirectory = 256,
+}
+
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 @unmanaged
 export class Configuration {
@@ -50,6 +67,9 @@ export class Configuration {
   fileLength: u64 = 0;
   /** Bytes of the external data file now, when there is one. */
   dataFileLength: u64 = 0;
+  /** OverlapCheck bits. */
+  overlapChecks: u32 = 0;
+  reserved: u32 = 0;
 }
 
 /** Where the shared records lie; from the export `configure()`, addresses in bytes. */

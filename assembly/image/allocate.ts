@@ -16,9 +16,11 @@ import { loadRefcount, storeRefcount } from '../format/refcount-entry';
 import { refuseCorrupt } from './corrupt-bit';
 import { growRefcounts } from './grow-refcounts';
 import { Image } from './image';
-import { checkOverlap, checkTableOverlap } from './overlap';
+import { checkTableOverlap, needNoTable } from './overlap';
 import { needRefcounts, nextSlice, refcountIndex } from './refcounts';
 import { Task } from './task';
+
+const MISSED: i32 = -2;
 
 /**
  * Allocates 1 to `wanted` contiguous clusters: `image.allocatedOffset` and `allocatedCount`, refcounts one. Miss: the
@@ -71,8 +73,8 @@ function takeSpare(image: Image, task: Task, wanted: u32): Status {
   if (slice === null && task.outcome !== Status.Ok) return task.outcome;
   let next = min(runEnd, nextSlice(image, cluster));
   if (slice !== null) {
-    const found = takeRun(image, slice, cluster, next, wanted);
-    if (found < 0) return Status.Corrupt;
+    const found = takeRun(image, task, slice, cluster, next, wanted);
+    if (found < 0) return found === MISSED ? Status.Miss : Status.Corrupt;
     if (image.allocatedCount !== 0) next = cluster + u64(found) + u64(image.allocatedCount);
   }
   run.cluster = next;
@@ -93,8 +95,8 @@ function takeScanned(image: Image, task: Task, wanted: u32): Status {
     image.scanCluster = sliceEnd;
     return Status.Ok;
   }
-  const found = takeRun(image, slice, cluster, sliceEnd, wanted);
-  if (found < 0) return Status.Corrupt;
+  const found = takeRun(image, task, slice, cluster, sliceEnd, wanted);
+  if (found < 0) return found === MISSED ? Status.Miss : Status.Corrupt;
   image.scanCluster = image.allocatedCount !== 0 ? cluster + u64(found) + u64(image.allocatedCount) : sliceEnd;
   return Status.Ok;
 }
@@ -116,8 +118,8 @@ function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
     }
     const sliceEnd = min(image.frontierEnd, nextSlice(image, cluster));
     image.allocatedCount = 0;
-    const found = takeRun(image, slice, cluster, sliceEnd, wanted);
-    if (found < 0) return Status.Corrupt;
+    const found = takeRun(image, task, slice, cluster, sliceEnd, wanted);
+    if (found < 0) return found === MISSED ? Status.Miss : Status.Corrupt;
     if (image.allocatedCount !== 0) {
       image.frontier = cluster + u64(found) + u64(image.allocatedCount);
       image.allocatedVirgin = image.allocatedOffset >= image.virginOffset;
@@ -129,9 +131,9 @@ function takeAtFrontier(image: Image, task: Task, wanted: u32): Status {
 
 /**
  * Takes the first free run of `slice` between the clusters `start` and `end`: refcounts become one. Returns how many
- * clusters after `start` it begins, or -1 when a cluster counted as free holds metadata.
+ * clusters after `start` it begins, -1 when a cluster counted as free holds metadata, or MISSED with the task parked.
  */
-function takeRun(image: Image, slice: TableSlice, start: u64, end: u64, wanted: u32): i32 {
+function takeRun(image: Image, task: Task, slice: TableSlice, start: u64, end: u64, wanted: u32): i32 {
   const order = image.geometry.refcountOrder;
   const base = refcountIndex(image, start);
   const limit = u32(end - start);
@@ -142,7 +144,8 @@ function takeRun(image: Image, slice: TableSlice, start: u64, end: u64, wanted: 
     count++;
   if (count === 0) return 0;
   const hostOffset = (start + u64(first)) << image.geometry.clusterBits;
-  if (checkOverlap(image, hostOffset, u64(count) << image.geometry.clusterBits) !== Status.Ok) return -1;
+  const status = needNoTable(image, task, hostOffset, u64(count) << image.geometry.clusterBits);
+  if (status !== Status.Ok) return status === Status.Miss ? MISSED : -1;
   if (checkTableOverlap(image, slice.hostOffset, u64(1) << image.geometry.sliceBits) !== Status.Ok) return -1;
 
   for (let index: u32 = 0; index < count; index++) storeRefcount(slice.data, base + first + index, order, 1);

@@ -17,14 +17,19 @@ import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
 import { MEMO_LENGTH } from './l1-memo';
 import { Region } from './region-state';
+import { CLEARED_LENGTH, TableMap } from './table-map-state';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
 
 /** Largest slice, and so the largest that the cache has to be ready for. */
 const MAXIMUM_SLICE: u32 = 4096;
 /** Slices that one task may need at the same time (L1, L2, refcount table, refcount block). */
 const SLICES_PER_TASK: u32 = 4;
-/** Tasks of the core's own, behind those of the slots: one lowers refcounts, one sets the dirty bit. */
-const OWN_TASKS: u32 = 2;
+/** Tasks of the core's own, behind those of the slots: one lowers refcounts, one sets the dirty bit, one surveys tables. */
+const OWN_TASKS: u32 = 3;
+/** The table map has one bit for so many bits of the cache, within limits; log2 of the least and the most bits. */
+const CACHE_BITS_PER_MAP_BIT: u64 = 16;
+const LEAST_MAP_BITS: u32 = 15;
+const MOST_MAP_BITS: u32 = 23;
 const SPARE_SLICES: u32 = 16;
 const REQUEST_SIZE: u64 = 64;
 export const MAXIMUM_REQUESTS: u32 = 4096;
@@ -70,8 +75,8 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.tableScratch = take(arena, MAXIMUM_SLICE);
   image.page = take(arena, PAGE_LENGTH);
 
-  // Whoever sets the dirty bit looks at no table.
-  const least: u32 = ((tasks - 1) * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
+  // Whoever sets the dirty bit looks at no table; the surveyor is content with one of the spare slices.
+  const least: u32 = ((tasks - 2) * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
   image.cacheLength = max(configuration.cacheSize, least);
   image.cacheMemory = take(arena, image.cacheLength);
   image.checkLength = configuration.checkSize;
@@ -79,12 +84,14 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   const requests = take(arena, u64(tasks) * REQUEST_SIZE);
   if (image.cacheMemory === 0 || image.checkMemory === 0 || requests === 0) return null;
   if (!takeTasks(arena, image, requests)) return null;
+  image.tables = takeTableMap(arena, image);
   image.cache = takeCache(arena, image);
   image.order = takeWriteOrder(arena, image);
   image.spare = takeRunList(arena);
   image.released = takeRunList(arena);
   image.region = changetype<Region>(take(arena, offsetof<Region>()));
   if (image.order.freeSlots === 0 || image.spare.runs === 0 || image.released.runs === 0) return null;
+  if (image.tables.bits === 0 || image.tables.cleared === 0) return null;
 
   layout.requests = u32(requests);
   layout.requestCapacity = capacity;
@@ -152,6 +159,20 @@ function takeBitmaps(arena: Arena): BitmapState {
   state.entry = changetype<BitmapEntry>(take(arena, offsetof<BitmapEntry>()));
   state.tracked = take(arena, TRACKED_LENGTH);
   return state;
+}
+
+function takeTableMap(arena: Arena, image: Image): TableMap {
+  const map = changetype<TableMap>(take(arena, offsetof<TableMap>()));
+  let sizeBits = LEAST_MAP_BITS;
+  while (sizeBits < MOST_MAP_BITS && (u64(1) << sizeBits) * CACHE_BITS_PER_MAP_BIT < u64(image.cacheLength) << 3) {
+    sizeBits++;
+  }
+  map.sizeBits = sizeBits;
+  map.bits = take(arena, u64(1) << (sizeBits - 3));
+  map.cleared = take(arena, CLEARED_LENGTH);
+  map.waiters = takeWaitList(arena);
+  map.surveyor = taskAt(image, image.requestCapacity + OWN_TASKS - 1);
+  return map;
 }
 
 function takeWaitList(arena: Arena): WaitList {

@@ -14,6 +14,7 @@ import { Status } from '../abi/status';
 import { isEmpty, moveAll, push } from '../base/wait-list';
 import { isChange, refuseCorrupt } from './corrupt-bit';
 import { Image } from './image';
+import { forgetTables } from './table-map-state';
 import { Task } from './task';
 
 /** Bytes of `image.exclusiveMemory`: the state of the verb that is alone. It finds there what the last one left. */
@@ -48,6 +49,7 @@ export function passGate(image: Image, task: Task): Status {
 export function leaveGate(image: Image, task: Task): void {
   if (image.exclusiveOwner === task) {
     image.exclusiveOwner = null;
+    forgetTables(image.tables);
     moveAll(image.gateWaiters, image.ready);
   }
   if (!isEmpty(image.idleWaiters) && isIdle(image)) moveAll(image.idleWaiters, image.ready);

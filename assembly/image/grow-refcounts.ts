@@ -23,8 +23,9 @@ import { HeaderOffset, MAXIMUM_REFCOUNT_TABLE_LENGTH } from '../format/header';
 import { storeRefcount } from '../format/refcount-entry';
 import { commitHeaderSector, needHeaderSector } from './header-sector';
 import { Image, refcountTableEntries } from './image';
-import { checkOverlap } from './overlap';
+import { needNoTable } from './overlap';
 import { needRefcounts, refcountIndex } from './refcounts';
+import { addTable } from './table-map-state';
 import { parkOnOperation, Task } from './task';
 
 enum Stage {
@@ -113,7 +114,7 @@ function decide(image: Image): Status {
 
 function zeroBlock(image: Image, task: Task): Status {
   const hostOffset = image.frontier << image.geometry.clusterBits;
-  const status = checkOverlap(image, hostOffset, image.geometry.clusterSize);
+  const status = needNoTable(image, task, hostOffset, image.geometry.clusterSize);
   if (status !== Status.Ok) return status;
   image.growthCluster = image.frontier;
   image.frontier++;
@@ -141,6 +142,7 @@ function linkBlock(image: Image, task: Task): Status {
   markDirty(image.order, block);
   storeU64(table.data + usize(entryOffset - table.hostOffset), blockOffset);
   markDirty(image.order, table);
+  addTable(image.tables, cluster);
   finishGrowth(image);
   return Status.Ok;
 }
@@ -261,6 +263,7 @@ function switchTable(image: Image): void {
   const oldOffset = image.refcountTableOffset;
   const oldClusters = image.refcountTableClusters;
   dropSlices(image.cache, oldOffset, u64(oldClusters) << image.geometry.clusterBits);
+  for (let block: u32 = 0; block < image.growthBlockCount; block++) addTable(image.tables, image.growthCluster + block);
   image.refcountTableOffset = (image.growthCluster + image.growthBlockCount) << image.geometry.clusterBits;
   image.refcountTableClusters = u32(image.growthTableClusters);
   image.frontier = image.growthCluster + image.growthBlockCount + image.growthTableClusters;

@@ -11,6 +11,7 @@ import { WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
 import { BitmapState } from './bitmap-state';
 import { Region } from './region-state';
+import { TableMap } from './table-map-state';
 import { Task } from './task';
 
 export enum ImageState {
@@ -153,6 +154,8 @@ export class Image {
   headerOwner: Task | null = null;
   headerWaiters: WaitList = changetype<WaitList>(0);
   headerStage: u32 = 0;
+  /** See overlap.ts. */
+  tables: TableMap = changetype<TableMap>(0);
   /** A write has met tables that contradict each other: see corrupt-bit.ts. */
   corrupt: bool = false;
   /** The dirty bit could not be set: refcounts stay as they are without lazy refcounts. */

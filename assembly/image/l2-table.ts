@@ -19,6 +19,7 @@ import { allocateClusters, releaseClusters } from './allocate';
 import { Image } from './image';
 import { rememberL1Entry } from './l1-memo';
 import { checkTableOverlap } from './overlap';
+import { addTable } from './table-map-state';
 import { parkOnOperation, Task } from './task';
 
 /** Makes the L2 table for `guestOffset`, whose L1 entry `mapRun` has just checked. Ok when it is linked in the cache. */
@@ -49,6 +50,7 @@ export function makeL2Table(image: Image, task: Task, guestOffset: u64): Status 
   storeU64(slice.data + usize(entryOffset - slice.hostOffset), entry);
   rememberL1Entry(image, l1Index(image.geometry, guestOffset), entry);
   markDirty(image.order, slice);
+  addTable(image.tables, task.tableOffset >> image.geometry.clusterBits);
   task.tableOffset = 0;
   releaseOwnership(image);
   return Status.Ok;

@@ -11,7 +11,7 @@ import { compressedLength, compressedOffset } from '../format/compressed';
 import { makeZeroEntry, ZERO_PLAIN_ENTRY } from '../format/l2-entry';
 import { ALL_ZEROES, withZeroes } from '../format/l2-subclusters';
 import { Image } from './image';
-import { checkDataOverlap, checkOverlap, checkTableOverlap } from './overlap';
+import { checkTableOverlap, needNoTable, needNoTableForData } from './overlap';
 import { Task } from './task';
 
 /** What the entries become. */
@@ -50,12 +50,12 @@ export function replaceEntries(image: Image, task: Task, wanted: Replacement): S
   const counted = drops && !image.hasDataFile;
   if (counted) {
     // A table must never be handed out as free, whatever an entry says.
-    const status = checkOverlap(image, run.hostOffset, length);
+    const status = needNoTable(image, task, run.hostOffset, length);
     if (status !== Status.Ok) return status;
     if (!needRoom(image.order, task)) return Status.Miss;
   }
   if (punches) {
-    const status = checkDataOverlap(image, run.hostOffset, run.length);
+    const status = needNoTableForData(image, task, run.hostOffset, run.length);
     if (status !== Status.Ok) return status;
   }
   if (image.order.broken) return Status.Broken;
@@ -97,12 +97,12 @@ function replaceExtended(image: Image, task: Task, replacement: Replacement): St
   const length = min(u64(geometry.clusterSize) - inCluster, task.guestEnd - task.cursor);
   if (drops && !image.hasDataFile) {
     const start = run.kind === ExtentKind.Compressed ? run.hostOffset : run.hostOffset - inCluster;
-    const status = checkOverlap(image, start, run.kind === ExtentKind.Compressed ? u64(1) : geometry.clusterSize);
+    const status = needNoTable(image, task, start, run.kind === ExtentKind.Compressed ? u64(1) : geometry.clusterSize);
     if (status !== Status.Ok) return status;
     if (!needRoom(image.order, task)) return Status.Miss;
     dropHosts(image, entry, 1);
   } else if (drops || punches) {
-    const status = punches ? checkDataOverlap(image, run.hostOffset, length) : Status.Ok;
+    const status = punches ? needNoTableForData(image, task, run.hostOffset, length) : Status.Ok;
     if (status !== Status.Ok) return status;
     giveBackSpace(image, task, length);
   }

@@ -25,7 +25,7 @@ import { withAllocated } from '../format/l2-subclusters';
 import { abandonOwnership } from '../image/abandon';
 import { allocateClusters, releaseClusters } from '../image/allocate';
 import { clusterStart, Image } from '../image/image';
-import { checkDataOverlap, checkTableOverlap } from '../image/overlap';
+import { checkTableOverlap, needNoTableForData } from '../image/overlap';
 import { giveScratch, needScratch, takeScratch } from '../image/scratch';
 import { TASK_OPERATIONS, Task } from '../image/task';
 
@@ -118,7 +118,7 @@ export function takeNewClusters(image: Image, task: Task): Status {
     // Reserved clusters are written to, others may become free: a table must not be among them, whatever an entry says.
     const length = kind === ExtentKind.Compressed ? u64(1) : u64(count) << geometry.clusterBits;
     const offset = kind === ExtentKind.Compressed ? oldOffset : oldOffset - (task.cursor - start);
-    const status = checkDataOverlap(image, offset, length);
+    const status = needNoTableForData(image, task, offset, length);
     if (status !== Status.Ok) return status;
   }
   if (copies) {

@@ -22,7 +22,7 @@ import { abandonOwnership } from '../image/abandon';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { checkOverlap, checkTableOverlap } from '../image/overlap';
+import { checkTableOverlap, needNoTable } from '../image/overlap';
 import { packBytes } from '../image/pack';
 import { giveScratch, needScratch, takeScratch } from '../image/scratch';
 import { parkOnOperation, Task } from '../image/task';
@@ -150,7 +150,7 @@ function noteOld(image: Image, task: Task, slice: TableSlice, sliceIndex: u32): 
   const length = compressed ? compressedLength(entry, bits) : u64(geometry.clusterSize);
   task.dropCluster = offset >> bits;
   task.dropCount = u32(((offset + length - 1) >> bits) - task.dropCluster + 1);
-  return checkOverlap(image, offset, compressed ? u64(1) : length);
+  return needNoTable(image, task, offset, compressed ? u64(1) : length);
 }
 
 /** The bytes are written: the entry makes them visible. */

@@ -13,7 +13,7 @@ import { requestGuestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { checkDataOverlap } from '../image/overlap';
+import { needNoTableForData } from '../image/overlap';
 import { zeroRawData } from '../image/raw-data';
 import { TASK_OPERATIONS, Task } from '../image/task';
 import { discardedReplacement, Replacement, replaceEntries, zeroSubclusters } from '../image/unmap';
@@ -136,7 +136,7 @@ function markClusters(image: Image, task: Task, replacement: Replacement): Statu
 
 function overwrite(image: Image, task: Task): Status {
   const run = image.run;
-  const status = checkDataOverlap(image, run.hostOffset, run.length);
+  const status = needNoTableForData(image, task, run.hostOffset, run.length);
   if (status !== Status.Ok) return status;
   task.cursor += run.length;
   if (image.isDataRaw) return Status.Ok;

@@ -11,7 +11,7 @@ import { requestGuestFlush } from '../cache/write-order';
 import { Image } from '../image/image';
 import { makeL2Table } from '../image/l2-table';
 import { mapRun } from '../image/mapping';
-import { checkDataOverlap } from '../image/overlap';
+import { needNoTableForData } from '../image/overlap';
 import { TASK_OPERATIONS, Task } from '../image/task';
 import {
   checkCopy,
@@ -73,7 +73,7 @@ function plan(image: Image, task: Task): Status {
 
 function overwrite(image: Image, task: Task): Status {
   const run = image.run;
-  const status = checkDataOverlap(image, run.hostOffset, run.length);
+  const status = needNoTableForData(image, task, run.hostOffset, run.length);
   if (status !== Status.Ok) return status;
   const length = u32(run.length);
   const bufferOffset = u32(task.cursor - task.guestOffset);

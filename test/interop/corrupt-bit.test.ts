@@ -33,6 +33,11 @@ const damages: readonly Damaged[] = [
     cluster: 1,
   },
   {
+    name: 'data in a refcount block',
+    damage: (image) => image.set(image.l2(1), COPIED | BigInt(image.blockOffset)),
+    cluster: 1,
+  },
+  {
     name: 'data in its own L2 table',
     damage: (image) => image.set(image.l2(1), COPIED | BigInt(image.l2(0))),
     cluster: 1,
@@ -108,7 +113,7 @@ describe.each(damages)('$name', ({ damage, cluster, kills }) => {
 });
 
 describe('an image that was found corrupt', () => {
-  const damage = (image: Damage) => image.set(image.l2(1), COPIED | BigInt(image.l1Offset));
+  const damage = (image: Damage) => image.set(image.l2(1), COPIED | BigInt(image.blockOffset));
 
   test('is read on, and nothing more is written to it', async () => {
     const path = damagedImage(damage);
