@@ -84,7 +84,10 @@ function begin(image: Image, task: Task): Status {
   task.entered = true;
   task.stage = 0;
   task.cursor = 0;
-  task.guestEnd = alignUp(image.virtualSize, image.geometry.clusterSize);
+  const geometry = image.geometry;
+  // All that the L1 table maps: what lies behind the end of the disk must make sense in the other version, too.
+  const covered = u64(image.l1Size) << (geometry.clusterBits + geometry.l2Bits);
+  task.guestEnd = max(alignUp(image.virtualSize, geometry.clusterSize), covered);
   return Status.Ok;
 }
 
@@ -215,7 +218,7 @@ function downgrade(image: Image, task: Task): Status {
   return setVersion(image, task, 2);
 }
 
-/** Twice over the disk: the first time nothing changes. */
+/** Twice over all that is mapped: the first time nothing changes. */
 function replaceZeroes(image: Image, task: Task): Status {
   while (true) {
     while (task.cursor < task.guestEnd) {
