@@ -27,6 +27,9 @@ function drawImage(random: Random): ImagePlan {
   const compressed = dataFile === 'none' && refcountBits >= COMPRESSED_REFCOUNT_BITS && random.chance(0.25);
   const size = drawSize(random, clusterSize);
   const compressionType = compat === '1.1' && dataFile === 'none' && random.chance(0.5) ? 'zstd' : 'zlib';
+  const mayBeBacked = dataFile !== 'raw' && !compressed;
+  const backing = mayBeBacked && random.chance(0.4) ? drawBacking(random, size) : undefined;
+  const mayBePreallocated = !compressed && (backing === undefined || extendedL2);
   return {
     createdBy: random.pick(['corral', 'qemu']),
     size,
@@ -37,8 +40,10 @@ function drawImage(random: Random): ImagePlan {
     extendedL2,
     compressionType,
     compressed,
-    backing: dataFile !== 'raw' && !compressed && random.chance(0.4) ? drawBacking(random, size) : undefined,
+    backing,
     dataFile,
+    preallocation:
+      mayBePreallocated && random.chance(0.2) ? random.pick(['metadata', 'metadata', 'falloc', 'full']) : 'off',
   };
 }
 

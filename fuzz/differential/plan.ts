@@ -47,6 +47,7 @@ export interface ImagePlan {
   readonly compressed: boolean;
   readonly backing: BackingPlan | undefined;
   readonly dataFile: 'none' | 'plain' | 'raw';
+  readonly preallocation: 'off' | 'metadata' | 'falloc' | 'full';
 }
 
 /** Another image below, or plain bytes; of any length. */

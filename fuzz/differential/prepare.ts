@@ -1,8 +1,8 @@
 /** The images that a sequence begins with: two that are alike, and what lies below them. */
 
-import { truncate, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createImage, openImage } from '../../host/node/index.js';
+import { createImage, NodeFile, openImage } from '../../host/node/index.js';
 import { Random } from '../simulator/random.js';
 import { dataPath, type Engine, type ImagePlan, type Plan } from './plan.js';
 import { performByQemu, readByQemu, runTool } from './qemu.js';
@@ -31,15 +31,18 @@ async function createByQemu(image: ImagePlan, path: string): Promise<void> {
 }
 
 async function createByCorral(image: ImagePlan, path: string): Promise<void> {
-  const { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType, dataFile, backing } = image;
-  if (dataFile !== 'none') {
-    await writeFile(dataPath(path), '');
-    await truncate(dataPath(path), image.size);
+  const { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType, backing } = image;
+  const { preallocation, dataFile } = image;
+  const data = dataFile === 'none' ? undefined : await NodeFile.open(dataPath(path), { create: true });
+  try {
+    await data?.truncate(image.size);
+    const outside = data === undefined ? {} : { data, dataFile: dataPath(path), dataFileRaw: dataFile === 'raw' };
+    const behind = backing === undefined ? {} : { backingFile: 'below', backingFormat: backing.format };
+    const format = { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType, preallocation };
+    await createImage(path, { virtualSize: image.size, ...format, ...outside, ...behind });
+  } finally {
+    await data?.close();
   }
-  const data = dataFile === 'none' ? {} : { dataFile: dataPath(path), dataFileRaw: dataFile === 'raw' };
-  const behind = backing === undefined ? {} : { backingFile: 'below', backingFormat: backing.format };
-  const format = { clusterSize, compat, refcountBits, lazyRefcounts, extendedL2, compressionType };
-  await createImage(path, { virtualSize: image.size, ...format, ...data, ...behind });
 }
 
 async function convertByQemu(image: ImagePlan, path: string, raw: Uint8Array): Promise<void> {
@@ -82,6 +85,7 @@ function creationOptions(image: ImagePlan, path: string): string {
   const options = [`cluster_size=${clusterSize}`, `compat=${compat}`];
   if (compat === '1.1') options.push(`refcount_bits=${refcountBits}`, `compression_type=${compressionType}`);
   if (lazyRefcounts) options.push('lazy_refcounts=on');
+  if (image.preallocation !== 'off') options.push(`preallocation=${image.preallocation}`);
   if (extendedL2) options.push('extended_l2=on');
   if (dataFile !== 'none') options.push(`data_file=${dataPath(path)}`);
   if (dataFile === 'raw') options.push('data_file_raw=on');

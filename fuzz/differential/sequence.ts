@@ -75,8 +75,7 @@ class Sequence {
     ] as const) {
       const context = `${when}, ${name}`;
       await inContext(`${context}, qemu-img check`, () => checkByQemu(path));
-      // Bitmaps are not counted yet.
-      if (!model.bitmaps.any) await inContext(`${context}, check by Corral`, () => checkByCorral(path));
+      await inContext(`${context}, check by Corral`, () => checkByCorral(path));
       await inContext(context, async () => {
         expectBytes('QEMU', await readByQemu(path), model.bytes);
         expectBytes('Corral', await readByCorral(path, this.hasData, this.random), model.bytes);
