@@ -28,7 +28,7 @@ export const BACKING_NAME = 'below';
 const DATA_NAME = 'data';
 /** Bytes from which on an image costs more than it is worth: those are tried more seldom. */
 const LARGE = 1 << 20;
-const SELDOM = 0.08;
+const SELDOM = 0.04;
 
 /** Makes those that this engine makes itself. */
 export async function makeOwnOriginals(core: WebAssembly.Module): Promise<Original[]> {

@@ -98,7 +98,10 @@ function drawResize(random: Random, image: Image): Call {
   const size = random.chance(0.6)
     ? Math.max(0, image.size + unit * random.between(-200, 200))
     : unit * random.below(2 ** random.between(1, 40));
-  return { run: () => image.resize(size - (size % unit), { shrink: random.chance(0.9) }), changes: undefined };
+  const newSize = size - (size % unit);
+  const shrink = random.chance(0.9);
+  const offset = Math.min(image.size, newSize);
+  return { run: () => image.resize(newSize, { shrink }), changes: [{ offset, length: Number.POSITIVE_INFINITY }] };
 }
 
 function drawAmend(random: Random, image: Image): Call {

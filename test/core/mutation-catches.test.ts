@@ -32,6 +32,41 @@ const mistakes: (Mutation & { mistake: string; says: RegExp })[] = [
     replace: 'u16(0)',
     says: /is not after it was written/,
   },
+  {
+    mistake: 'compressed clusters that share a host cluster are counted once',
+    file: 'image/pack.ts',
+    find: 'storeRefcount(slice.data, index, image.geometry.refcountOrder, refcount + 1);',
+    replace: 'storeRefcount(slice.data, index, image.geometry.refcountOrder, refcount);',
+    says: /is not after it was written/,
+  },
+  {
+    mistake: 'the bits of a bitmap may lie behind the end of the file',
+    file: 'image/bitmap-bits.ts',
+    find: 'if (bitsOffset(entry) < fileLength) return Status.Ok;',
+    replace: 'if (entry !== 2) return Status.Ok;',
+    says: /^read of \d+ bytes at \d+|beyond 2\^53-1/,
+  },
+  {
+    mistake: 'a snapshot counts nothing of what it shares',
+    file: 'control/snapshot-create.ts',
+    find: 'startWalk(walkOf(image), WalkMode.Raise, image.l1Offset, image.l1Size, true);',
+    replace: 'startWalk(walkOf(image), WalkMode.Raise, image.l1Offset, 0, true);',
+    says: /is not after it was written/,
+  },
+  {
+    mistake: 'a disk that becomes shorter loses the cluster in which it ends',
+    file: 'control/resize.ts',
+    find: 'task.cursor = alignUp(resize.newSize, clusterSize);',
+    replace: 'task.cursor = resize.newSize & ~(clusterSize - 1);',
+    says: /^guest byte \d+, which nobody wrote/,
+  },
+  {
+    mistake: 'refcounts of another width do not count the blocks that hold them',
+    file: 'control/amend-refcounts.ts',
+    find: 'storeRefcount(image.scratch, u32(change.cursor - change.sliceStart), change.order, 1);',
+    replace: 'storeRefcount(image.scratch, u32(change.cursor - change.sliceStart), change.order, 0);',
+    says: /is not after it was written/,
+  },
 ];
 
 describe('the mutation fuzzer notices', () => {
