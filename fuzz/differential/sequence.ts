@@ -165,7 +165,8 @@ function storedBitmaps(path: string, clusterSize: number, size: number): BitmapS
       name: inUse ? `${name} (in use)` : name,
       granularity,
       enabled,
-      bits: [...bits].sort((one, other) => one - other),
+      // QEMU sets some behind the end of the disk, too.
+      bits: [...bits].filter((bit) => bit * granularity < size).sort((one, other) => one - other),
     })),
   );
 }
