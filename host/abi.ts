@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x58ecbc2e;
+export const ABI_HASH = 0xa716a7c2;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -125,7 +125,7 @@ export const BitmapPage = {
   Name: 1024,
   /** BitmapMerge: name of the bitmap whose bits are added. */
   Source: 2048,
-  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page. */
+  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page; the ranges of a BitmapSet. */
   Answer: 4096,
 } as const;
 /** Where the parameters and answers of the bitmap requests lie in the page, in bytes from its start. */
@@ -133,13 +133,15 @@ export type BitmapPage = (typeof BitmapPage)[keyof typeof BitmapPage];
 
 /** Where the fields of BitmapCall lie, in bytes from the start of the record. */
 export const BitmapCallLayout = {
-  size: 16,
+  size: 24,
   alignment: 4,
   offsets: {
     nameLength: 0,
     sourceLength: 4,
     granularityBits: 8,
     flags: 12,
+    rangeCount: 16,
+    reserved: 20,
   },
 } as const;
 
@@ -201,6 +203,22 @@ export class BitmapCallView {
   }
   set flags(value: number) {
     this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** BitmapSet: records from `Answer` on. */
+  get rangeCount(): number {
+    return this.words[(this.start >>> 2) + 4];
+  }
+  set rangeCount(value: number) {
+    this.words[(this.start >>> 2) + 4] = value;
+  }
+
+  /** Keeps the record at a multiple of eight. */
+  get reserved(): number {
+    return this.words[(this.start >>> 2) + 5];
+  }
+  set reserved(value: number) {
+    this.words[(this.start >>> 2) + 5] = value;
   }
 }
 
@@ -286,7 +304,7 @@ export const BitmapRangeLayout = {
   },
 } as const;
 
-/** One answer of BitmapRanges: a stretch of the virtual disk that is dirty. */
+/** One answer of BitmapRanges, or what a BitmapSet is about: a stretch of the virtual disk that is dirty. */
 export class BitmapRangeView {
   private readonly words: Uint32Array;
   private start = 0;
@@ -853,7 +871,10 @@ export class ConfigurationView {
     this.words[this.start >>> 2] = value;
   }
 
-  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  /**
+   * Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. An image that is
+   * written may have an enabled bitmap for each 256 bytes of it, and 256 at least.
+   */
   get cacheSize(): number {
     return this.words[(this.start >>> 2) + 1];
   }
@@ -2493,6 +2514,8 @@ export const RequestKind = {
    * `result` is their count, `progress` the guest byte up to which they are complete.
    */
   BitmapRanges: 71,
+  /** What the `BitmapRange` records in the page name, `rangeCount` of them, becomes dirty in the bitmap too. */
+  BitmapSet: 72,
 } as const;
 /** What a host asks of an image. */
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];

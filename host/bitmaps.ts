@@ -7,6 +7,8 @@ import { CorralError } from './errors.js';
 
 const ITEM_SIZE = 16;
 const RANGE_SIZE = 16;
+/** Ranges that fit the page. */
+const MOST_RANGES = 3840;
 const MAXIMUM_NAME_LENGTH = 1023;
 const SMALLEST_DEFAULT = 4096;
 const LARGEST_DEFAULT = 65536;
@@ -47,6 +49,13 @@ interface CallOptions {
 
 /** A name as text or as the bytes that stand in the image. */
 type BitmapName = string | Uint8Array;
+
+/** An image as the source of a merge; the library's `Image` is one. */
+export interface BitmapSource {
+  /** Bytes of the virtual disk. */
+  readonly size: number;
+  readonly bitmaps: Bitmaps;
+}
 
 /** Runs control requests of one image, one at a time. */
 export interface ControlRunner {
@@ -121,6 +130,51 @@ export class Bitmaps {
     await this.call(RequestKind.BitmapMerge, name, options, fill, source);
   }
 
+  /**
+   * What is dirty in the bitmap `source` of another image becomes dirty in `name` too. The disks must be of one size. Ends
+   * in pieces: when it fails, some of it may have been done.
+   */
+  async mergeFrom(name: BitmapName, from: BitmapSource, source: BitmapName, options: CallOptions = {}): Promise<void> {
+    const bytes = nameBytes(name);
+    if (!(await this.list(options)).some((bitmap) => equal(bitmap.nameBytes, bytes))) throw notFound(name);
+    const [size, sourceSize] = [this.image.size(), from.size];
+    const ranges = from.bitmaps.ranges(source, options);
+    // That there is one, and that it can be used, comes before its size.
+    const first = await ranges.next();
+    if (size !== sourceSize) {
+      throw new CorralError('ERR_INVALID_ARGUMENT', {
+        reason: `Bitmaps are of different sizes (destination size is ${size}, source size is ${sourceSize}) and can't be merged`,
+      });
+    }
+    let pieces: DirtyRange[] = first.done ? [] : [first.value];
+    for await (const range of ranges) {
+      if (pieces.length === MOST_RANGES) {
+        await this.set(name, pieces, options);
+        pieces = [];
+      }
+      pieces.push(range);
+    }
+    await this.set(name, pieces, options);
+  }
+
+  /** Removes all bitmaps, inconsistent ones too. */
+  async removeAll(options: CallOptions = {}): Promise<void> {
+    for (const { nameBytes } of (await this.list(options)).reverse()) await this.remove(nameBytes, options);
+  }
+
+  /** What the ranges name becomes dirty; no more of them than fit the page. */
+  private async set(name: BitmapName, ranges: readonly DirtyRange[], options: CallOptions): Promise<void> {
+    await this.call(RequestKind.BitmapSet, name, options, (view, core) => {
+      view.rangeCount = ranges.length;
+      const record = new BitmapRangeView(core.memory);
+      for (const [index, { offset, length }] of ranges.entries()) {
+        record.at(core.layout.page + BitmapPage.Answer + index * RANGE_SIZE);
+        record.guestOffset = offset;
+        record.length = length;
+      }
+    });
+  }
+
   /** What is dirty, in order; neighbours are one range. Whole units of the granularity, cut to the stretch asked for. */
   async *ranges(
     name: BitmapName,
@@ -182,6 +236,8 @@ export class Bitmaps {
         view.sourceLength = 0;
         view.granularityBits = 0;
         view.flags = 0;
+        view.rangeCount = 0;
+        view.reserved = 0;
         core.bytes(page + BitmapPage.Name, bytes.length).set(bytes);
         fill?.(view, core);
       },
@@ -195,11 +251,19 @@ function named(error: unknown, target: BitmapName, source: BitmapName): unknown 
   const { code, details } = error;
   const which = details.limit === 1n ? source : target;
   const name = typeof which === 'string' ? which : decodeName(which);
-  if (code === 'ERR_NOT_FOUND')
-    return new CorralError(code, { ...details, reason: `Dirty bitmap '${name}' not found` });
+  if (code === 'ERR_NOT_FOUND') return notFound(name, details);
   if (code === 'ERR_EXISTS') return new CorralError(code, { ...details, reason: `Bitmap already exists: ${name}` });
   if (code !== 'ERR_INVALID_ARGUMENT' || details.field !== IN_USE) return error;
   return new CorralError(code, { ...details, reason: `Bitmap '${name}' is inconsistent and cannot be used` });
+}
+
+function notFound(name: BitmapName, details: CorralError['details'] = {}): CorralError {
+  const text = typeof name === 'string' ? name : decodeName(name);
+  return new CorralError('ERR_NOT_FOUND', { ...details, reason: `Dirty bitmap '${text}' not found` });
+}
+
+function equal(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, index) => byte === other[index]);
 }
 
 function nameBytes(name: BitmapName): Uint8Array {

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x58ecbc2eu;
+inline constexpr uint32_t ABI_HASH = 0xa716a7c2u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -69,7 +69,7 @@ enum class BitmapPage : uint32_t {
   Name = 1024,
   /** BitmapMerge: name of the bitmap whose bits are added. */
   Source = 2048,
-  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page. */
+  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page; the ranges of a BitmapSet. */
   Answer = 4096,
 };
 
@@ -83,12 +83,18 @@ struct BitmapCall {
   uint32_t granularityBits;
   /** BitmapAdd: BitmapFlag.Auto or 0. */
   uint32_t flags;
+  /** BitmapSet: records from `Answer` on. */
+  uint32_t rangeCount;
+  /** Keeps the record at a multiple of eight. */
+  uint32_t reserved;
 };
-static_assert(sizeof(BitmapCall) == 16 && alignof(BitmapCall) == 4);
+static_assert(sizeof(BitmapCall) == 24 && alignof(BitmapCall) == 4);
 static_assert(offsetof(BitmapCall, nameLength) == 0);
 static_assert(offsetof(BitmapCall, sourceLength) == 4);
 static_assert(offsetof(BitmapCall, granularityBits) == 8);
 static_assert(offsetof(BitmapCall, flags) == 12);
+static_assert(offsetof(BitmapCall, rangeCount) == 16);
+static_assert(offsetof(BitmapCall, reserved) == 20);
 
 /** One answer of BitmapList. Its name follows; the next record begins at a multiple of 8. */
 struct BitmapItem {
@@ -106,7 +112,7 @@ static_assert(offsetof(BitmapItem, granularityBits) == 4);
 static_assert(offsetof(BitmapItem, nameLength) == 8);
 static_assert(offsetof(BitmapItem, tableSize) == 12);
 
-/** One answer of BitmapRanges: a stretch of the virtual disk that is dirty. */
+/** One answer of BitmapRanges, or what a BitmapSet is about: a stretch of the virtual disk that is dirty. */
 struct BitmapRange {
   /** Bytes from the start of the virtual disk. */
   uint64_t guestOffset;
@@ -254,7 +260,10 @@ enum class OverlapCheck : uint32_t {
 struct Configuration {
   /** Request slots, 1 to 4096. */
   uint32_t requestCapacity;
-  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  /**
+   * Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. An image that is
+   * written may have an enabled bitmap for each 256 bytes of it, and 256 at least.
+   */
   uint32_t cacheSize;
   /** Bytes for counting references in Check; 0 when the instance will not check. */
   uint32_t checkSize;
@@ -822,6 +831,8 @@ enum class RequestKind : uint32_t {
    * `result` is their count, `progress` the guest byte up to which they are complete.
    */
   BitmapRanges = 71,
+  /** What the `BitmapRange` records in the page name, `rangeCount` of them, becomes dirty in the bitmap too. */
+  BitmapSet = 72,
 };
 
 /** Bits of `Request.flags`. */

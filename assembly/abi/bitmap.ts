@@ -16,7 +16,7 @@ export enum BitmapPage {
   Name = 1024,
   /** BitmapMerge: name of the bitmap whose bits are added. */
   Source = 2048,
-  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page. */
+  /** Answers: `BitmapItem` or `BitmapRange` records up to the end of the page; the ranges of a BitmapSet. */
   Answer = 4096,
 }
 
@@ -31,6 +31,10 @@ export class BitmapCall {
   granularityBits: u32 = 0;
   /** BitmapAdd: BitmapFlag.Auto or 0. */
   flags: u32 = 0;
+  /** BitmapSet: records from `Answer` on. */
+  rangeCount: u32 = 0;
+  /** Keeps the record at a multiple of eight. */
+  reserved: u32 = 0;
 }
 
 /** One answer of BitmapList. Its name follows; the next record begins at a multiple of 8. */
@@ -45,7 +49,7 @@ export class BitmapItem {
   tableSize: u32 = 0;
 }
 
-/** One answer of BitmapRanges: a stretch of the virtual disk that is dirty. */
+/** One answer of BitmapRanges, or what a BitmapSet is about: a stretch of the virtual disk that is dirty. */
 @unmanaged
 export class BitmapRange {
   /** Bytes from the start of the virtual disk. */

@@ -57,7 +57,10 @@ export enum OverlapCheck {
 export class Configuration {
   /** Request slots, 1 to 4096. */
   requestCapacity: u32 = 0;
-  /** Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. */
+  /**
+   * Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. An image that is
+   * written may have an enabled bitmap for each 256 bytes of it, and 256 at least.
+   */
   cacheSize: u32 = 0;
   /** Bytes for counting references in Check; 0 when the instance will not check. */
   checkSize: u32 = 0;

@@ -62,6 +62,8 @@ export enum RequestKind {
    * `result` is their count, `progress` the guest byte up to which they are complete.
    */
   BitmapRanges = 71,
+  /** What the `BitmapRange` records in the page name, `rangeCount` of them, becomes dirty in the bitmap too. */
+  BitmapSet = 72,
 }
 
 /** Bits of `Request.flags`. */

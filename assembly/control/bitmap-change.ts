@@ -11,7 +11,6 @@ import { needSlice, TableKind } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { BITMAP_ENTRY_SIZE, BitmapOffset } from '../format/bitmap-directory';
 import { checkUsable } from '../image/bitmap-entry';
-import { MAXIMUM_TRACKED } from '../image/bitmap-state';
 import { retrack, track, untrack } from '../image/bitmap-track';
 import { Image } from '../image/image';
 import { checkTableOverlap } from '../image/overlap';
@@ -72,8 +71,9 @@ function plan(image: Image, task: Task): Status {
   status = checkUsable(image, entry, false);
   if (status !== Status.Ok) return status;
   const another = task.kind === RequestKind.BitmapEnable && !isEnabled(entry.flags);
-  if (another && image.bitmaps.trackedCount === MAXIMUM_TRACKED) {
-    return refuseCall(image, Status.TooLarge, Field.BitmapCount, MAXIMUM_TRACKED + 1, MAXIMUM_TRACKED);
+  if (another && image.bitmaps.trackedCount === image.bitmaps.capacity) {
+    const most = image.bitmaps.capacity;
+    return refuseCall(image, Status.TooLarge, Field.BitmapCount, most + 1, most);
   }
   keepEntry(image);
   workOf(image).index = 0;

@@ -23,7 +23,6 @@ import {
   MAXIMUM_GRANULARITY_BITS,
   MINIMUM_GRANULARITY_BITS,
 } from '../format/bitmap-directory';
-import { MAXIMUM_TRACKED } from '../image/bitmap-state';
 import { moveTracked, track, untrack } from '../image/bitmap-track';
 import { Image } from '../image/image';
 import { allocateRegion } from '../image/region';
@@ -159,8 +158,8 @@ function planBitmap(image: Image, task: Task, work: BitmapWork): Status {
   if (state.count === MAXIMUM_BITMAPS) {
     return refuseCall(image, Status.TooLarge, Field.BitmapCount, state.count, MAXIMUM_BITMAPS);
   }
-  if ((call.flags & BitmapFlag.Auto) !== 0 && state.trackedCount === MAXIMUM_TRACKED) {
-    return refuseCall(image, Status.TooLarge, Field.BitmapCount, MAXIMUM_TRACKED + 1, MAXIMUM_TRACKED);
+  if ((call.flags & BitmapFlag.Auto) !== 0 && state.trackedCount === state.capacity) {
+    return refuseCall(image, Status.TooLarge, Field.BitmapCount, state.capacity + 1, state.capacity);
   }
   work.newCount = state.count + 1;
   work.newDirectoryLength = state.directoryLength + bitmapEntryLength(0, call.nameLength);

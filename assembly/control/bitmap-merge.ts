@@ -1,7 +1,12 @@
-/** Merge: what is dirty in one bitmap becomes dirty in another one. Until that is durable, the other one is in use. */
+/**
+ * Merge: what is dirty in one bitmap becomes dirty in another one. Set: so does what the host names. Until that is durable,
+ * the other one is in use.
+ */
 
-import { BitmapFlag, BitmapPage } from '../abi/bitmap';
+import { BitmapFlag, BitmapPage, BitmapRange } from '../abi/bitmap';
+import { PAGE_LENGTH } from '../abi/configuration';
 import { Field } from '../abi/failure';
+import { RequestKind } from '../abi/request';
 import { Status } from '../abi/status';
 import { loadU32, storeU32 } from '../base/bytes';
 import { push } from '../base/wait-list';
@@ -29,7 +34,10 @@ import {
 /** Slices that are looked at before others have their turn. */
 const PIECES_PER_TURN: u32 = 256;
 
-/** Goes on with a BitmapMerge. */
+const RANGE_SIZE: u32 = 16;
+const MOST_RANGES: u32 = (PAGE_LENGTH - BitmapPage.Answer) / RANGE_SIZE;
+
+/** Goes on with a BitmapMerge or a BitmapSet. */
 export function stepBitmapMerge(image: Image, task: Task): Status {
   while (true) {
     const status = step(image, task, workOf(image));
@@ -44,6 +52,7 @@ function step(image: Image, task: Task, work: BitmapWork): Status {
     case BitmapStage.Find:
       return findTarget(image, task);
     case BitmapStage.FindSource:
+      if (task.kind === RequestKind.BitmapSet) return begin(image, task, work);
       return findSource(image, task, work);
     case BitmapStage.Apply:
       return apply(image, task, work);
@@ -72,7 +81,25 @@ function findTarget(image: Image, task: Task): Status {
   keepEntry(image);
   startSearch(image);
   task.stage = BitmapStage.FindSource;
+  return task.kind === RequestKind.BitmapSet ? checkRanges(image) : Status.Ok;
+}
+
+/** Every range has bytes, and lies on the disk. */
+function checkRanges(image: Image): Status {
+  const count = bitmapCall(image).rangeCount;
+  if (count > MOST_RANGES) return refuseCall(image, Status.TooLarge, Field.Length, count, MOST_RANGES);
+  const size = image.virtualSize;
+  for (let index: u32 = 0; index < count; index++) {
+    const range = rangeAt(image, index);
+    if (range.length === 0 || range.length > size || range.guestOffset > size - range.length) {
+      return refuseCall(image, Status.OutOfRange, Field.Offset, range.guestOffset, size);
+    }
+  }
   return Status.Ok;
+}
+
+function rangeAt(image: Image, index: u32): BitmapRange {
+  return changetype<BitmapRange>(image.page + BitmapPage.Answer + usize(index * RANGE_SIZE));
 }
 
 function findSource(image: Image, task: Task, work: BitmapWork): Status {
@@ -91,10 +118,16 @@ function findSource(image: Image, task: Task, work: BitmapWork): Status {
   }
   work.sourceTableOffset = entry.tableOffset;
   work.sourceGranularityBits = entry.granularityBits;
-  status = changeMark(image, task, work, true);
+  return begin(image, task, work);
+}
+
+/** The bitmap is in use from here on, durably before it changes. */
+function begin(image: Image, task: Task, work: BitmapWork): Status {
+  const status = changeMark(image, task, work, true);
   if (status !== Status.Ok) return status;
   work.cursor = 0;
   work.runEnd = 0;
+  work.index = 0;
   // Bits too many do no harm; a bitmap that stays in use for ever would.
   task.committed = true;
   task.stage = BitmapStage.Apply;
@@ -110,9 +143,13 @@ function apply(image: Image, task: Task, work: BitmapWork): Status {
       status = setBits(image, task, work.tableOffset, work.granularityBits, work.cursor, work.runEnd);
       if (status !== Status.Ok) return status;
       work.cursor = min(work.runEnd, image.bitmaps.doneOffset);
-    } else if (work.cursor === image.virtualSize) {
+    } else if (isDone(image, task, work)) {
       task.stage = BitmapStage.Flush;
       return Status.Ok;
+    } else if (task.kind === RequestKind.BitmapSet) {
+      const range = rangeAt(image, work.index++);
+      work.cursor = range.guestOffset;
+      work.runEnd = range.guestOffset + range.length;
     } else {
       const end = image.virtualSize;
       status = findDirty(image, task, work.sourceTableOffset, work.sourceGranularityBits, work.cursor, end);
@@ -124,6 +161,11 @@ function apply(image: Image, task: Task, work: BitmapWork): Status {
   task.outcome = Status.Miss;
   push(image.ready, task);
   return Status.Miss;
+}
+
+function isDone(image: Image, task: Task, work: BitmapWork): bool {
+  if (task.kind === RequestKind.BitmapSet) return work.index === bitmapCall(image).rangeCount;
+  return work.cursor === image.virtualSize;
 }
 
 function changeMark(image: Image, task: Task, work: BitmapWork, inUse: bool): Status {

@@ -17,7 +17,7 @@ import { stepBitmapMerge } from './bitmap-merge';
 import { BitmapStage, workOf } from './bitmap-work';
 
 export function isBitmapRequest(kind: u32): bool {
-  return kind >= u32(RequestKind.BitmapList) && kind <= u32(RequestKind.BitmapRanges);
+  return kind >= u32(RequestKind.BitmapList) && kind <= u32(RequestKind.BitmapSet);
 }
 
 /** Goes on with a bitmap request. */
@@ -32,6 +32,7 @@ export function stepBitmap(image: Image, task: Task): Status {
     case RequestKind.BitmapRemove:
       return stepBitmapRemove(image, task);
     case RequestKind.BitmapMerge:
+    case RequestKind.BitmapSet:
       return stepBitmapMerge(image, task);
     default:
       return stepBitmapChange(image, task);

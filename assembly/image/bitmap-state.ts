@@ -27,10 +27,22 @@ export class TrackedBitmap {
   reserved: u32 = 0;
 }
 
-/** Most enabled bitmaps of an image that can be written: the memory for them is fixed. */
-export const MAXIMUM_TRACKED: u32 = 256;
-const TRACKED_SIZE: usize = 24;
-export const TRACKED_LENGTH: u64 = 6144;
+const TRACKED_SIZE: u32 = 24;
+/** Enabled bitmaps that there is memory for at least, and QEMU's limit. */
+const LEAST_TRACKED: u32 = 256;
+const MOST_TRACKED: u32 = 65535;
+/** Bytes of the cache for each of them. */
+const CACHE_PER_TRACKED: u32 = 256;
+
+/** Most enabled bitmaps of an image that can be written with a cache of `cacheLength` bytes. */
+export function trackedCapacity(cacheLength: u32): u32 {
+  return min(MOST_TRACKED, max(LEAST_TRACKED, cacheLength / CACHE_PER_TRACKED));
+}
+
+/** Bytes of the records for so many. */
+export function trackedLength(capacity: u32): u64 {
+  return u64(capacity) * TRACKED_SIZE;
+}
 
 @unmanaged
 export class BitmapState {
@@ -44,8 +56,9 @@ export class BitmapState {
   trackedCount: u32 = 0;
   directoryOffset: u64 = 0;
   directoryLength: u64 = 0;
-  /** TrackedBitmap records. */
+  /** TrackedBitmap records, and how many there is memory for. */
   tracked: usize = 0;
+  capacity: u32 = 0;
   /** The tracked bitmaps are in use on disk, durably. */
   marked: bool = false;
   /** This instance has begun to mark them: what is in use is so because of it. */
@@ -66,7 +79,7 @@ export class BitmapState {
 }
 
 export function trackedAt(state: BitmapState, index: u32): TrackedBitmap {
-  return changetype<TrackedBitmap>(state.tracked + usize(index) * TRACKED_SIZE);
+  return changetype<TrackedBitmap>(state.tracked + usize(index * TRACKED_SIZE));
 }
 
 /** Whether the bitmap whose entry stands at `entryOffset` is in use because of this very instance. */

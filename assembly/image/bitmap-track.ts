@@ -19,7 +19,7 @@ import { markDirty, requestFlush } from '../cache/write-order';
 import { BitmapOffset } from '../format/bitmap-directory';
 import { setBits } from './bitmap-bits';
 import { checkUsable, needBitmapEntry } from './bitmap-entry';
-import { BitmapState, MAXIMUM_TRACKED, trackedAt } from './bitmap-state';
+import { BitmapState, trackedAt } from './bitmap-state';
 import { Image } from './image';
 import { checkTableOverlap } from './overlap';
 import { Task } from './task';
@@ -76,7 +76,7 @@ export function storeBitmaps(image: Image, task: Task): Status {
   return Status.Ok;
 }
 
-/** From now on changes are noted in the bitmap too. There is room: `trackedCount` is below MAXIMUM_TRACKED. */
+/** From now on changes are noted in the bitmap too. There is room: `trackedCount` is below `capacity`. */
 export function track(image: Image, entryOffset: u64, tableOffset: u64, granularityBits: u32): void {
   const state = image.bitmaps;
   const tracked = trackedAt(state, state.trackedCount++);
@@ -139,19 +139,10 @@ export function loadTracked(image: Image, task: Task): Status {
       // A change that cannot be noted would make the bitmap wrong without anybody seeing it.
       status = checkUsable(image, entry, false);
       if (status !== Status.Ok) return status;
-      if (state.trackedCount === MAXIMUM_TRACKED) {
-        const failure = image.failure;
-        const at = state.directoryOffset;
-        const count = MAXIMUM_TRACKED + 1;
-        return refuse(
-          failure,
-          Status.TooLarge,
-          Structure.BitmapDirectory,
-          Field.BitmapCount,
-          at,
-          count,
-          MAXIMUM_TRACKED,
-        );
+      const most = state.capacity;
+      if (state.trackedCount === most) {
+        const structure = Structure.BitmapDirectory;
+        return refuse(image.failure, Status.TooLarge, structure, Field.BitmapCount, state.loadOffset, most + 1, most);
       }
       track(image, entry.hostOffset, entry.tableOffset, entry.granularityBits);
     }
@@ -207,12 +198,15 @@ function endMarking(image: Image): void {
   moveAll(state.markWaiters, image.ready);
 }
 
-/** Sets or clears the mark of every tracked bitmap in the cached directory; may be started over. */
+/**
+ * Sets or clears the mark of every tracked bitmap in the cached directory. Goes on where it stopped: the whole directory
+ * may be longer than the cache.
+ */
 function changeMarks(image: Image, task: Task, inUse: bool): Status {
   const state = image.bitmaps;
   if (image.order.broken) return Status.Broken;
-  for (let index: u32 = 0; index < state.trackedCount; index++) {
-    const flagsOffset = trackedAt(state, index).entryOffset + BitmapOffset.Flags;
+  for (; task.markIndex < state.trackedCount; task.markIndex++) {
+    const flagsOffset = trackedAt(state, task.markIndex).entryOffset + BitmapOffset.Flags;
     const slice = needSlice(image.cache, TableKind.BitmapDirectory, flagsOffset, task);
     if (slice === null) return task.outcome;
     const status = checkTableOverlap(image, slice.hostOffset, u64(1) << image.cache.sliceBits);
@@ -224,5 +218,6 @@ function changeMarks(image: Image, task: Task, inUse: bool): Status {
     storeU32(flagsAt, wanted);
     markDirty(image.order, slice);
   }
+  task.markIndex = 0;
   return Status.Ok;
 }

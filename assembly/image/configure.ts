@@ -11,7 +11,7 @@ import { RUN_LIST_LENGTH, RunList } from '../cache/dropped-clusters';
 import { slotSize, TableCache } from '../cache/table-cache';
 import { SliceList, STAGING_LENGTH, STAGING_MAXIMUM, WriteOrder } from '../cache/write-order';
 import { Geometry } from '../format/geometry';
-import { BitmapEntry, BitmapState, TRACKED_LENGTH } from './bitmap-state';
+import { BitmapEntry, BitmapState, trackedCapacity, trackedLength } from './bitmap-state';
 import { EXCLUSIVE_LENGTH } from './exclusive';
 import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
@@ -64,7 +64,6 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.idleWaiters = takeWaitList(arena);
   image.exclusiveMemory = take(arena, EXCLUSIVE_LENGTH);
   image.headerWaiters = takeWaitList(arena);
-  image.bitmaps = takeBitmaps(arena);
   image.flightCounts = take(arena, FLIGHT_COUNTERS_LENGTH);
   image.l1Memo = take(arena, MEMO_LENGTH);
   image.scratch = take(arena, MAXIMUM_SLICE);
@@ -79,6 +78,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   const least: u32 = ((tasks - 2) * SLICES_PER_TASK + SPARE_SLICES) * slotSize(MAXIMUM_SLICE);
   image.cacheLength = max(configuration.cacheSize, least);
   image.cacheMemory = take(arena, image.cacheLength);
+  image.bitmaps = takeBitmaps(arena, trackedCapacity(image.cacheLength));
   image.checkLength = configuration.checkSize;
   image.checkMemory = take(arena, image.checkLength);
   const requests = take(arena, u64(tasks) * REQUEST_SIZE);
@@ -92,6 +92,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.region = changetype<Region>(take(arena, offsetof<Region>()));
   if (image.order.freeSlots === 0 || image.spare.runs === 0 || image.released.runs === 0) return null;
   if (image.tables.bits === 0 || image.tables.cleared === 0) return null;
+  if (image.bitmaps.tracked === 0) return null;
 
   layout.requests = u32(requests);
   layout.requestCapacity = capacity;
@@ -153,11 +154,12 @@ function takeWriteOrder(arena: Arena, image: Image): WriteOrder {
   return order;
 }
 
-function takeBitmaps(arena: Arena): BitmapState {
+function takeBitmaps(arena: Arena, capacity: u32): BitmapState {
   const state = changetype<BitmapState>(take(arena, offsetof<BitmapState>()));
   state.markWaiters = takeWaitList(arena);
   state.entry = changetype<BitmapEntry>(take(arena, offsetof<BitmapEntry>()));
-  state.tracked = take(arena, TRACKED_LENGTH);
+  state.capacity = capacity;
+  state.tracked = take(arena, trackedLength(capacity));
   return state;
 }
 

@@ -46,6 +46,8 @@ export class Task extends Waiter {
   entered: bool = false;
   /** Enabled bitmaps: which one is next, up to where its bits are set, and whether all are done. */
   noteIndex: u32 = 0;
+  /** Which of them is marked next, or loses its mark. */
+  markIndex: u32 = 0;
   noteCursor: u64 = 0;
   noted: bool = false;
   /** See corrupt-bit.ts. */
@@ -133,6 +135,7 @@ export function resetTask(task: Task): void {
   task.cancelled = false;
   task.waiting = false;
   task.noteIndex = 0;
+  task.markIndex = 0;
   task.noteCursor = request.guestOffset;
   task.noted = false;
   task.gated = false;

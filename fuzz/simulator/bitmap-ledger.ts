@@ -31,7 +31,7 @@ interface State {
 /** One possibility of a name; undefined: there is no such bitmap. */
 type Possibility = State | undefined;
 
-export type BitmapVerb = 'add' | 'remove' | 'enable' | 'disable' | 'clear' | 'merge';
+export type BitmapVerb = 'add' | 'remove' | 'enable' | 'disable' | 'clear' | 'merge' | 'set';
 
 export interface BitmapCall {
   readonly verb: BitmapVerb;
@@ -40,6 +40,8 @@ export interface BitmapCall {
   readonly granularity: number;
   /** Bytes of the virtual disk. */
   readonly size: number;
+  /** What is set. */
+  readonly range: { readonly offset: number; readonly length: number };
 }
 
 /** A change of the guest's, in bytes. */
@@ -49,6 +51,8 @@ export interface Change {
   readonly submittedAt: number;
 }
 
+/** Calls that leave something behind for good when they break off. */
+const LASTING: readonly BitmapVerb[] = ['merge', 'set', 'disable'];
 /** More possibilities than this are not followed. */
 const MOST = 4;
 
@@ -114,7 +118,7 @@ export class BitmapLedger {
   /** A call begins. What the guest asks from now on comes after it. */
   begin(call: BitmapCall, clock: number): void {
     const after = this.possibilities(call.name).map((state) => this.afterCall(call, state, clock));
-    this.pending = { name: call.name, mayLast: call.verb === 'merge' || call.verb === 'disable', after };
+    this.pending = { name: call.name, mayLast: LASTING.includes(call.verb), after };
   }
 
   /** The call ended: it took place, it did not, or nobody knows. */
@@ -196,7 +200,11 @@ export class BitmapLedger {
     }
   }
 
-  private afterCall({ verb, granularity, source, size }: BitmapCall, state: Possibility, clock: number): Possibility {
+  private afterCall(
+    { verb, granularity, source, size, range }: BitmapCall,
+    state: Possibility,
+    clock: number,
+  ): Possibility {
     if (verb === 'add') {
       if (state !== undefined) return state;
       const epochs = [{ clock, enabled: true }];
@@ -216,6 +224,10 @@ export class BitmapLedger {
         // What was submitted before has ended before: it is cleared away.
         return { ...copy, epochs: [{ clock, enabled }], lower: new Set(), upper: new Set() };
       }
+      case 'set':
+        copy.mayBeInUse = true;
+        for (const bits of [copy.lower, copy.upper]) addBits(bits, copy.granularity, range.offset, range.length);
+        return copy;
       default:
         this.merge(copy, source, size);
         return copy;

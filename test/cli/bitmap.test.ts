@@ -27,6 +27,15 @@ const LINES: readonly string[] = [
   '--add -g 4G IMAGE b',
   '--add -g many IMAGE b',
   '--disable -g 4k IMAGE first',
+  '--merge extra -b OTHER IMAGE first',
+  '--merge extra -b OTHER -F qcow2 IMAGE first',
+  '--add --merge extra --disable -b OTHER IMAGE b',
+  '--merge extra -b OTHER IMAGE missing',
+  '--merge missing -b OTHER IMAGE first',
+  '--merge extra -b SMALL IMAGE first',
+  '--merge extra -F raw -b OTHER IMAGE first',
+  '--add -b OTHER IMAGE b',
+  '--merge first -F qcow2 IMAGE second',
   'IMAGE b',
   '--add IMAGE',
   '--add',
@@ -40,6 +49,13 @@ function sampleImage(): string {
   return path;
 }
 
+/** Another image, of this size, with a bitmap of another granularity. */
+function otherImage(size: string): string {
+  const path = newImage('cluster_size=65536', size);
+  mustQemuImg('bitmap', '--add', '-g', '1M', path, 'extra');
+  return path;
+}
+
 /** The error without what begins with the program's name, and without QEMU's hints. */
 function errorOf(stderr: string): string {
   return stderr.split('\n', 1)[0]?.replace(/^(corral|qemu-img): /, '') ?? '';
@@ -50,7 +66,9 @@ describe('corral bitmap does and says what qemu-img bitmap does and says', () =>
     const ours = sampleImage();
     const theirs = `${ours}.theirs`;
     copyFileSync(ours, theirs);
-    const words = (path: string) => line.split(' ').map((word) => (word === 'IMAGE' ? path : word));
+    const [other, small] = [otherImage('10M'), otherImage('1M')];
+    const words = (path: string) =>
+      line.split(' ').map((word) => ({ IMAGE: path, OTHER: other, SMALL: small })[word] ?? word);
 
     const found = await corralHere('bitmap', ...words(ours));
     const expected = qemuImg(['bitmap', ...words(theirs)]);
@@ -65,6 +83,29 @@ describe('corral bitmap does and says what qemu-img bitmap does and says', () =>
   function bitmaps(path: string): unknown {
     return JSON.parse(mustQemuImg('info', '--output=json', path))['format-specific'].data.bitmaps;
   }
+});
+
+test('corral bitmap --remove-all removes what is there, inconsistent ones too, and needs no name', async () => {
+  const path = sampleImage();
+  const { openImage } = await import('../../host/node/index.js');
+  const abandoned = await openImage(path, { write: true, lock: false });
+  await abandoned.write(0, new Uint8Array(512));
+
+  const found = await corralHere('bitmap', '--remove-all', path);
+
+  expect(found).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  expect(JSON.parse(mustQemuImg('info', '--output=json', path))['format-specific'].data.bitmaps).toBeUndefined();
+  mustQemuImg('check', path);
+});
+
+test('corral bitmap --remove-all comes in its place among other actions', async () => {
+  const path = sampleImage();
+
+  const found = await corralHere('bitmap', '--clear', '--remove-all', '--add', path, 'first');
+
+  expect(found).toMatchObject({ status: 0, stderr: '' });
+  expect(JSON.parse(mustQemuImg('info', '--output=json', path))['format-specific'].data.bitmaps).toHaveLength(1);
+  mustQemuImg('check', path);
 });
 
 describe('corral bitmap refuses', () => {

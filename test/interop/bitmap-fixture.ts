@@ -39,7 +39,9 @@ export async function qemuRanges(path: string, name: string): Promise<{ offset: 
   const ended = once(server, 'exit');
   while (!existsSync(socket)) await wait(10);
   const node = `driver=nbd,server.type=unix,server.path=${socket},x-dirty-bitmap=qemu:dirty-bitmap:${name}`;
-  const { stdout } = await run('qemu-img', ['map', '--output=json', '--image-opts', node]);
+  const { stdout } = await run('qemu-img', ['map', '--output=json', '--image-opts', node], {
+    maxBuffer: 1 << 26,
+  });
   await ended;
   const extents: { start: number; length: number; data: boolean }[] = JSON.parse(stdout);
   return extents.filter(({ data }) => !data).map(({ start, length }) => ({ offset: start, length }));
