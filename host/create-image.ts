@@ -5,7 +5,7 @@ import type { BlockFile } from './block-file.js';
 import type { CoreInstance } from './core-instance.js';
 import type { EngineRequest } from './engine.js';
 import { CorralError } from './errors.js';
-import { fillNewData, type Preallocation, preallocateNew } from './preallocate.js';
+import { fillFile, type Preallocation, preallocateNew } from './preallocate.js';
 
 /** Bytes of the longest name that a header may hold. */
 const MAXIMUM_NAME_LENGTH = 1023;
@@ -84,7 +84,8 @@ export async function preallocateCreated(file: BlockFile, options: CreateImageOp
   const length = Number((BigInt(options.virtualSize) + 511n) & ~511n);
   const range = { mode: preallocation, offset: 0, length, signal };
   if (!dataFileRaw || data === undefined) await preallocateNew({ core, file, data }, range);
-  else if (preallocation !== 'metadata') await fillNewData(data, range);
+  // A raw data file is mapped from the beginning: what is left is space in it.
+  else await fillFile(data, range);
 }
 
 /** A name as the bytes that a header holds. Throws ERR_INVALID_ARGUMENT when it is too long. */

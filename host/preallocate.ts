@@ -1,7 +1,7 @@
 /** Clusters ahead of any write: of a new image, or of the part by which a disk has become longer. */
 
 import { PreallocateMode, PreallocateOptionsView, RequestFlag, RequestKind } from './abi.js';
-import type { BlockFile } from './block-file.js';
+import { appendZeroes, type BlockFile } from './block-file.js';
 import { Engine, type EngineRequest } from './engine.js';
 
 /**
@@ -48,8 +48,8 @@ export interface NewFiles {
 }
 
 const CACHE_SIZE = 1 << 20;
-/** Bytes that are zeroed in a raw data file between two looks at the signal. */
-const BATCH = 1 << 26;
+/** Bytes that are filled between two looks at the signal. */
+const BATCH = 1 << 24;
 
 /** Preallocates the whole disk of a new image. Rejects as requests do; the image is whole and partly preallocated then. */
 export async function preallocateNew({ core, file, data }: NewFiles, range: PreallocateRange): Promise<void> {
@@ -67,11 +67,18 @@ export async function preallocateNew({ core, file, data }: NewFiles, range: Prea
   await engine.run({ kind: RequestKind.Close });
 }
 
-/** A raw data file is mapped from the beginning: what is left is space in it. */
-export async function fillNewData(data: BlockFile, { length, signal }: PreallocateRange): Promise<void> {
+/** Space for `length` bytes of a file that are zeros and behind which there is nothing: allocated, or written. */
+export async function fillFile(file: BlockFile, { mode, offset, length, signal }: PreallocateRange): Promise<void> {
+  if (mode === 'metadata') return;
   for (let done = 0; done < length; done += BATCH) {
     signal?.throwIfAborted();
-    await data.writeZeroes(done, Math.min(BATCH, length - done));
+    const count = Math.min(BATCH, length - done);
+    if (mode === 'falloc') await file.writeZeroes(offset + done, count);
+    else {
+      const zeroes: Uint8Array[] = [];
+      appendZeroes(zeroes, count);
+      await file.write(offset + done, zeroes);
+    }
   }
-  await data.flush();
+  await file.flush();
 }

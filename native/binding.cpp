@@ -83,6 +83,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportRing(env, exports);
   exportUblkControl(env, exports);
   exportByteLocks(env, exports);
+  exportSpace(env, exports);
   return exports;
 }
 

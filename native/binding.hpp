@@ -52,5 +52,6 @@ class Options {
 void exportRing(Napi::Env env, Napi::Object exports);
 void exportUblkControl(Napi::Env env, Napi::Object exports);
 void exportByteLocks(Napi::Env env, Napi::Object exports);
+void exportSpace(Napi::Env env, Napi::Object exports);
 
 }  // namespace corral

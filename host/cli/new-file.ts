@@ -3,7 +3,7 @@
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { NodeFile } from '../node/node-file.js';
-import type { Preallocation } from '../preallocate.js';
+import { fillFile, type Preallocation } from '../preallocate.js';
 import type { NewImage } from './create-options.js';
 
 const SECTOR = 512n;
@@ -56,5 +56,6 @@ async function makeDataFile(path: string, size: bigint): Promise<NodeFile> {
 async function makeRaw(file: NodeFile, size: bigint, preallocation?: Preallocation): Promise<void> {
   const length = Number(((size + SECTOR - 1n) / SECTOR) * SECTOR);
   await file.truncate(length);
-  if (preallocation === 'falloc' || preallocation === 'full') await file.writeZeroes(0, length);
+  const mode = preallocation ?? 'off';
+  if (mode !== 'off') await fillFile(file, { mode, offset: 0, length });
 }

@@ -214,6 +214,10 @@ export interface Addon {
   releaseLock(descriptor: number, offset: number, length: number): void;
   /** True when another open file holds any lock in this range. */
   isLockedByOthers(descriptor: number, offset: number, length: number): boolean;
+  /** Makes a hole in an open file; its length stays. Waits as long as the file system does. */
+  punchHole(descriptor: number, offset: number, length: number): void;
+  /** Makes a range of an open file read as zeros, with space allocated; the file grows to hold it. */
+  zeroRange(descriptor: number, offset: number, length: number): void;
 }
 
 const PATH = fileURLToPath(new URL('../../native/corral.node', import.meta.url));

@@ -6,6 +6,7 @@ import { appendZeroes, type BlockFile } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
 import { DirectIo } from './direct-io.js';
 import { lockImage } from './file-lock.js';
+import { punchHole, wholeBlocks, zeroRange } from './file-space.js';
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
@@ -15,6 +16,8 @@ const ftruncateAsync = promisify(ftruncate);
 /** Most pieces of one gathered write (IOV_MAX). */
 const MAXIMUM_PIECES = 1024;
 const ZERO_BATCH = 16 * 65536;
+/** Fewer zeros than these are written. */
+const SHORTEST_TOLD = 65536;
 
 export interface NodeFileOptions {
   /** Open for reading and writing. Default: reading. */
@@ -103,6 +106,16 @@ export class NodeFile implements BlockFile {
   }
 
   async writeZeroes(offset: number, length: number): Promise<void> {
+    this.refuseReadOnly();
+    // A short range is written as fast as it is told, and only whole blocks can be told without reading them.
+    const { start, end } = wholeBlocks(offset, length);
+    const tells = this.zeroBeyondEnd && end - start >= SHORTEST_TOLD && zeroRange(this.descriptor, { start, end });
+    if (!tells) return this.writeZeroBytes(offset, length);
+    await this.writeZeroBytes(offset, start - offset);
+    await this.writeZeroBytes(end, offset + length - end);
+  }
+
+  private async writeZeroBytes(offset: number, length: number): Promise<void> {
     for (let done = 0; done < length; done += ZERO_BATCH) {
       const pieces: Uint8Array[] = [];
       appendZeroes(pieces, Math.min(ZERO_BATCH, length - done));
@@ -110,9 +123,10 @@ export class NodeFile implements BlockFile {
     }
   }
 
-  /** Node has no call that punches holes: the range keeps its bytes. */
-  async discard(): Promise<void> {
+  /** Whole blocks become a hole, where the addon and the file system can do that; else the range keeps its bytes. */
+  async discard(offset: number, length: number): Promise<void> {
     this.refuseReadOnly();
+    if (this.zeroBeyondEnd) punchHole(this.descriptor, wholeBlocks(offset, length));
   }
 
   async truncate(length: number): Promise<void> {

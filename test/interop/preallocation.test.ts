@@ -67,7 +67,10 @@ describe.each(MODES)('create with preallocation=%s', (preallocation) => {
     const folder = temporaryFolder();
     const [ours, theirs] = [join(folder, 'ours'), join(folder, 'theirs')];
     const { clusterSize, size, compat } = shape;
-    const holes = size % 4096 === 0;
+    // Allocated but unwritten zeros are called holes when the file has fewer bytes than its tables say: here the header's
+    // cluster is as large as the disk's, and mostly a hole.
+    const sparse = preallocation === 'falloc' && clusterSize === 2 * MIB;
+    const holes = size % 4096 === 0 && !sparse;
 
     await createImage(ours, { virtualSize: size, clusterSize, compat, preallocation });
 

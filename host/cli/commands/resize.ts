@@ -1,7 +1,7 @@
 /** `corral resize`: a longer or shorter disk, in qemu-img's words. */
 
 import type { NodeFile } from '../../node/node-file.js';
-import type { Preallocation } from '../../preallocate.js';
+import { fillFile, type Preallocation } from '../../preallocate.js';
 import { type Format, formatArgument, parseSize, SizeError } from '../arguments.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, text, value } from '../option-table.js';
@@ -121,5 +121,5 @@ async function resizeRaw(
 ): Promise<void> {
   if (preallocation === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
   await file.truncate(size);
-  if (preallocation !== 'off') await file.writeZeroes(before, size - before);
+  if (preallocation !== 'off') await fillFile(file, { mode: preallocation, offset: before, length: size - before });
 }
