@@ -1,88 +1,33 @@
 /** One life of an image: the engine opens it, the guest works, and then it is closed, killed or loses power. */
 
+import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/abi.js';
+import type { BitmapCall } from './bitmap-calls.js';
 import {
-  AMEND_NAMES_OFFSET,
-  AmendOptionsView,
-  CheckResultView,
-  PreallocateOptionsView,
-  RequestFlag,
-  RequestKind,
-  ResizeFlag,
-  ResizeOptionsView,
-  Status,
-} from '../../host/abi.js';
-import { type BitmapCall, drawBitmapCall, sendBitmapCall } from './bitmap-calls.js';
-import type { Change } from './bitmap-ledger.js';
+  type Administrator,
+  type ControlRequest,
+  isRefused,
+  sendAmend,
+  sendCall,
+  sendPreallocate,
+  sendResize,
+  sendSnapshot,
+} from './control-requests.js';
 import { type Answer, Engine } from './engine.js';
+import { enterModel } from './guest-effects.js';
 import type { CheckOutcome } from './image-check.js';
 import { ImageReader } from './image-reader.js';
-import type { GuestWrite, Model, SnapshotChange } from './model.js';
-import { fillPattern, identify, SECTOR } from './pattern.js';
+import type { SnapshotChange } from './model.js';
+import { fillPattern, identify } from './pattern.js';
 import type { CutResult } from './power-cut.js';
-import type { Random } from './random.js';
-import type { LifePlan, Scenario } from './scenario.js';
-import type { SimulatedDisk } from './simulated-disk.js';
-import { completeSnapshotRequest, isHarmless, sendSnapshotRequest } from './snapshot-requests.js';
+import type { LifePlan } from './scenario.js';
+import { CALLS, CONTROLS, type Sent, type World } from './sent.js';
+import { completeSnapshotRequest, isHarmless } from './snapshot-requests.js';
 import { examine } from './survivors.js';
-import { SimulationFailure, type Trace } from './trace.js';
-import { drawAmend, drawPreallocation, drawRequest, drawSize, type GuestRequest, type Verb } from './workload.js';
+import { SimulationFailure } from './trace.js';
+import { drawRequest } from './workload.js';
 
-/** What all lives of a seed share. */
-export interface World {
-  readonly module: WebAssembly.Module;
-  readonly random: Random;
-  readonly scenario: Scenario;
-  readonly disk: SimulatedDisk;
-  readonly model: Model;
-  readonly trace: Trace;
-  /** Bytes of the virtual disk now. */
-  size: number;
-  /** Name of the backing file now; empty when there is none. */
-  backingFile: string;
-}
-
-interface Sent {
-  readonly request: GuestRequest;
-  readonly write: GuestWrite | undefined;
-  readonly snapshot?: SnapshotChange;
-  readonly submittedAt: number;
-  /** An earlier failure was already over, or had already spoilt everything, when it was sent. */
-  readonly mustSucceed: boolean;
-  readonly mustFail: boolean;
-  /** A change of the disk's size: what it becomes. */
-  readonly size?: number;
-  /** A change of the backing file's name: what it becomes. */
-  readonly backingFile?: string;
-  /** What is noted in the bitmaps. */
-  readonly change?: Change;
-  /** A request about a bitmap, and the status with which it must fail, if it must. */
-  readonly call?: BitmapCall;
-  readonly refusal?: Status;
-  cancelled: boolean;
-}
-
-const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
-  read: { kind: RequestKind.Read, flags: 0 },
-  write: { kind: RequestKind.Write, flags: 0 },
-  'durable write': { kind: RequestKind.Write, flags: RequestFlag.Durable },
-  'compressed write': { kind: RequestKind.Write, flags: RequestFlag.Compressed },
-  'write zeroes': { kind: RequestKind.WriteZeroes, flags: 0 },
-  unmap: { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap },
-  discard: { kind: RequestKind.Discard, flags: 0 },
-  flush: { kind: RequestKind.Flush, flags: 0 },
-  resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
-  amend: { kind: RequestKind.Amend, flags: 0 },
-  snapshot: { kind: RequestKind.SnapshotCreate, flags: 0 },
-  bitmap: { kind: RequestKind.BitmapAdd, flags: 0 },
-  preallocate: { kind: RequestKind.Preallocate, flags: 0 },
-};
-const CONTROLS: readonly Verb[] = ['resize', 'amend', 'snapshot', 'bitmap', 'preallocate'];
-const ZEROING: readonly Verb[] = ['write zeroes', 'unmap', 'discard'];
 /** Bytes that no answer can contain by accident. */
 const UNREAD = 0xc3;
-/** Bytes of a file whose refcounts of 64 bits, and the table of their blocks, are not too large for the format. */
-const LONGEST_COUNTED = 2 ** 32;
-const encoder = new TextEncoder();
 /** Events of the disk between two looks at the guest. */
 const MOST_EVENTS = 6;
 /** Steps without an answer after which nothing will ever come. */
@@ -224,16 +169,43 @@ export class Life {
     const asks = slot >= 0 && !this.changing && this.issued < this.plan.requests && random.chance(this.plan.eagerness);
     // Who has the page keeps it until the answer.
     const alone = asks && model.pending === undefined && !this.calling;
-    if (alone && this.plan.snapshots > 0 && random.chance(this.plan.snapshots)) this.sendSnapshot(slot);
-    else if (alone && this.plan.resizes > 0 && random.chance(this.plan.resizes)) this.sendResize(slot);
-    else if (alone && this.plan.amends > 0 && random.chance(this.plan.amends)) this.sendAmend(slot);
-    else if (alone && this.plan.preallocations > 0 && random.chance(this.plan.preallocations))
-      this.sendPreallocate(slot);
-    else if (alone && this.mayCall && random.chance(this.plan.bitmapCalls)) this.sendCall(slot);
+    const control = alone ? this.chooseControl() : undefined;
+    if (control !== undefined) this.ask(slot, control);
     else if (asks) this.send(slot);
     else if (this.sent.size > 0) this.progress();
     if (this.plan.cancels > 0 && this.sent.size > 0 && random.chance(this.plan.cancels)) this.cancel();
     if (random.chance(this.plan.imaginedCuts)) examine(disk.imagineCut(random), model, false);
+  }
+
+  /** What the administrator asks now, if anything. */
+  private chooseControl(): ControlRequest | undefined {
+    const { snapshots, resizes, amends, preallocations, bitmapCalls } = this.plan;
+    const { random, model } = this.world;
+    const { clear } = model.bitmaps;
+    const choices: readonly [number, ControlRequest][] = [
+      [snapshots, sendSnapshot],
+      [clear ? resizes : 0, sendResize],
+      [amends, sendAmend],
+      [preallocations, sendPreallocate],
+      [clear ? bitmapCalls : 0, sendCall],
+    ];
+    return choices.find(([rate]) => rate > 0 && random.chance(rate))?.[1];
+  }
+
+  private ask(slot: number, send: ControlRequest): void {
+    this.issued++;
+    const sent = send(this.administrator, slot);
+    this.sent.set(slot, sent);
+    const { verb } = sent.request;
+    // Until it is known which size the disk has, the guest asks nothing.
+    if (verb === 'resize' || verb === 'amend') this.changing = true;
+    if (verb === 'snapshot') this.changing = sent.size !== undefined && sent.size !== this.world.size;
+    if (verb === 'bitmap' || verb === 'preallocate') this.calling = true;
+    this.settleAnswers();
+  }
+
+  private get administrator(): Administrator {
+    return { world: this.world, engine: this.engine, healed: this.healed };
   }
 
   /** Waits until everything is answered, then lets nothing fail any more. */
@@ -261,26 +233,6 @@ export class Life {
     if (completion !== undefined) this.engine.complete(completion);
   }
 
-  private sendSnapshot(slot: number): void {
-    const { trace, disk, model } = this.world;
-    this.issued++;
-    const snapshot = sendSnapshotRequest(this.world, this.engine, slot);
-    // Until it is known which size the disk has, the guest asks nothing.
-    this.changing = snapshot.size !== undefined && snapshot.size !== this.world.size;
-    trace.note(() => `slot ${slot}: ${snapshot.verb} snapshot ${snapshot.number}`);
-    this.sent.set(slot, {
-      request: { verb: 'snapshot', firstCell: 0, endCell: 0 },
-      write: undefined,
-      snapshot,
-      submittedAt: snapshot.submittedAt,
-      mustSucceed: this.healed && !disk.fatal && disk.regular && !(snapshot.verb === 'apply' && model.bitmaps.any),
-      mustFail: disk.flushFailed && !(snapshot.verb === 'apply' && model.bitmaps.any),
-      ...(snapshot.size === undefined ? {} : { size: snapshot.size }),
-      cancelled: false,
-    });
-    this.settleAnswers();
-  }
-
   private send(slot: number): void {
     const { random, scenario, model, disk, trace } = this.world;
     const request = drawRequest(random, scenario, this.world.size, this.plan.habits);
@@ -290,7 +242,7 @@ export class Life {
     const offset = verb === 'flush' ? 0 : cells.offsetOf(firstCell);
     const length = verb === 'flush' ? 0 : cells.offsetOf(endCell) - offset;
     const submittedAt = model.clock++;
-    const write = this.enterModel(request);
+    const write = enterModel(this.world, this.engine.core.info.version, request);
     const change = verb === 'read' || verb === 'flush' ? undefined : { offset, length, submittedAt };
     if (change !== undefined) model.bitmaps.submit(change, write?.id);
     this.sent.set(slot, {
@@ -308,119 +260,6 @@ export class Life {
     trace.note(() => `slot ${slot}: ${verb} ${write?.id ?? ''} at ${offset}, ${length} bytes`);
     const { kind, flags } = CALLS[verb];
     this.engine.submit(slot, kind, flags, offset, length);
-    this.settleAnswers();
-  }
-
-  /** The disk becomes longer or shorter. */
-  private sendResize(slot: number): void {
-    const { random, scenario, model, disk, trace, size: before } = this.world;
-    const size = drawSize(random, scenario, before);
-    if (!model.bitmaps.clear) {
-      this.send(slot);
-      return;
-    }
-    const spoilt = model.bitmaps.spoilt === 'certainly';
-    model.bitmaps.beginResize(size);
-    this.issued++;
-    this.changing = true;
-    const cell = (size / SECTOR) * model.cells.perSector;
-    model.extend((before / SECTOR) * model.cells.perSector, cell);
-    this.sent.set(slot, {
-      request: { verb: 'resize', firstCell: cell, endCell: cell },
-      write: size < before ? model.submitCut(cell) : undefined,
-      submittedAt: model.clock++,
-      mustSucceed: this.healed && !disk.fatal && disk.regular && !spoilt,
-      mustFail: false,
-      size,
-      cancelled: false,
-    });
-    const options = new ResizeOptionsView(this.engine.core.memory, this.engine.core.layout.page);
-    options.virtualSize = size;
-    options.flags = ResizeFlag.Shrink | (scenario.backingLength > 0 ? ResizeFlag.ZeroNew : 0);
-    trace.note(() => `slot ${slot}: resize from ${before} to ${size}`);
-    const { kind, flags } = CALLS.resize;
-    this.engine.submit(slot, kind, flags, 0, 0);
-    this.settleAnswers();
-  }
-
-  /** A property of the image changes; what the disk holds does not. */
-  private sendAmend(slot: number): void {
-    const { random, scenario, model, disk, trace } = this.world;
-    const { info } = this.engine.core;
-    const { kind, value, backingFile } = drawAmend(random, scenario, info.version, info.refcountOrder);
-    this.issued++;
-    this.changing = true;
-    this.sent.set(slot, {
-      request: { verb: 'amend', firstCell: 0, endCell: 0 },
-      write: undefined,
-      submittedAt: model.clock++,
-      mustSucceed: this.healed && !disk.fatal && disk.regular,
-      mustFail: false,
-      ...(backingFile === undefined ? {} : { backingFile }),
-      cancelled: false,
-    });
-    const { core } = this.engine;
-    const options = new AmendOptionsView(core.memory, core.layout.page);
-    options.kind = kind;
-    options.value = value;
-    const names = [backingFile ?? '', backingFile === undefined ? '' : 'raw'].map((name) => encoder.encode(name));
-    [options.backingFileLength, options.backingFormatLength] = names.map((name) => name.length) as [number, number];
-    let at = core.layout.page + AMEND_NAMES_OFFSET;
-    for (const name of names) {
-      core.bytes(at, name.length).set(name);
-      at += name.length;
-    }
-    trace.note(() => `slot ${slot}: amend ${kind} to ${value}`);
-    this.engine.submit(slot, CALLS.amend.kind, CALLS.amend.flags, 0, 0);
-    this.settleAnswers();
-  }
-
-  /** Clusters ahead of any write; what the disk holds stays as it is. */
-  private sendPreallocate(slot: number): void {
-    const { random, scenario, model, disk, trace, size } = this.world;
-    const { mode, offset, length } = drawPreallocation(random, scenario, size);
-    this.issued++;
-    this.calling = true;
-    this.sent.set(slot, {
-      request: { verb: 'preallocate', firstCell: 0, endCell: 0 },
-      write: undefined,
-      submittedAt: model.clock++,
-      mustSucceed: this.healed && !disk.fatal && disk.regular,
-      mustFail: false,
-      cancelled: false,
-    });
-    const options = new PreallocateOptionsView(this.engine.core.memory, this.engine.core.layout.page);
-    options.mode = mode;
-    trace.note(() => `slot ${slot}: preallocate ${mode} at ${offset}, ${length} bytes`);
-    this.engine.submit(slot, CALLS.preallocate.kind, CALLS.preallocate.flags, offset, length);
-    this.settleAnswers();
-  }
-
-  private get mayCall(): boolean {
-    return this.plan.bitmapCalls > 0 && this.world.model.bitmaps.clear;
-  }
-
-  /** A bitmap is made, changed or removed. */
-  private sendCall(slot: number): void {
-    const { random, model, disk, trace, size } = this.world;
-    const call = drawBitmapCall(random, size);
-    this.issued++;
-    this.calling = true;
-    const submittedAt = model.clock++;
-    const refusal = model.bitmaps.refusal(call);
-    this.sent.set(slot, {
-      request: { verb: 'bitmap', firstCell: 0, endCell: 0 },
-      write: undefined,
-      submittedAt,
-      mustSucceed: this.healed && !disk.fatal && disk.regular && refusal === undefined,
-      mustFail: false,
-      call,
-      refusal: refusal === undefined ? undefined : Status[refusal],
-      cancelled: false,
-    });
-    model.bitmaps.begin(call, submittedAt);
-    trace.note(() => `slot ${slot}: ${call.verb} bitmap ${call.name.slice(0, 8)} ${call.source} ${call.granularity}`);
-    sendBitmapCall(this.engine, slot, call);
     this.settleAnswers();
   }
 
@@ -446,26 +285,11 @@ export class Life {
     bitmaps.end(true);
   }
 
-  /** What the request will change, if it is one that changes anything. */
-  private enterModel({ verb, firstCell, endCell }: GuestRequest): GuestWrite | undefined {
-    if (verb === 'read' || verb === 'flush') return undefined;
-    if (verb !== 'discard') return this.world.model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
-    // Whole clusters only, but for the end of the disk.
-    const { scenario, model } = this.world;
-    if (this.engine.core.info.version === 2 && scenario.backingLength > 0) return undefined;
-    const { perSector } = model.cells;
-    const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
-    const diskEnd = (this.world.size / SECTOR) * perSector;
-    const first = Math.ceil(firstCell / cluster) * cluster;
-    const end = endCell === diskEnd ? diskEnd : Math.floor(endCell / cluster) * cluster;
-    return first < end ? model.submitWrite(first, end, true) : undefined;
-  }
-
   private cancel(): void {
     const { random } = this.world;
     const slots = [...this.sent.keys()];
     // What changes the image as a whole has many stages, and is rare.
-    const controls = slots.filter((slot) => CONTROLS.includes(this.sent.get(slot)?.request.verb as Verb));
+    const controls = slots.filter((slot) => CONTROLS.includes((this.sent.get(slot) as Sent).request.verb));
     const slot = random.pick(controls.length > 0 && random.chance(0.5) ? controls : slots);
     (this.sent.get(slot) as Sent).cancelled = true;
     this.cancels++;
@@ -489,7 +313,7 @@ export class Life {
       return;
     }
     if (succeeded && sent.change !== undefined) this.world.model.bitmaps.answer(sent.change);
-    const refused = this.isRefused(sent, status) || (sent.request.verb === 'resize' && this.isSpoilt(status));
+    const refused = isRefused(this.administrator, sent, status);
     if (!succeeded && !refused) this.judgeFailure(sent, status, message);
     if (succeeded && sent.mustFail) throw new SimulationFailure('a flush succeeded after another one had failed');
     const { model } = this.world;
@@ -516,15 +340,6 @@ export class Life {
     else if (verb === 'read' && succeeded) this.checkRead(slot, sent);
   }
 
-  /** A bitmap that cannot be used keeps the disk from another size. */
-  private isSpoilt(status: Status): boolean {
-    const { spoilt } = this.world.model.bitmaps;
-    if (status === Status.Ok && spoilt === 'certainly') {
-      throw new SimulationFailure('a disk with an inconsistent bitmap got another size');
-    }
-    return status === Status.Invalid && spoilt !== undefined;
-  }
-
   private settleSnapshot(sent: Sent, snapshot: SnapshotChange, answer: Answer): void {
     const { model, disk } = this.world;
     if (answer.status === Status.Ok) {
@@ -547,20 +362,6 @@ export class Life {
     this.changing = false;
     model.pending = undefined;
     model.flagsUncertain = true;
-  }
-
-  /**
-   * Nothing has changed, as something is in the way: refcounts of fewer bits cannot count what is shared, the first
-   * cluster has no room for a name, version 2 has no place for sizes of snapshots nor zeros over a backing file.
-   */
-  private isRefused({ request }: Sent, status: Status): boolean {
-    const { scenario, model, disk } = this.world;
-    const { info } = this.engine.core;
-    const shares = model.snapshots.size > 0 || scenario.compressedWrites || scenario.compresses > 0;
-    if (status === Status.Unsupported && request.verb === 'resize') return info.version === 2 && shares;
-    if (request.verb !== 'amend') return false;
-    if (status === Status.TooLarge) return shares || scenario.clusterBits === 9 || disk.length > LONGEST_COUNTED;
-    return status === Status.Unsupported && (model.snapshots.size > 0 || scenario.backingLength > 0);
   }
 
   private judgeFailure(sent: Sent, status: Status, message: string): void {

@@ -8,11 +8,11 @@ import { CheckResultView, RequestFlag, RequestKind, Status } from '../../host/ab
 import { Engine } from './engine.js';
 import { leakEverything } from './image-edit.js';
 import { ImageReader } from './image-reader.js';
-import type { World } from './life.js';
 import type { CutResult } from './power-cut.js';
 import type { Random } from './random.js';
 import { setRefcount } from './refcount-edit.js';
 import { CALM } from './scenario.js';
+import type { World } from './sent.js';
 import type { DiskTemper } from './simulated-disk.js';
 import { examine } from './survivors.js';
 import { SimulationFailure } from './trace.js';

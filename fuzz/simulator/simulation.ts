@@ -3,12 +3,13 @@
 import { CREATE_NAMES_OFFSET, CreateFlag, CreateOptionsView, RequestKind, Status } from '../../host/abi.js';
 import { Engine } from './engine.js';
 import { editImage } from './image-edit.js';
-import { Life, type World } from './life.js';
+import { Life } from './life.js';
 import { Model } from './model.js';
 import type { CutResult } from './power-cut.js';
 import { Random } from './random.js';
 import { finishRepair, repair } from './repair.js';
 import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
+import type { World } from './sent.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
 import { examine, isDirty } from './survivors.js';
 import { SimulationFailure, Trace } from './trace.js';
