@@ -138,7 +138,9 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
   const wide = focus === 'wide';
   const extended = version === 3 && random.chance(0.15);
   const sizes = wide ? [12, 12, 13, 14] : [9, 9, 9, 10, 11, 12, 12, 12, 12, 13, 14, 16];
-  const clusterBits = random.pick(extended ? [14, 14, 14, 15, 16] : sizes);
+  // Few but not too large: all tables are walked many times.
+  const extendedSizes = wide ? [14] : [14, 14, 14, 15, 16];
+  const clusterBits = random.pick(extended ? extendedSizes : sizes);
   const clusterSize = 2 ** clusterBits;
   const refcountOrder = version === 2 || random.chance(0.5) ? 4 : random.below(7);
   const regular = focus === 'growth' || random.chance(0.8);
