@@ -1,10 +1,9 @@
 /** How a disk is opened, as the options of the program and of its commands say. */
 
+import type { CacheMode } from '../../cache-mode.js';
 import { CommandError } from '../output.js';
 
-const CACHE_MODES = ['none', 'off', 'directsync', 'writeback', 'unsafe', 'writethrough'] as const;
-/** How writes reach the medium. */
-export type CacheMode = (typeof CACHE_MODES)[number];
+const CACHE_MODES: readonly CacheMode[] = ['none', 'directsync', 'writeback', 'unsafe', 'writethrough'];
 
 export interface DiskOptions {
   readonly write: boolean;
@@ -57,7 +56,7 @@ export function withDiskOption(options: DiskOptions, letter: string, value: stri
 
 /** Throws CommandError. */
 export function cacheArgument(text: string): CacheMode {
-  const mode = CACHE_MODES.find((name) => name === text);
+  const mode = text === 'off' ? 'none' : CACHE_MODES.find((name) => name === text);
   if (mode === undefined) throw new CommandError(`Invalid cache option: ${text}`);
   return mode;
 }

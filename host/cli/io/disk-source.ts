@@ -1,8 +1,10 @@
 /** Which disk is meant: a file name with or without a protocol, or a list of options, as QEMU's block drivers read them. */
 
 import { readFileSync } from 'node:fs';
+import type { CacheMode } from '../../cache-mode.js';
 import { CorralError, systemErrorCode } from '../../errors.js';
 import { type FaultRule, parseFaultRules, takeFaultRules } from '../../fault-rules.js';
+import type { OpenOptions } from '../../open-options.js';
 import { parseSize, SizeError } from '../arguments.js';
 import { CommandError, reasonOf } from '../output.js';
 import { requestErrorText } from './errno-text.js';
@@ -25,27 +27,24 @@ export interface DiskSettings {
   readonly readOnly?: boolean;
   readonly forceShare?: boolean;
   readonly discard?: boolean;
-  readonly noFlush?: boolean;
+  /** As `cache.no-flush` and `cache.direct` say. */
+  readonly cache?: CacheMode;
+  readonly image?: ImageSettings;
 }
+
+/** Options of qcow2 images. */
+export type ImageSettings = Pick<OpenOptions, 'lazyRefcounts' | 'discardNoUnref' | 'passDiscard' | 'cacheSize'>;
 
 type Options = Map<string, string>;
 
 const SWITCHES = ['auto-read-only', 'cache.direct', 'cache.no-flush', 'force-share', 'read-only'];
-const QCOW2_SWITCHES = ['lazy-refcounts', 'discard-no-unref'].concat(
-  ['request', 'snapshot', 'other'].map((what) => `pass-discard-${what}`),
-  ['main-header', 'active-l1', 'active-l2', 'refcount-block', 'refcount-table', 'snapshot-table', 'inactive-l1'].map(
-    (what) => `overlap-check.${what}`,
-  ),
-  ['inactive-l2', 'bitmap-directory'].map((what) => `overlap-check.${what}`),
-);
-const QCOW2_SIZES = [
-  'cache-size',
-  'l2-cache-size',
-  'l2-cache-entry-size',
-  'refcount-cache-size',
-  'cache-clean-interval',
-];
-const QCOW2_WORDS = ['overlap-check', 'overlap-check.template'];
+const OVERLAP_AREAS =
+  `main-header active-l1 active-l2 refcount-table refcount-block snapshot-table inactive-l1 inactive-l2
+  bitmap-directory`.split(/\s+/);
+const OVERLAP_KINDS = ['none', 'constant', 'cached', 'all'];
+/** Bytes. */
+const DEFAULT_CACHE_SIZE = 4 * 1024 ** 2;
+const LARGEST_CACHE_SIZE = 1024 ** 3;
 const GENERIC_WORDS = ['detect-zeroes', 'node-name'];
 const FILE_WORDS = ['aio', 'aio-max-batch', 'drop-cache', 'dynamic-auto-read-only', 'locking', 'x-check-cache-dropped'];
 /** What shapes requests; the file takes any. */
@@ -60,9 +59,10 @@ export function namedSource(name: string, format: string | undefined): DiskSourc
 /** The disk that options describe. A name among them is left to `name`. Throws CommandError with the reason alone. */
 export function optionSource(options: Options, format: string | undefined, name?: string): DiskSource {
   const driver = take(options, 'driver') ?? format;
-  const settings = takeSettings(options);
-  const source =
-    driver === 'file' || driver === 'blkdebug' ? protocolNode(driver, options) : formatNode(driver, options);
+  const isFormat = driver !== 'file' && driver !== 'blkdebug';
+  const image = isFormat && driver !== 'raw' ? takeImageSettings(options) : undefined;
+  const settings = { ...takeSettings(options), image };
+  const source = isFormat ? formatNode(driver, options) : protocolNode(driver, options);
   const [left] = options.keys();
   if (left !== undefined) throw new CommandError(`Block format '${driver}' does not support the option '${left}'`);
   return { ...source, name, settings };
@@ -83,9 +83,7 @@ export function optionPairs(text: string): Options {
 
 /** Checks the options that an open disk can be given anew, and removes them. Throws CommandError. */
 export function takeChanges(options: Options): DiskSettings {
-  const settings = takeSettings(options);
-  takeQcow2(options);
-  return settings;
+  return { ...takeSettings(options), image: takeImageSettings(options) };
 }
 
 type Source = Pick<DiskSource, 'path' | 'format' | 'rawName' | 'faults'>;
@@ -105,7 +103,6 @@ function protocolSource(name: string): Omit<Source, 'format'> {
 
 function formatNode(driver: string | undefined, options: Options): Source {
   const format = driver === undefined ? undefined : formatOf(driver);
-  if (format === 'qcow2') takeQcow2(options);
   const inner = takeChild(options, 'file');
   if (inner === undefined) {
     throw new CommandError(
@@ -192,20 +189,50 @@ function takeChild(options: Options, name: string): Options | undefined {
 }
 
 function takeSettings(options: Options): DiskSettings {
-  const [, , noFlush, forceShare, readOnly] = SWITCHES.map((name) => takeSwitch(options, name));
+  const [, direct, noFlush, forceShare, readOnly] = SWITCHES.map((name) => takeSwitch(options, name));
   const discard = take(options, 'discard');
   if (discard !== undefined && !['unmap', 'on', 'ignore', 'off'].includes(discard)) {
     throw new CommandError('Invalid discard option');
   }
   for (const word of GENERIC_WORDS) options.delete(word);
-  return { readOnly, forceShare, noFlush, discard: discard === undefined ? undefined : /^(unmap|on)$/.test(discard) };
+  let cache: CacheMode | undefined;
+  if (noFlush !== undefined || direct !== undefined) cache = noFlush ? 'unsafe' : direct ? 'none' : 'writeback';
+  return { readOnly, forceShare, cache, discard: discard === undefined ? undefined : /^(unmap|on)$/.test(discard) };
 }
 
-/** Checked, and without effect: the engine's own choices stand. */
-function takeQcow2(options: Options): void {
-  for (const name of QCOW2_SWITCHES) takeSwitch(options, name);
-  for (const name of QCOW2_SIZES) takeSize(options, name);
-  for (const word of QCOW2_WORDS) options.delete(word);
+/** Overlaps are always looked for as far as the engine does it: those options are checked, and have no effect. */
+function takeImageSettings(options: Options): ImageSettings {
+  const [request, snapshot, other] = ['request', 'snapshot', 'other'].map((what) =>
+    takeSwitch(options, `pass-discard-${what}`),
+  );
+  for (const area of OVERLAP_AREAS) takeSwitch(options, `overlap-check.${area}`);
+  for (const name of ['overlap-check', 'overlap-check.template']) {
+    const kind = take(options, name);
+    if (kind === undefined || OVERLAP_KINDS.includes(kind)) continue;
+    throw new CommandError(
+      `Unsupported value '${kind}' for qcow2 option 'overlap-check'. ` +
+        `Allowed are any of the following: ${OVERLAP_KINDS.join(', ')}`,
+    );
+  }
+  const lazyRefcounts = takeSwitch(options, 'lazy-refcounts');
+  const discardNoUnref = takeSwitch(options, 'discard-no-unref');
+  for (const name of ['l2-cache-entry-size', 'cache-clean-interval']) takeSize(options, name);
+  const [both, l2, refcounts] = ['cache-size', 'l2-cache-size', 'refcount-cache-size'].map((name) =>
+    takeSize(options, name),
+  );
+  if (both !== undefined && l2 !== undefined && refcounts !== undefined) {
+    throw new CommandError('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time');
+  }
+  if ((l2 ?? 0) > (both ?? Number.POSITIVE_INFINITY)) throw new CommandError('l2-cache-size may not exceed cache-size');
+  if ((refcounts ?? 0) > (both ?? Number.POSITIVE_INFINITY)) {
+    throw new CommandError('refcount-cache-size may not exceed cache-size');
+  }
+  // There is one cache for both kinds of tables.
+  const given = l2 === undefined && refcounts === undefined ? undefined : (l2 ?? 0) + (refcounts ?? 0);
+  const cacheSize = Math.min(both ?? given ?? DEFAULT_CACHE_SIZE, LARGEST_CACHE_SIZE);
+  const passes = request !== undefined || snapshot !== undefined || other !== undefined;
+  const passDiscard = { request, snapshot, other } as OpenOptions['passDiscard'];
+  return { lazyRefcounts, discardNoUnref, passDiscard: passes ? passDiscard : undefined, cacheSize };
 }
 
 function takeSwitch(options: Options, name: string): boolean | undefined {
@@ -215,10 +242,10 @@ function takeSwitch(options: Options, name: string): boolean | undefined {
   return value === 'on';
 }
 
-function takeSize(options: Options, name: string): void {
+function takeSize(options: Options, name: string): number | undefined {
   const value = take(options, name);
   try {
-    if (value !== undefined) parseSize(value);
+    return value === undefined ? undefined : Number(parseSize(value));
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
     throw new CommandError(
@@ -230,11 +257,9 @@ function takeSize(options: Options, name: string): void {
 
 /** An object in an object is a name with a dot in it. */
 function jsonOptions(text: string): Options {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new CommandError('Could not parse the JSON options: JSON parse error', 1, { cause: error });
+  const value = parseJson(text);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new CommandError('Invalid JSON object given');
   }
   const options: Options = new Map();
   const walk = (prefix: string, node: unknown): void => {
@@ -244,6 +269,18 @@ function jsonOptions(text: string): Options {
     else options.set(prefix, String(node));
   };
   walk('', value);
-  options.delete('');
   return options;
+}
+
+/** QEMU takes strings in single quotes, too. */
+function parseJson(text: string): unknown {
+  const doubled = text.replaceAll(/"(?:[^"\\]|\\.)*"|'((?:[^'\\]|\\.)*)'/g, (whole, inner?: string) =>
+    inner === undefined ? whole : `"${inner.replaceAll("\\'", "'").replaceAll('"', '\\"')}"`,
+  );
+  try {
+    return JSON.parse(doubled);
+  } catch (error) {
+    const end = text.trimEnd().endsWith('}') ? '' : ', premature EOI';
+    throw new CommandError(`Could not parse the JSON options: JSON parse error${end}`, 1, { cause: error });
+  }
 }

@@ -9,22 +9,16 @@ import { checkPreallocation, checkRange, type Disk, type DiskRange } from './dis
 import { SystemFailure } from './errno-text.js';
 import { SECTOR, sizeText } from './values.js';
 
-export interface ImageDiskOptions {
-  /** Every write is durable when it ends. */
-  readonly writeThrough: boolean;
-  /** `flush` does nothing. */
-  readonly noFlush: boolean;
-  /** Discards are carried out. */
-  readonly discard: boolean;
-}
-
 const L2_ENTRY_SIZE = 8;
 
 export class ImageDisk implements Disk {
-  /** The image belongs to the disk from here on. */
+  /**
+   * @param image belongs to the disk from here on
+   * @param discards whether discards are carried out
+   */
   constructor(
     private readonly image: Image,
-    private readonly options: ImageDiskOptions,
+    private readonly discards: boolean,
   ) {}
 
   get readOnly(): boolean {
@@ -49,7 +43,7 @@ export class ImageDisk implements Disk {
 
   async write(offset: number, source: Uint8Array, { durable }: { durable: boolean }): Promise<void> {
     checkRange(this, offset, source.length);
-    await this.image.write(offset, source, { durable: durable || this.options.writeThrough });
+    await this.image.write(offset, source, { durable });
   }
 
   /** As in QEMU, only where nothing is yet: whole clusters, of which the last may be cut short by the end of the disk. */
@@ -65,7 +59,6 @@ export class ImageDisk implements Disk {
       if (allocated) throw new SystemFailure('EIO');
     }
     await image.writeCompressed(offset, source);
-    if (this.options.writeThrough) await image.flush();
   }
 
   async writeZeroes(
@@ -74,17 +67,16 @@ export class ImageDisk implements Disk {
     { unmap, durable }: { unmap: boolean; durable: boolean },
   ): Promise<void> {
     checkRange(this, offset, length);
-    const { discard, writeThrough } = this.options;
-    await this.image.writeZeroes(offset, length, { unmap: unmap && discard, durable: durable || writeThrough });
+    await this.image.writeZeroes(offset, length, { unmap: unmap && this.discards, durable });
   }
 
   async discard(offset: number, length: number): Promise<void> {
     checkRange(this, offset, length);
-    if (this.options.discard) await this.image.discard(offset, length);
+    if (this.discards) await this.image.discard(offset, length);
   }
 
   async flush(): Promise<void> {
-    if (!this.readOnly && !this.options.noFlush) await this.image.flush();
+    if (!this.readOnly) await this.image.flush();
   }
 
   async truncate(length: number, preallocation: Preallocation): Promise<void> {

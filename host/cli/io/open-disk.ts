@@ -35,28 +35,25 @@ export async function openDisk(
   if (options.write && forceShare) throw new CommandError('force-share=on can only be used with read-only images');
   if (!options.write && options.copyOnRead) throw new CommandError("Can't use copy-on-read on read-only device");
   const write = options.write && !options.snapshot;
-  const plain = await openFile(path, { write, forceShare }).catch((error: unknown) => {
+  const cache = settings.cache ?? options.cache;
+  const plain = await openFile(path, { write, forceShare, cache }).catch((error: unknown) => {
     throw lockedReason(path, error);
   });
   const format = source.format ?? (await probeFormat(plain));
   const file = injector === undefined ? plain : new FaultFile(plain, injector, format);
   const guessed = source.format === undefined && format === 'raw' && write;
-  const how = {
-    writeThrough: options.cache === 'writethrough' || options.cache === 'directsync',
-    noFlush: settings.noFlush ?? options.cache === 'unsafe',
-    discard: settings.discard ?? options.discard,
-  };
+  const discard = settings.discard ?? options.discard;
   if (format === 'qcow2' || options.snapshot) {
     const opening = options.snapshot
       ? openTemporaryOverlay(file, path, format)
-      : openImageIn(file, path, { write, forceShare });
+      : openImageIn(file, path, { write, forceShare, cache, ...settings.image });
     const image = await opening.catch((error: unknown) => {
       throw imageReason(error);
     });
-    const disk = new ImageDisk(image, how);
+    const disk = new ImageDisk(image, discard);
     return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, image.info.clusterSize) : disk, warnings: [] };
   }
-  const disk = await openRaw(file, { ...how, guessed, name: source.rawName });
+  const disk = await openRaw(file, { cache, discard, guessed, name: source.rawName });
   return {
     disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
     warnings: guessed ? guessedRaw(path) : [],

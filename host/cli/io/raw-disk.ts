@@ -1,6 +1,7 @@
 /** A file that is the disk itself. */
 
 import type { BlockFile } from '../../block-file.js';
+import { type CacheMode, isWriteThrough } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
 import type { Preallocation } from '../../preallocate.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
@@ -25,10 +26,11 @@ const SIGNATURES: readonly (readonly [offset: number, bytes: string])[] = [
 export interface RawDiskOptions {
   /** The format was found out: nobody may make the disk look like another one. */
   readonly guessed: boolean;
+  readonly cache: CacheMode;
   /** Discards reach the file. */
   readonly discard: boolean;
   /** What `info` calls the format. */
-  readonly name?: string;
+  readonly name: string;
 }
 
 export class RawDisk implements Disk {
@@ -48,7 +50,10 @@ export class RawDisk implements Disk {
   }
 
   facts(): string {
-    return `format name: ${this.options.name ?? 'raw'}\ncluster size: 0 bytes\nvm state offset: 0 bytes\n`;
+    const { name } = this.options;
+    // QEMU tells the name of a protocol, too.
+    const names = name === 'raw' ? [name] : [name, name];
+    return `${names.map((one) => `format name: ${one}\n`).join('')}cluster size: 0 bytes\nvm state offset: 0 bytes\n`;
   }
 
   length(): number {
@@ -65,7 +70,7 @@ export class RawDisk implements Disk {
     if (this.options.guessed && offset < SECTOR && source.length > 0) await this.checkStart(offset, source);
     await this.file.write(offset, [source]);
     this.size = Math.max(this.size, offset + source.length);
-    if (durable) await this.file.flush();
+    if (durable || isWriteThrough(this.options.cache)) await this.flush();
   }
 
   async writeCompressed(): Promise<void> {
@@ -76,7 +81,7 @@ export class RawDisk implements Disk {
     checkRange(this, offset, length);
     await this.file.writeZeroes(offset, length);
     this.size = Math.max(this.size, offset + length);
-    if (durable) await this.file.flush();
+    if (durable || isWriteThrough(this.options.cache)) await this.flush();
   }
 
   async discard(offset: number, length: number): Promise<void> {
@@ -85,7 +90,7 @@ export class RawDisk implements Disk {
   }
 
   async flush(): Promise<void> {
-    if (!this.readOnly) await this.file.flush();
+    if (!this.readOnly && this.options.cache !== 'unsafe') await this.file.flush();
   }
 
   async truncate(length: number, preallocation: Preallocation): Promise<void> {
