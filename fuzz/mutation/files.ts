@@ -81,7 +81,8 @@ function imageLimits(length: number, clusterSize: number, write: boolean): FileL
     capacity: length + GROWTH,
     length: (clusters + 2) * countedByBlock,
     clusterSize,
-    // A verb that was asked for a larger table fills what room there is.
-    calls: 4000 + Math.ceil(length / 64 + (write ? GROWTH / 32 : 0)),
+    // A check with little memory walks all tables several times; a verb that was asked for a larger table fills what room
+    // there is.
+    calls: 4000 + Math.ceil(length / 16 + (write ? GROWTH / 32 : 0)),
   };
 }
