@@ -5,7 +5,7 @@
  * something else there. Writes begin in the order of the disk, so that a new image's clusters lie in that order too.
  */
 
-import { type BlockFile, ZEROES } from './block-file.js';
+import type { BlockFile } from './block-file.js';
 import { mapChain } from './chain-map.js';
 import { cancelled } from './errors.js';
 import type { Image } from './image.js';
@@ -15,6 +15,8 @@ const DEFAULT_REQUESTS = 8;
 const DEFAULT_SPARSE_LENGTH = 4096;
 /** Bytes that one request reads at most: a whole number of clusters, however large those are. */
 const PIECE_LENGTH = 2 * 1024 * 1024;
+/** Milliseconds that a limited rate makes a request wait before it looks whether it is cancelled. */
+const LONGEST_WAIT = 1000;
 
 /** A stretch of a disk. Numbers are bytes. */
 export interface CopyRange {
@@ -22,6 +24,8 @@ export interface CopyRange {
   readonly length: number;
   /** Known to read as zeros. */
   readonly zero: boolean;
+  /** With `zero`: what the target has there is right already. */
+  readonly kept?: boolean;
 }
 
 export interface CopySource {
@@ -47,22 +51,71 @@ export interface ConvertOptions {
   sparseLength?: number;
   /** Requests at a time, default 8. Each holds 2 MiB, or `sparseLength` when that is more. */
   requests?: number;
+  /** Bytes a second at most. */
+  bytesPerSecond?: number;
   /** Called when bytes of the disk are done. */
   onProgress?: (done: number, total: number) => void;
   /** Aborting leaves the target half written. */
   signal?: AbortSignal;
 }
 
-/** An open image as source, with what lies behind it. It stays the caller's. */
-export function imageSource(image: Image): CopySource {
+/**
+ * An open image as source, with what lies behind it; with `topOnly` only what it has itself, for a target that has the
+ * same behind it. It stays the caller's.
+ */
+export function imageSource(image: Image, options: { topOnly?: boolean } = {}): CopySource {
+  const { topOnly = false } = options;
   return {
     length: image.size,
     async *ranges(signal) {
-      for await (const { offset, length, kind } of mapChain(image, { offset: 0, length: image.size, signal })) {
-        yield { offset, length, zero: kind === 'zero' || kind === 'unallocated' };
+      for await (const { offset, length, kind, depth } of mapChain(image, { offset: 0, length: image.size, signal })) {
+        const kept = topOnly && (depth > 0 || kind === 'unallocated');
+        yield { offset, length, zero: kept || kind === 'zero' || kind === 'unallocated', kept };
       }
     },
     read: (offset, target) => image.read(offset, target),
+  };
+}
+
+/** Several disks, one behind the other. */
+export function joinedSource(sources: readonly CopySource[]): CopySource {
+  const starts: number[] = [];
+  let length = 0;
+  for (const source of sources) {
+    starts.push(length);
+    length += source.length;
+  }
+  return {
+    length,
+    async *ranges(signal) {
+      for (const [index, source] of sources.entries()) {
+        const start = starts[index] as number;
+        for await (const range of source.ranges(signal)) yield { ...range, offset: range.offset + start };
+      }
+    },
+    async read(offset, target) {
+      for (const [index, source] of sources.entries()) {
+        const start = starts[index] as number;
+        const from = Math.max(offset, start);
+        const to = Math.min(offset + target.length, start + source.length);
+        if (from < to) await source.read(from - start, target.subarray(from - offset, to - offset));
+      }
+    },
+  };
+}
+
+/** A part of a disk; what lies behind the end of the disk is not part of it. */
+export function partOf(source: CopySource, offset: number, length: number): CopySource {
+  return {
+    length,
+    async *ranges(signal) {
+      for await (const range of source.ranges(signal)) {
+        const from = Math.max(range.offset, offset);
+        const to = Math.min(range.offset + range.length, offset + length);
+        if (from < to) yield { ...range, offset: from - offset, length: to - from };
+      }
+    },
+    read: (at, target) => source.read(offset + at, target),
   };
 }
 
@@ -82,13 +135,7 @@ export function imageTarget(image: Image, options: { compress?: boolean } = {}):
   return {
     granularity: image.info.clusterSize,
     write: (offset, source) => (options.compress ? image.writeCompressed(offset, source) : image.write(offset, source)),
-    async writeZeroes(offset, length) {
-      for await (const extent of image.map({ offset, length })) {
-        if (extent.kind === 'zero' || (extent.kind === 'unallocated' && image.backing === undefined)) continue;
-        const end = Math.min(extent.offset + extent.length, offset + length);
-        await eachZeroes(Math.max(extent.offset, offset), end, (at, zeroes) => image.write(at, zeroes));
-      }
-    },
+    writeZeroes: (offset, length) => image.writeZeroes(offset, length, { unmap: true }),
   };
 }
 
@@ -99,15 +146,6 @@ export function fileTarget(file: BlockFile): CopyTarget {
     write: (offset, source) => file.write(offset, [source]),
     writeZeroes: (offset, length) => file.writeZeroes(offset, length),
   };
-}
-
-async function eachZeroes(
-  start: number,
-  end: number,
-  write: (at: number, zeroes: Uint8Array) => Promise<void>,
-): Promise<void> {
-  for (let at = start; at < end; at += ZEROES.length)
-    await write(at, ZEROES.subarray(0, Math.min(ZEROES.length, end - at)));
 }
 
 /**
@@ -135,6 +173,9 @@ class Conversion {
   private turn: Promise<void> = Promise.resolve();
   private done = 0;
   private failed = false;
+  /** Bytes that were copied, for the limit of the rate. */
+  private copied = 0;
+  private readonly begun = Date.now();
 
   constructor(
     private readonly source: CopySource,
@@ -150,7 +191,7 @@ class Conversion {
 
   /** Zeros that are written as data come out of a buffer too. */
   private needsBuffer(range: CopyRange): boolean {
-    return !range.zero || this.sparseLength === 0;
+    return !range.zero || (this.sparseLength === 0 && !range.kept);
   }
 
   async run(): Promise<void> {
@@ -171,7 +212,8 @@ class Conversion {
         if (this.needsBuffer(piece)) {
           buffer ??= new Uint8Array(this.pieceLength);
           await this.copy(piece, buffer.subarray(0, piece.length));
-        } else if (!this.options.targetIsZero) {
+          await this.slowDown(piece.length);
+        } else if (!this.options.targetIsZero && !piece.kept) {
           await this.target.writeZeroes(piece.offset, piece.length);
         }
       } catch (error) {
@@ -182,6 +224,18 @@ class Conversion {
       }
       this.done += piece.length;
       this.options.onProgress?.(this.done, this.source.length);
+    }
+  }
+
+  /** Waits until so many bytes may have been copied. */
+  private async slowDown(length: number): Promise<void> {
+    const { bytesPerSecond } = this.options;
+    if (bytesPerSecond === undefined || bytesPerSecond === 0) return;
+    this.copied += length;
+    const due = this.begun + (this.copied / bytesPerSecond) * 1000;
+    while (Date.now() < due && !this.options.signal?.aborted) {
+      const wait = Math.min(due - Date.now(), LONGEST_WAIT);
+      await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 
@@ -220,35 +274,47 @@ class Conversion {
   }
 }
 
+/** Stretches without data that are kept in memory until it is known how far the data behind them reaches back. */
+const MAXIMUM_GAPS = 1024;
+
 /** The ranges with data widened to whole units of the target; what is left of the others between them. */
 async function* wholeUnits(ranges: AsyncIterable<CopyRange>, unit: number, length: number): AsyncGenerator<CopyRange> {
+  let gaps: CopyRange[] = [];
+  /** Where the next range begins. */
   let position = 0;
   let held: { offset: number; end: number } | undefined;
+  const upTo = function* (end: number): Generator<CopyRange> {
+    if (held !== undefined) {
+      yield { offset: held.offset, length: held.end - held.offset, zero: false };
+      position = held.end;
+      held = undefined;
+    }
+    for (const gap of gaps) {
+      const from = Math.max(gap.offset, position);
+      const to = Math.min(gap.offset + gap.length, end);
+      if (from < to) yield { ...gap, offset: from, length: to - from };
+    }
+    position = Math.max(position, end);
+  };
   for await (const range of ranges) {
-    if (range.zero) continue;
-    const offset = Math.floor(range.offset / unit) * unit;
+    if (range.zero) {
+      gaps.push(range);
+      if (gaps.length < MAXIMUM_GAPS) continue;
+      yield* upTo(Math.floor(range.offset / unit) * unit);
+      gaps = [range];
+      continue;
+    }
+    const offset = Math.max(position, Math.floor(range.offset / unit) * unit);
     const end = Math.min(roundUp(range.offset + range.length, unit), length);
     if (held !== undefined && offset <= held.end) {
       held.end = Math.max(held.end, end);
-      continue;
+    } else {
+      yield* upTo(offset);
+      held = { offset, end };
     }
-    if (held !== undefined) {
-      yield* withGap(position, held.offset, held.end);
-      position = held.end;
-    }
-    held = { offset, end };
+    gaps = [];
   }
-  if (held !== undefined) {
-    yield* withGap(position, held.offset, held.end);
-    position = held.end;
-  }
-  yield* withGap(position, length, length);
-}
-
-/** Zeros up to `offset`, then data up to `end`; either may be empty. */
-function* withGap(position: number, offset: number, end: number): Generator<CopyRange> {
-  if (position < offset) yield { offset: position, length: offset - position, zero: true };
-  if (offset < end) yield { offset, length: end - offset, zero: false };
+  yield* upTo(length);
 }
 
 /** The ranges cut at multiples of `pieceLength`: those that need a buffer. */
@@ -290,8 +356,8 @@ function zeroRuns(bytes: Uint8Array, blockLength: number): Run[] {
   return runs;
 }
 
-/** Looks at four bytes at a time. */
-function isZero(bytes: Uint8Array, start: number, end: number): boolean {
+/** Nothing but zeros between two places. Looks at four bytes at a time. */
+export function isZero(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + start, (end - start) >> 2);
   for (let index = 0; index < words.length; index++) if (words[index] !== 0) return false;
   for (let index = end - ((end - start) & 3); index < end; index++) if (bytes[index] !== 0) return false;

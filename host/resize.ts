@@ -9,6 +9,8 @@ import { type Preallocation, preallocateRequest } from './preallocate.js';
 export interface ResizeImageOptions {
   /** The disk may become smaller; what lies behind its new end is lost. Refused without. */
   shrink?: boolean;
+  /** What is new shows the backing file, where that is long enough. Default: it reads as zeros. */
+  showBacking?: boolean;
   /** Of the part by which the disk becomes longer. Default: off. */
   preallocation?: Preallocation;
   signal?: AbortSignal;
@@ -57,7 +59,8 @@ function resizeRequest(info: ImageFacts, size: number | bigint, options: ResizeI
     prepare(core) {
       const view = new ResizeOptionsView(core.memory, core.layout.page);
       view.virtualSize = bytes;
-      view.flags = (options.shrink ? ResizeFlag.Shrink : 0) | (info.backingFile === undefined ? 0 : ResizeFlag.ZeroNew);
+      const zeroNew = info.backingFile !== undefined && !options.showBacking;
+      view.flags = (options.shrink ? ResizeFlag.Shrink : 0) | (zeroNew ? ResizeFlag.ZeroNew : 0);
       view.reserved = 0;
     },
     collect: () => bytes,

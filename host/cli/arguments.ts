@@ -68,23 +68,26 @@ export function formatArgument(text: string, where = ''): Format {
  * add up, the last value of a name counts. A name without value is "on".
  */
 export function optionList(lists: readonly string[]): Map<string, string> {
-  const options = new Map<string, string>();
-  for (const list of lists) {
-    for (const item of list.replaceAll(',,', '\0').split(',')) {
-      if (item === '') continue;
+  return new Map(lists.flatMap(optionPairs));
+}
+
+/** The options of one list in their order. */
+export function optionPairs(list: string): [name: string, value: string][] {
+  const items = list.replaceAll(',,', '\0').split(',');
+  return items
+    .filter((item) => item !== '')
+    .map((item) => {
       const equals = item.indexOf('=');
       const name = equals === -1 ? item : item.slice(0, equals);
       const value = equals === -1 ? 'on' : item.slice(equals + 1);
-      options.set(name, value.replaceAll('\0', ','));
-    }
-  }
-  return options;
+      return [name, value.replaceAll('\0', ',')];
+    });
 }
 
 /** A cache mode in QEMU's words. Throws `CommandError`, with `what` before `option` in its line. */
-export function cacheArgument(mode: string, what: 'cache' | 'source cache'): CacheMode {
+export function cacheArgument(mode: string, what: 'cache' | 'source cache', exitCode = 1): CacheMode {
   if (mode === 'off') return 'none';
   const known: readonly string[] = ['none', 'directsync', 'writeback', 'writethrough', 'unsafe'] satisfies CacheMode[];
   if (known.includes(mode)) return mode as CacheMode;
-  throw new CommandError(`Invalid ${what} option: ${mode}`);
+  throw new CommandError(`Invalid ${what} option: ${mode}`, exitCode);
 }

@@ -55,15 +55,16 @@ export interface BackingArguments {
   readonly backingFormat?: string | undefined;
 }
 
-/** Reads `-o`. Throws `CommandError` with a line about `path`. */
+/** Reads `-o`. Throws `CommandError` with a line that begins with `about`. */
 export function newImage(
   path: string,
   format: Format,
   lists: readonly string[],
   behind: BackingArguments = {},
+  about = path === '' ? '' : `${path}: `,
 ): NewImage {
   const refuse = (reason: string): never => {
-    throw new CommandError(`${path}: ${reason}`);
+    throw new CommandError(`${about}${reason}`);
   };
   const options = optionList(lists);
   for (const [name, value] of options) {

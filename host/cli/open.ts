@@ -21,8 +21,8 @@ export interface FileOptions {
   write?: boolean;
   /** `-U`: also when somebody writes to the image. */
   forceShare?: boolean;
-  /** The verb has `-U`, which the line about a locked image then names. */
-  mayForceShare?: boolean;
+  /** What the command line calls the file, where that is more than its path. */
+  name?: string;
   /** `--no-backing`: false keeps backing files closed. */
   backing?: boolean;
   /** `-t`, `-T`. */
@@ -103,16 +103,36 @@ export async function probeFormat(file: BlockFile): Promise<Format> {
   return MAGIC.every((byte, index) => start[index] === byte) ? 'qcow2' : 'raw';
 }
 
-/** "Could not open 'x': No such file or directory". */
+/** In QEMU's words: `Could not open 'x': Could not open 'x': No such file or directory`, the second time for the file. */
 export function cannotOpen(path: string, error: unknown, options: FileOptions = {}): unknown {
   if (!(error instanceof CorralError)) return error;
-  const about = `Could not open '${path}': `;
+  const { exitCode, name = path } = options;
+  const { backingFile, cause } = error.details;
+  if (backingFile !== undefined && cause instanceof CorralError) return cannotOpenBehind(path, cause, options);
+  const about = `Could not open '${name}': `;
   if (error.code === 'ERR_LOCKED') {
-    const hint = options.mayForceShare ? ' (-U reads it all the same)' : '';
-    const locked = `Failed to get ${options.write ? '"write"' : 'shared "write"'} lock: another process is using the image`;
-    return new CommandError(`${about}${locked}${hint}`, options.exitCode, { cause: error });
+    const permission = options.write ? '"write"' : 'shared "write"';
+    const hints = [`Is another process using the image [${error.details.path ?? path}]?`];
+    return new CommandError(`${about}Failed to get ${permission} lock`, exitCode, { cause: error, hints });
   }
   const isProtected = options.write === true && error.code === 'ERR_PERMISSION';
   const hint = isProtected && options.mayReadOnly ? ' (--read-only may work)' : '';
-  return new CommandError(`${about}${reasonOf(error)}${hint}`, options.exitCode, { cause: error });
+  return new CommandError(`${about}${fileReason(error)}${hint}`, exitCode, { cause: error });
+}
+
+/** The same for a file of its chain. */
+function cannotOpenBehind(path: string, error: CorralError, options: FileOptions): CommandError {
+  const { exitCode, name = path } = options;
+  const about = `Could not open '${name}': Could not open backing file: `;
+  if (error.code !== 'ERR_LOCKED') return new CommandError(about + fileReason(error), exitCode, { cause: error });
+  const hints = [`Is another process using the image [${error.details.path ?? path}]?`];
+  return new CommandError(`${about}Failed to get shared "write" lock`, exitCode, { cause: error, hints });
+}
+
+/** What is wrong with a file names it once more; what is wrong with its content does not. */
+function fileReason(error: CorralError): string {
+  const { path, reason } = error.details;
+  if (path === undefined) return reasonOf(error);
+  if (reason?.startsWith('Not a regular file')) return `'file' driver requires '${path}' to be a regular file`;
+  return `Could not open '${path}': ${reasonOf(error)}`;
 }

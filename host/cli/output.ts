@@ -17,14 +17,18 @@ export interface Terminal {
 /** The reader of standard output has left: end quietly. */
 export class OutputClosed extends Error {}
 
-/** A failure with QEMU's or our own words, and with the exit status of the verb that failed. May be several lines. */
+/** A failure with QEMU's or our own words, and with the exit status of the verb that failed. */
 export class CommandError extends Error {
+  /** Lines that follow the message. */
+  readonly hints: readonly string[];
+
   constructor(
     message: string,
     readonly exitCode = 1,
-    options?: ErrorOptions,
+    options: ErrorOptions & { hints?: readonly string[] } = {},
   ) {
     super(message, options);
+    this.hints = options.hints ?? [];
   }
 }
 
@@ -65,11 +69,26 @@ export function reasonOf(error: unknown): string {
   return systemErrorCode(error) === undefined ? error.message : systemReason(error.message);
 }
 
+/** Where Node's words are not those of the system. */
+const SYSTEM_REASONS: Readonly<Record<string, string>> = {
+  EFBIG: 'File too large',
+  EIO: 'Input/output error',
+  ENAMETOOLONG: 'File name too long',
+  EBUSY: 'Device or resource busy',
+  ELOOP: 'Too many levels of symbolic links',
+  EMFILE: 'Too many open files',
+  ETXTBSY: 'Text file busy',
+  EDQUOT: 'Disk quota exceeded',
+  ENXIO: 'No such device or address',
+};
+
 /** "ENOSPC: no space left on device, write" is Node's way to say "No space left on device". */
 function systemReason(message: string): string {
-  const match = /^E[A-Z0-9]+: (.+?), \w+(?: '.*')?(?= \(|$)/s.exec(message);
-  const words = match?.[1];
-  if (match === null || words === undefined) return message;
+  const match = /^(E[A-Z0-9]+): (.+?), \w+(?: '.*')?(?= \(|$)/s.exec(message);
+  const [, code, words] = match ?? [];
+  if (match === null || code === undefined || words === undefined) return message;
+  const known = SYSTEM_REASONS[code];
+  if (known !== undefined) return known + message.slice(match[0].length);
   return words.charAt(0).toUpperCase() + words.slice(1) + message.slice(match[0].length);
 }
 

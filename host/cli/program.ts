@@ -24,6 +24,28 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'copy an image into another one',
     load: async () => (await import('./commands/convert.js')).convert,
   },
+  compare: {
+    summary: 'whether two images hold the same disk',
+    load: async () => (await import('./commands/compare.js')).compare,
+  },
+  dd: { summary: 'copy a part of a disk', load: async () => (await import('./commands/dd.js')).dd },
+  measure: {
+    summary: 'how long a new image would be',
+    load: async () => (await import('./commands/measure.js')).measure,
+  },
+  rebase: {
+    summary: 'change what a disk continues from',
+    load: async () => (await import('./commands/rebase.js')).rebase,
+  },
+  commit: {
+    summary: 'write a disk into what it continues from',
+    load: async () => (await import('./commands/commit.js')).commit,
+  },
+  bench: { summary: 'time many reads or writes', load: async () => (await import('./commands/bench.js')).bench },
+  checksum: {
+    summary: 'a hash of what a disk holds',
+    load: async () => (await import('./commands/checksum.js')).checksum,
+  },
   snapshot: {
     summary: 'internal snapshots of an image',
     load: async () => (await import('./commands/snapshot.js')).snapshot,
@@ -120,6 +142,7 @@ function failed(error: unknown, name: string | undefined, terminal: Terminal): n
     return error.exitCode;
   }
   terminal.complain(errorLine(error));
+  if (error instanceof CommandError) for (const hint of error.hints) terminal.note(hint);
   return error instanceof CommandError ? error.exitCode : 1;
 }
 

@@ -136,7 +136,7 @@ describe('corral bitmap refuses', () => {
 
     const found = await corralHere('bitmap', '--add', path, 'b');
 
-    expect(found.stderr).toMatch(/another process is using the image/);
+    expect(found.stderr).toMatch(/Failed to get "write" lock\nIs another process using the image/);
     expect(found.status).toBe(1);
   });
 });

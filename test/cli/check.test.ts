@@ -136,7 +136,9 @@ describe('corral check', () => {
     const { status, stderr } = await corralHere('check', '/nowhere/at/all');
 
     expect(status).toBe(1);
-    expect(stderr).toBe("corral: Could not open '/nowhere/at/all': No such file or directory\n");
+    expect(stderr).toBe(
+      "corral: Could not open '/nowhere/at/all': Could not open '/nowhere/at/all': No such file or directory\n",
+    );
   });
 });
 

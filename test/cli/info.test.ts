@@ -162,14 +162,16 @@ describe('corral info', () => {
     await writer.close();
 
     expect(refused.status).toBe(1);
-    expect(refused.stderr).toMatch(/^corral: Could not open '.*': Failed to get shared "write" lock.*-U.*\n$/);
+    expect(refused.stderr).toMatch(
+      /^corral: Could not open '.*': Failed to get shared "write" lock\nIs another process using the image \[.*\]\?\n$/,
+    );
     expect(shared.status).toBe(0);
   });
 
   test.each([
     ['a missing file', 'missing', /No such file or directory/],
-    ['a folder', '.', /Not a regular file/],
-    ['a device of characters', '/dev/null', /Not a regular file/],
+    ['a folder', '.', /to be a regular file/],
+    ['a device of characters', '/dev/null', /to be a regular file/],
     ['a name that is too long', 'x'.repeat(300), /[Nn]ame too long/],
   ])('has one line for %s', (_, path, reason) => {
     const { status, stdout, stderr } = corral(['info', path], { cwd: temporaryFolder() });

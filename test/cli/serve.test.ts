@@ -114,7 +114,7 @@ describe('corral serve --nbd', () => {
     await once(server.child, 'close');
     const after = corral(['check', image]);
 
-    expect(during.stderr).toMatch(/^corral: .*lock.*\n$/);
+    expect(during.stderr).toMatch(/^corral: .*lock\nIs another.*\n$/);
     expect(after.status).toBe(0);
   });
 
@@ -165,7 +165,7 @@ describe('corral attach complains in one line about', () => {
     await user.close();
 
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^corral: Could not open '.*': Failed to get "write" lock: another process is using.*\n$/);
+    expect(stderr).toMatch(/^corral: Could not open '.*': Failed to get "write" lock\nIs another process using.*\n$/);
   });
 });
 

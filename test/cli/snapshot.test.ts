@@ -76,5 +76,5 @@ test('convert refuses a snapshot that is not there', () => {
   const { status, stderr } = corral(['convert', '-l', 'nobody', path, `${path}.raw`]);
 
   expect(status).toBe(1);
-  expect(stderr).toMatch(/Snapshot not found/);
+  expect(stderr).toMatch(/Failed to load snapshot: Can't find snapshot/);
 });

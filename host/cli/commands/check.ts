@@ -61,12 +61,7 @@ export const check = defineVerb({
 async function checkImage(path: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
   if (write && options.forceShare) throw new CommandError('force-share=on can only be used with read-only images');
-  const file = await openFile(path, {
-    write,
-    forceShare: options.forceShare,
-    mayForceShare: !write,
-    cache: options.cache,
-  });
+  const file = await openFile(path, { write, forceShare: options.forceShare, cache: options.cache });
   const format = options.format ?? (await probeFormat(file));
   if (format === 'raw') {
     await file.close();

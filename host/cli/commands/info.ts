@@ -5,10 +5,12 @@ import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { NodeFile } from '../../node/node-file.js';
 import type { Snapshot } from '../../snapshot-record.js';
-import { type Format, formatArgument, outputArgument } from '../arguments.js';
+import { type Format, formatArgument } from '../arguments.js';
 import { cacheReport } from '../cache-report.js';
+import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { type ImageName, readImageName } from '../image-name.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
-import { flag, value } from '../option-table.js';
+import { flag } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
 import { snapshotFact, snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -16,11 +18,13 @@ import { defineVerb, oneOperand } from '../verb.js';
 const SECTOR = 512;
 
 interface Options {
-  format: Format | undefined;
   forceShare: boolean;
   backingChain: boolean;
   statistics: boolean;
 }
+
+/** A file to look at. */
+type Named = Pick<ImageName, 'path' | 'format'> & { readonly text?: string };
 
 /** What is printed. Numbers are bytes. */
 interface Facts {
@@ -44,14 +48,17 @@ export const info = defineVerb({
   about: 'Prints what the header of an image says. Nothing that it names is opened, but with --backing-chain.',
   operands: 'FILE',
   options: {
-    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
-    output: value('--output KIND', 'human or json', outputArgument),
+    ...IMAGE,
+    ...OUTPUT,
     backingChain: flag('-b, --backing-chain', 'the files behind the image, too'),
     statistics: flag('--statistics', 'what the metadata cache would do: reads all mappings of the disk'),
-    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+    ...FORCE_SHARE,
+    // Newer versions of QEMU have it.
+    cache: cacheOption('-t, --cache CACHE'),
   },
   async run({ values, operands }, { terminal }) {
-    const chain = await readChain(oneOperand(operands), values);
+    const name = readImageName(oneOperand(operands), values);
+    const chain = await readChain(name, values);
     const [first] = chain as [Facts];
     const json = (): Json => (values.backingChain ? chain.map(jsonFacts) : jsonFacts(first));
     terminal.print(values.output === 'json' ? `${formatJson(json())}\n` : chain.map(humanFacts).join('\n'));
@@ -59,12 +66,12 @@ export const info = defineVerb({
 });
 
 /** The facts of the image, and of what lies behind it when that is asked for. */
-async function readChain(path: string, options: Options): Promise<Facts[]> {
+async function readChain(name: ImageName, options: Options): Promise<Facts[]> {
   const chain: Facts[] = [];
   const seen = new Set<string>();
-  let next: { path: string; format: Format | undefined } | undefined = { path, format: options.format };
+  let next: Named | undefined = name;
   while (next !== undefined) {
-    const facts: Facts = await readFacts(next.path, { ...options, format: next.format });
+    const facts: Facts = await readFacts(next, options);
     if (seen.has(facts.identity)) throw new CommandError(`Backing file '${next.path}' creates an infinite loop.`);
     seen.add(facts.identity);
     chain.push(facts);
@@ -73,7 +80,7 @@ async function readChain(path: string, options: Options): Promise<Facts[]> {
   return chain;
 }
 
-function behind({ path, image }: Facts): { path: string; format: Format | undefined } | undefined {
+function behind({ path, image }: Facts): Named | undefined {
   if (image?.backingFile === undefined) return undefined;
   if (hasProtocol(image.backingFile)) {
     throw new CommandError(
@@ -84,9 +91,10 @@ function behind({ path, image }: Facts): { path: string; format: Format | undefi
   return { path: actualPath(path, image.backingFile), format };
 }
 
-async function readFacts(path: string, options: Options): Promise<Facts> {
-  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
-  const { format, fileLength, diskSize } = await measure(file, options.format).catch(async (error: unknown) => {
+async function readFacts({ path, format: wanted, text }: Named, options: Options): Promise<Facts> {
+  const naming = text === undefined ? {} : { name: text };
+  const file = await openFile(path, { forceShare: options.forceShare, ...naming });
+  const { format, fileLength, diskSize } = await measure(file, wanted).catch(async (error: unknown) => {
     await file.close();
     throw cannotOpen(path, error);
   });
@@ -95,7 +103,12 @@ async function readFacts(path: string, options: Options): Promise<Facts> {
     await file.close();
     return { path, identity, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
   }
-  await using image = await openImageIn(file, path, { inspect: true, requestCapacity: 1, cacheSize: 0 });
+  await using image = await openImageIn(file, path, {
+    inspect: true,
+    requestCapacity: 1,
+    cacheSize: 0,
+    ...naming,
+  });
   try {
     const [bitmaps, snapshots] = [await image.bitmaps.list(), await image.snapshots.list()];
     const cache = options.statistics ? await cacheReport(path, options) : undefined;

@@ -39,7 +39,7 @@ export const map = defineVerb({
 });
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
-  const file = await openFile(path, { forceShare: options.forceShare, mayForceShare: true });
+  const file = await openFile(path, { forceShare: options.forceShare });
   await using image = await openImageIn(file, path, {
     requestCapacity: 1,
     forceShare: options.forceShare,

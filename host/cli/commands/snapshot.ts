@@ -38,7 +38,7 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   const wanted = [options.list ? '' : undefined, apply, create, options.delete].filter((name) => name !== undefined);
   if (wanted.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
   const write = apply !== undefined || create !== undefined || options.delete !== undefined;
-  const file = await openFile(path, { write, forceShare: !write && forceShare, mayForceShare: !write });
+  const file = await openFile(path, { write, forceShare: !write && forceShare });
   if ((options.format ?? (await probeFormat(file))) === 'raw') {
     await file.close();
     if (write) throw new CommandError(`'${path}': A raw image has no snapshots`);

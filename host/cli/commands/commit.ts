@@ -1,0 +1,117 @@
+/** `corral commit`: what an image holds is written into what lies behind it. */
+
+import { resolve } from 'node:path';
+import { layersOf } from '../../chain.js';
+import { canBeEmptied, commitLayers, makeEmpty } from '../../commit.js';
+import { sizeArgument } from '../arguments.js';
+import { Closers } from '../closers.js';
+import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
+import { type Disk, openDisk } from '../disk.js';
+import { flag, type OptionValues, text, value } from '../option-table.js';
+import { CommandError, reasonOf, type Terminal } from '../output.js';
+import { showProgress } from '../progress.js';
+import { type StopSignal, stopSignal } from '../signals.js';
+import { defineVerb, oneOperand } from '../verb.js';
+
+const OPTIONS = {
+  ...IMAGE,
+  base: text('-b, --base FILE', 'the layer that is written; implies -d. Default: the backing file'),
+  drop: flag('-d, --drop', 'leave the image as it is afterwards'),
+  rate: value('-r, --rate RATE', 'of no effect here', (given) => sizeArgument(given, 'rate limit')),
+  cache: cacheOption('-t, --cache CACHE'),
+  ...PROGRESS,
+  ...QUIET,
+};
+
+type Options = OptionValues<typeof OPTIONS>;
+
+export const commit = defineVerb({
+  about:
+    'Writes what an image holds into its backing file, and empties the image. Whatever else continues from that file\n' +
+    'reads something else then.',
+  operands: 'FILE',
+  options: OPTIONS,
+  async run({ values, operands }, { terminal }) {
+    const path = oneOperand(operands);
+    const stop = stopSignal();
+    try {
+      await commitImage(path, values, { terminal, stop });
+    } catch (error) {
+      if (stop.exitCode === 0) throw error;
+      throw new CommandError(`Interrupted: '${path}' is as it was`, stop.exitCode, { cause: error });
+    } finally {
+      stop.release();
+    }
+    if (!values.quiet) terminal.print('Image committed.\n');
+  },
+});
+
+/** The layer that is written. */
+interface Base {
+  readonly path: string;
+  readonly format: string;
+  /** Layers above it. */
+  readonly depth: number;
+}
+
+async function commitImage(
+  path: string,
+  options: Options,
+  around: { terminal: Terminal; stop: StopSignal },
+): Promise<void> {
+  const { terminal, stop } = around;
+  const drop = options.drop || options.base !== undefined;
+  const base = await findBase(path, options, drop);
+  await using opened = new Closers();
+  // Ahead of the image, whose chain reads this file too and must not lock it then.
+  const target = opened.add(await openDisk(base.path, { format: base.format, write: true }));
+  const overlay = opened.add(await openDisk(path, { ...options, write: !drop, unlockedBacking: true }));
+  const { image } = overlay;
+  if (image === undefined) throw new CommandError('Image does not have a backing file');
+  const targetLength = target.size;
+  try {
+    if (image.size > targetLength) await target.resize(image.size);
+    const progress = showProgress(terminal, options.progress && !options.quiet);
+    await commitLayers(image, target, {
+      depth: base.depth,
+      targetLength,
+      onProgress: progress.report,
+      signal: stop.signal,
+    });
+    await target.flush();
+    progress.finish();
+    // Closed, all of it is durable; only then may it be gone from here.
+    await target.close();
+    if (!drop) await makeEmpty(image);
+    await image.close();
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    throw new CommandError(`Error while committing image: ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+/** Looks at the chain, and closes it again. */
+async function findBase(path: string, options: Options, drop: boolean): Promise<Base> {
+  const disk: Disk = await openDisk(path, options);
+  try {
+    const { image } = disk;
+    const layers = image === undefined ? [] : layersOf(image);
+    if (image === undefined || layers.length === 0) throw new CommandError('Image does not have a backing file');
+    const { base } = options;
+    const index = base === undefined ? 0 : layers.findIndex(({ location }) => isSame(location, base));
+    const found = layers[index];
+    if (found?.location === undefined) {
+      throw new CommandError(`Did not find '${base ?? ''}' in the backing chain of '${path}'`);
+    }
+    if (!drop && !(await canBeEmptied(image))) {
+      throw new CommandError('An image with bitmaps is not emptied: -d leaves it as it is, and commits all the same');
+    }
+    return { path: found.location, format: found.format, depth: index + 1 };
+  } finally {
+    await disk.close();
+  }
+}
+
+function isSame(location: string | undefined, name: string): boolean {
+  return location !== undefined && resolve(location) === resolve(name);
+}

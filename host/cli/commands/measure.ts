@@ -1,0 +1,118 @@
+/** `corral measure`: how long the file of a new image would become. */
+
+import { bitmapsLength, fullyAllocatedLength } from '../../measure.js';
+import { type Format, sizeArgument } from '../arguments.js';
+import { FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { checkSize, type NewImage, newImage } from '../create-options.js';
+import { type Disk, openDisk } from '../disk.js';
+import { list, text, value } from '../option-table.js';
+import { CommandError, formatJson } from '../output.js';
+import { snapshotArgument } from '../snapshot-argument.js';
+import { defineVerb } from '../verb.js';
+
+const LARGEST_CLUSTER = 2 * 1024 * 1024;
+
+interface Measured {
+  readonly required: number;
+  readonly fullyAllocated: number;
+  readonly bitmaps: number | undefined;
+}
+
+export const measure = defineVerb({
+  about: 'Says how long the file of a new image would become: of a size, or of what another image holds.',
+  operands: '(--size SIZE | FILE)',
+  options: {
+    targetFormat: text('-O, --target-format FMT', 'qcow2 or raw (the default)'),
+    size: value('-s, --size SIZE', 'bytes of an empty disk', (given) => sizeArgument(given, 'image size')),
+    options: list('-o, --options LIST', 'options of the new image, as with create'),
+    ...IMAGE,
+    snapshot: value('-l, --snapshot SNAPSHOT', 'measure this internal snapshot', snapshotArgument),
+    ...FORCE_SHARE,
+    ...OUTPUT,
+  },
+  async run({ values, operands }, { terminal }) {
+    const [path] = operands;
+    const { size } = values;
+    if (operands.length > 1) throw new CommandError('At most one filename argument is allowed.');
+    if (path === undefined && (values.format ?? values.snapshot) !== undefined) {
+      throw new CommandError('--image-opts, -f, and -l require a filename argument.');
+    }
+    if (path === undefined && values.imageOpts) {
+      throw new CommandError('--image-opts, -f, and -l require a filename argument.');
+    }
+    if (path === undefined && size === undefined) {
+      throw new CommandError('Either --size N or one filename must be specified.');
+    }
+    if (path !== undefined && size !== undefined) {
+      throw new CommandError('--size N cannot be used together with a filename.');
+    }
+    const target = targetOf(values.targetFormat ?? 'raw', values.options);
+    const measured = path === undefined ? measureSize(target, size ?? 0n) : await measureDisk(target, path, values);
+    terminal.print(values.output === 'json' ? `${formatJson(jsonOf(measured))}\n` : humanOf(measured));
+  },
+});
+
+function targetOf(format: string, options: readonly string[]): NewImage {
+  if (format !== 'qcow2' && format !== 'raw') throw new CommandError(`Unknown file format '${format}'`);
+  return newImage('', format satisfies Format, options);
+}
+
+function measureSize(target: NewImage, size: bigint): Measured {
+  try {
+    checkSize('', target, size);
+  } catch (error) {
+    const hint = target.clusterSize < LARGEST_CLUSTER ? ' (try using a larger cluster size)' : '';
+    throw new CommandError(`The image size is too large${hint}`, 1, { cause: error });
+  }
+  return lengths(target, Number(size), 0);
+}
+
+async function measureDisk(target: NewImage, path: string, options: Parameters<typeof openDisk>[1]): Promise<Measured> {
+  const disk = await openDisk(path, options);
+  try {
+    const measured = lengths(target, disk.size, await dataLength(disk, target.clusterSize));
+    return { ...measured, bitmaps: target.format === 'qcow2' ? await bitmapsOf(disk, target.clusterSize) : undefined };
+  } finally {
+    await disk.close();
+  }
+}
+
+/** Bytes of the target's clusters that would have to hold something. */
+async function dataLength(disk: Disk, clusterSize: number): Promise<number> {
+  let [length, counted] = [0, 0];
+  for await (const { offset, length: stretch, kind } of disk.extents()) {
+    if (kind === 'zero' || kind === 'unallocated') continue;
+    const start = Math.max(counted, Math.floor(offset / clusterSize) * clusterSize);
+    counted = Math.max(counted, Math.ceil((offset + stretch) / clusterSize) * clusterSize);
+    length += Math.max(0, counted - start);
+  }
+  return length;
+}
+
+async function bitmapsOf({ image }: Disk, clusterSize: number): Promise<number | undefined> {
+  // Version 2 has none.
+  if (image === undefined || image.info.version === 2) return undefined;
+  const bitmaps = (await image.bitmaps.list()).filter(({ inconsistent }) => !inconsistent);
+  return bitmapsLength(bitmaps, image.size, clusterSize);
+}
+
+function lengths(target: NewImage, size: number, data: number): Measured {
+  if (target.format === 'raw') {
+    const whole = Math.ceil(size / 512) * 512;
+    return { required: whole, fullyAllocated: whole, bitmaps: undefined };
+  }
+  const { clusterSize, refcountBits, extendedL2 } = target;
+  const fullyAllocated = fullyAllocatedLength({ virtualSize: size, clusterSize, refcountBits, extendedL2 });
+  const disk = Math.ceil(size / clusterSize) * clusterSize;
+  const isFull = ['full', 'falloc'].includes(target.preallocation ?? 'off');
+  return { required: isFull ? fullyAllocated : fullyAllocated - disk + data, fullyAllocated, bitmaps: undefined };
+}
+
+function jsonOf({ required, fullyAllocated, bitmaps }: Measured) {
+  return { bitmaps, required, 'fully-allocated': fullyAllocated };
+}
+
+function humanOf({ required, fullyAllocated, bitmaps }: Measured): string {
+  const last = bitmaps === undefined ? '' : `bitmaps size: ${bitmaps}\n`;
+  return `required size: ${required}\nfully allocated size: ${fullyAllocated}\n${last}`;
+}

@@ -1,0 +1,54 @@
+/** Options that many verbs have. */
+
+import type { CacheMode } from '../cache-mode.js';
+import { cacheArgument } from './arguments.js';
+import { flag, type Option, text, value } from './option-table.js';
+import { UsageError } from './output.js';
+import { readSecrets } from './secrets.js';
+
+/** Secrets are looked at at once, so that a wrong one is told before anything is done. */
+const OBJECT: Option<readonly string[]> = {
+  shorts: [],
+  longs: ['object'],
+  argument: 'OBJDEF',
+  about: 'secret,id=ID,data=TEXT or secret,id=ID,file=PATH: a key that other options name',
+  initial: [],
+  next(earlier, argument) {
+    const all = [...earlier, argument];
+    readSecrets(all);
+    return all;
+  },
+};
+
+/** How the image is named. */
+export const IMAGE = {
+  format: text('-f, --format FMT', 'format of the image: qcow2 or raw; found out when not given'),
+  imageOpts: flag('--image-opts', 'the name is a list of options: driver=qcow2,file.filename=PATH'),
+  object: OBJECT,
+};
+
+export const OBJECTS = { object: OBJECT };
+
+export const FORCE_SHARE = { forceShare: flag('-U, --force-share', 'also when another process writes to the image') };
+
+export const QUIET = { quiet: flag('-q, --quiet', 'print nothing but errors') };
+
+export const PROGRESS = { progress: flag('-p, --progress', 'show how far it is') };
+
+export const OUTPUT = {
+  output: value('--output KIND', 'human or json', (given): 'human' | 'json' => {
+    if (given === 'human' || given === 'json') return given;
+    throw new UsageError(`--output expects 'human' or 'json' not '${given}'`);
+  }),
+};
+
+/** `-t`, `-T`: how the host's cache is used. */
+export function cacheOption(
+  names: string,
+  what: 'cache' | 'source cache' = 'cache',
+  exitCode = 1,
+): Option<CacheMode | undefined> {
+  return value(names, 'none, writeback, writethrough, directsync or unsafe', (given) =>
+    cacheArgument(given, what, exitCode),
+  );
+}

@@ -1,0 +1,150 @@
+/** A disk that the command line names, whatever its format: opened in QEMU's way, and with its words when that fails. */
+
+import { isWriteThrough } from '../cache-mode.js';
+import type { ChainExtent } from '../chain-map.js';
+import { mapChain } from '../chain-map.js';
+import { CorralError } from '../errors.js';
+import type { Image } from '../image.js';
+import type { NodeFile } from '../node/node-file.js';
+import type { SnapshotSelection } from '../snapshot-record.js';
+import type { Format } from './arguments.js';
+import { type ImageName, type NameOptions, readImageName } from './image-name.js';
+import { type FileOptions, openFile, openImageIn, probeFormat } from './open.js';
+import { CommandError, type Terminal } from './output.js';
+
+const SECTOR = 512;
+
+export interface DiskOptions extends NameOptions, Omit<FileOptions, 'backing'> {
+  /** `--no-backing`. */
+  readonly noBacking?: boolean;
+  /** Read this internal snapshot. */
+  readonly snapshot?: SnapshotSelection | string | undefined;
+  /** Only tables will be read or changed: what lies behind the image may be missing. */
+  readonly tablesOnly?: boolean;
+  /** Somebody else here locks what lies behind the image. */
+  readonly unlockedBacking?: boolean;
+  /** Level of compressed writes. */
+  readonly compressionLevel?: number | undefined;
+  /** Told when a format was guessed that may be wrong. */
+  readonly terminal?: Terminal;
+}
+
+/** An open disk. Numbers are bytes. */
+export interface Disk {
+  /** As the command line names it. */
+  readonly name: ImageName;
+  readonly format: Format;
+  /** Whole sectors. */
+  readonly size: number;
+  /** The image, if it is one. */
+  readonly image: Image | undefined;
+  readonly file: NodeFile;
+  read(offset: number, target: Uint8Array): Promise<void>;
+  write(offset: number, source: Uint8Array): Promise<void>;
+  writeZeroes(offset: number, length: number): Promise<void>;
+  /** Makes the disk longer; what is new reads as zeros. */
+  resize(size: number): Promise<void>;
+  flush(): Promise<void>;
+  /** What the disk consists of, through all layers. */
+  extents(options?: { offset?: number; length?: number }): AsyncIterable<ChainExtent>;
+  close(): Promise<void>;
+}
+
+/** Opens a disk. Throws `CommandError`. */
+export async function openDisk(text: string, options: DiskOptions = {}): Promise<Disk> {
+  const name = readImageName(text, options);
+  const forceShare = options.forceShare || name.forceShare;
+  const sync = name.format !== 'qcow2' && options.write === true && isWriteThrough(options.cache);
+  const access = { ...options, forceShare, name: text, sync };
+  const file = await openFile(name.path, access);
+  const format = name.format ?? (await probeFormat(file));
+  if (format === 'raw') {
+    if (name.format === undefined && options.write) warnOfGuess(text, options.terminal);
+    if (options.snapshot !== undefined) {
+      await file.close();
+      throw new CommandError('Failed to load snapshot: Can only create, apply or list snapshots of qcow2 images');
+    }
+    return rawDisk(name, file);
+  }
+  const { cacheSize } = name;
+  const image = await openImageIn(file, name.path, {
+    ...access,
+    backing: !options.noBacking,
+    ...(options.unlockedBacking ? { forceShare: true } : {}),
+    tablesOnly: options.tablesOnly ?? false,
+    ...(cacheSize === undefined ? {} : { cacheSize }),
+    ...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
+    ...(options.compressionLevel === undefined ? {} : { compressionLevel: options.compressionLevel }),
+  }).catch((error: unknown) => {
+    throw missingSnapshot(error, options);
+  });
+  return imageDisk(name, file, image);
+}
+
+/** In QEMU's words, where it is the snapshot that is missing. */
+function missingSnapshot(error: unknown, { snapshot }: DiskOptions): unknown {
+  const cause = error instanceof CommandError ? error.cause : undefined;
+  const isMissing = cause instanceof CorralError && cause.code === 'ERR_NOT_FOUND' && cause.details.path === undefined;
+  if (snapshot === undefined || !isMissing || cause.details.backingFile !== undefined) return error;
+  return new CommandError("Failed to load snapshot: Can't find snapshot", 1, { cause: error });
+}
+
+/** Whoever may write a raw disk could make it look like something else, or the other way round. */
+function warnOfGuess(text: string, terminal: Terminal | undefined): void {
+  terminal?.note(`WARNING: Image format was not specified for '${text}' and probing guessed raw.`);
+  terminal?.note(
+    '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
+  );
+  terminal?.note("         Specify the 'raw' format explicitly to remove the restrictions.");
+}
+
+async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
+  const base = name.window?.offset ?? 0;
+  const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
+  const size = name.window?.size ?? Math.max(0, length - base);
+  if (base + size > length) {
+    await file.close();
+    throw new CommandError(
+      `Could not open '${name.text}': The sum of offset (${base}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${length})`,
+    );
+  }
+  return {
+    name,
+    format: 'raw',
+    size,
+    image: undefined,
+    file,
+    read: (offset, target) => file.read(base + offset, target),
+    write: (offset, source) => file.write(base + offset, [source]),
+    writeZeroes: (offset, count) => file.writeZeroes(base + offset, count),
+    resize: (length) => file.truncate(base + length),
+    flush: () => file.flush(),
+    async *extents({ offset = 0, length: wanted = size - offset } = {}) {
+      const whole = Math.min(wanted, size - offset);
+      if (whole <= 0) return;
+      const hostOffset = base + offset;
+      yield { offset, length: whole, kind: 'data', allocated: true, hostOffset, depth: 0, layer: undefined };
+    },
+    close: () => file.close(),
+  };
+}
+
+function imageDisk(name: ImageName, file: NodeFile, image: Image): Disk {
+  return {
+    name,
+    format: 'qcow2',
+    get size() {
+      return image.size;
+    },
+    image,
+    file,
+    read: (offset, target) => image.read(offset, target),
+    write: (offset, source) => image.write(offset, source),
+    writeZeroes: (offset, length) => image.writeZeroes(offset, length),
+    resize: (length) => image.resize(length),
+    flush: () => image.flush(),
+    extents: ({ offset = 0, length = image.size - offset } = {}) =>
+      mapChain(image, { offset, length: Math.min(length, image.size - offset) }),
+    close: () => image.close(),
+  };
+}

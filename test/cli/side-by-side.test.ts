@@ -1,0 +1,278 @@
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { mustQemuImg, qemuIo } from './run-corral.js';
+import { type Allowance, expectSame, expectSameDisk, settingOf } from './side-by-side.js';
+
+const MIB = 1024 * 1024;
+
+/** A chain of three, a raw disk, and what is no image at all. */
+const files = settingOf((folder) => {
+  const at = (name: string): string => join(folder, name);
+  const create = (...args: string[]): string => mustQemuImg('create', '-q', '-f', 'qcow2', ...args);
+  create(at('base.qcow2'), '4M');
+  qemuIo(at('base.qcow2'), 'write -P 1 0 256k', 'write -P 2 1M 128k');
+  create('-u', '-b', 'base.qcow2', '-F', 'qcow2', at('mid.qcow2'), '4M');
+  qemuIo(at('mid.qcow2'), 'write -P 3 64k 64k', 'write -z 1M 64k');
+  create('-u', '-b', 'mid.qcow2', '-F', 'qcow2', at('top.qcow2'), '5M');
+  qemuIo(at('top.qcow2'), 'write -P 4 2M 64k', 'write -P 5 4608k 64k', 'write -z 0 64k');
+  create('-o', 'cluster_size=4k', at('other.qcow2'), '4M');
+  qemuIo(at('other.qcow2'), 'write -P 1 0 256k', 'write -P 9 1M 128k');
+  create('-u', '-b', 'gone.qcow2', '-F', 'qcow2', at('orphan.qcow2'), '4M');
+  writeFileSync(at('disk.raw'), Buffer.alloc(MIB, 7));
+  truncateSync(at('disk.raw'), 2 * MIB);
+  writeFileSync(at('text'), 'no image');
+});
+
+/** Arguments, and what may differ. */
+type Case = readonly [line: string, allowance?: Allowance];
+
+function sameFor(title: string, cases: readonly Case[]): void {
+  describe(title, () => {
+    test.each(cases.map(([line, allowance]) => [line, allowance] as const))('%s', async (line, allowance) => {
+      await expectSame(files, words(line), allowance);
+    });
+  });
+}
+
+/** Words of a line; '' is an empty one. */
+function words(line: string): string[] {
+  return line.split(' ').map((word) => (word === "''" ? '' : word));
+}
+
+sameFor('info', [
+  ['info base.qcow2'],
+  ['info --output=json base.qcow2'],
+  ['info --backing-chain top.qcow2'],
+  ['info --backing-chain --output=json top.qcow2'],
+  ['info -f raw base.qcow2'],
+  ['info -f foo base.qcow2'],
+  ['info -f qcow2 text'],
+  ['info text'],
+  ['info orphan.qcow2'],
+  ['info --backing-chain orphan.qcow2'],
+  ['info file:base.qcow2'],
+  ['info foo:base.qcow2'],
+  ['info --image-opts driver=qcow2,file.driver=file,file.filename=base.qcow2'],
+  ['info --image-opts driver=qcow2,file.filename=base.qcow2,l2-cache-size=1M,cache-size=1k'],
+  ['info --image-opts driver=qcow2,file.filename=base.qcow2,foo=1'],
+  ['info --image-opts driver=foo,file.filename=base.qcow2'],
+  ['info --image-opts driver=qcow2'],
+  ['info --image-opts -f qcow2 driver=qcow2,file.filename=base.qcow2'],
+  ['info json:{"driver":"qcow2","file.filename":"base.qcow2"}'],
+  ['info json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}'],
+  ['info json:5'],
+  ["info ''"],
+  ['info .'],
+  ['info --object secret,id=a base.qcow2'],
+  ['info --object foo,id=a base.qcow2'],
+  ['info --object secret,id=a,data=x base.qcow2'],
+]);
+
+sameFor('compare', [
+  ['compare base.qcow2 base.qcow2'],
+  ['compare base.qcow2 other.qcow2'],
+  ['compare other.qcow2 base.qcow2'],
+  ['compare top.qcow2 mid.qcow2'],
+  ['compare -s top.qcow2 mid.qcow2'],
+  ['compare -s base.qcow2 other.qcow2'],
+  ['compare -q base.qcow2 other.qcow2'],
+  ['compare -p base.qcow2 base.qcow2', { progress: true }],
+  ['compare -f raw -F raw disk.raw disk.raw'],
+  ['compare base.qcow2 gone'],
+  ['compare gone base.qcow2'],
+  ['compare base.qcow2 orphan.qcow2'],
+  ['compare -F foo base.qcow2 base.qcow2'],
+  ['compare -T foo base.qcow2 base.qcow2'],
+  ['compare base.qcow2'],
+]);
+
+sameFor('measure', [
+  ['measure'],
+  ['measure --size 1G'],
+  ['measure --size 1G -O qcow2'],
+  ['measure --size 5G -O qcow2 -o extended_l2=on,refcount_bits=64'],
+  ['measure --size 3000001 -O qcow2 -o cluster_size=512,refcount_bits=1'],
+  ['measure --size 100T -O qcow2 -o cluster_size=2M'],
+  ['measure --size 7E -O qcow2'],
+  ['measure --size 16E -O qcow2'],
+  ['measure --size 1x'],
+  ['measure -O foo --size 1'],
+  ['measure -O qcow2 base.qcow2'],
+  ['measure -O qcow2 --output=json top.qcow2'],
+  ['measure -O qcow2 -o cluster_size=4k mid.qcow2'],
+  ['measure -O qcow2 -o preallocation=full base.qcow2'],
+  ['measure base.qcow2'],
+  ['measure -f raw disk.raw'],
+  ['measure -f qcow2 --size 1'],
+  ['measure base.qcow2 mid.qcow2'],
+  ['measure --size 1G base.qcow2'],
+  ['measure -O qcow2 gone'],
+]);
+
+sameFor('convert', [
+  ['convert'],
+  ['convert base.qcow2'],
+  ['convert gone new'],
+  ['convert -O foo base.qcow2 new'],
+  ['convert base.qcow2 gone/new'],
+  ['convert -O qcow2 base.qcow2 gone/new'],
+  ['convert -O qcow2 -o foo=1 base.qcow2 new'],
+  ['convert -c base.qcow2 new'],
+  ['convert -m 17 base.qcow2 new'],
+  ['convert -m x base.qcow2 new'],
+  ['convert -S 100 base.qcow2 new'],
+  ['convert -S 1x base.qcow2 new'],
+  ['convert --target-is-zero base.qcow2 new'],
+  ['convert --target-image-opts base.qcow2 new'],
+  ['convert -n base.qcow2 gone'],
+  ['convert -n -o a=b base.qcow2 disk.raw'],
+  ['convert -n base.qcow2 disk.raw'],
+  ['convert -O qcow2 -B base.qcow2 mid.qcow2 new'],
+  ['convert -O raw -B base.qcow2 -F qcow2 mid.qcow2 new'],
+  ['convert -O qcow2 -B base.qcow2 -F qcow2 mid.qcow2 mid.qcow2 new'],
+  ['convert -l foo base.qcow2 new'],
+  ['convert base.qcow2 base.qcow2'],
+  ['convert -T foo base.qcow2 new'],
+  ['convert -r foo base.qcow2 new'],
+  ['convert -C -c base.qcow2 new'],
+  ['convert --image-opts -f qcow2 driver=qcow2,file.filename=base.qcow2 new'],
+]);
+
+describe('convert makes the same disk', () => {
+  test.each([
+    ['convert top.qcow2 new', 'raw'],
+    ['convert -O qcow2 top.qcow2 new', 'qcow2'],
+    ['convert -O qcow2 -c top.qcow2 new', 'qcow2'],
+    ['convert -f raw -O qcow2 disk.raw new', 'qcow2'],
+    ['convert -O qcow2 disk.raw new', 'qcow2'],
+    ['convert -O qcow2 -W -m 2 -S 0 top.qcow2 new', 'qcow2'],
+    ['convert -O qcow2 base.qcow2 disk.raw other.qcow2 new', 'qcow2'],
+    ['convert base.qcow2 disk.raw new', 'raw'],
+    ['convert -O qcow2 -B base.qcow2 -F qcow2 mid.qcow2 new', 'qcow2'],
+    ['convert -O qcow2 -B mid.qcow2 -F qcow2 top.qcow2 new', 'qcow2'],
+    ['convert -O qcow2 -o backing_file=mid.qcow2,backing_fmt=qcow2,cluster_size=4k top.qcow2 new', 'qcow2'],
+    ['convert -O qcow2 -r 100M --salvage base.qcow2 new', 'qcow2'],
+    ['convert -n -O qcow2 base.qcow2 other.qcow2', 'qcow2', 'other.qcow2'],
+    ['convert -n -O raw -f raw disk.raw disk.raw', 'raw', 'disk.raw'],
+    ['convert --image-opts driver=qcow2,file.filename=base.qcow2 new', 'raw'],
+    ['convert --image-opts driver=raw,file.filename=disk.raw,offset=512,size=4096 new', 'raw'],
+    ['convert -n --target-image-opts base.qcow2 driver=qcow2,file.filename=other.qcow2', 'qcow2', 'other.qcow2'],
+  ])('%s', async (line, format, target = 'new') => {
+    const { ours, theirs } = await expectSame(files, words(line));
+
+    expectSameDisk(join(ours, target), join(theirs, target), format);
+  });
+});
+
+sameFor('dd', [
+  ['dd'],
+  ['dd if=base.qcow2'],
+  ['dd if=gone of=new'],
+  ['dd if=base.qcow2 of=new bs=0'],
+  ['dd if=base.qcow2 of=new bs=1x'],
+  ['dd if=base.qcow2 of=new foo=1'],
+  ['dd if=base.qcow2 of=new foo'],
+  ['dd if=base.qcow2 of=new count=x'],
+  ['dd -O foo if=base.qcow2 of=new'],
+  ['dd if=base.qcow2 of=gone/new'],
+]);
+
+describe('dd makes the same disk', () => {
+  test.each([
+    ['dd if=base.qcow2 of=new', 'raw'],
+    ['dd -O qcow2 if=top.qcow2 of=new bs=1M', 'qcow2'],
+    ['dd if=base.qcow2 of=new bs=100k count=3', 'raw'],
+    ['dd if=base.qcow2 of=new bs=64k skip=2', 'raw'],
+    ['dd if=base.qcow2 of=new bs=64k skip=2 count=5', 'raw'],
+    ['dd if=base.qcow2 of=new skip=1000000', 'raw'],
+  ])('%s', async (line, format) => {
+    const { ours, theirs } = await expectSame(files, words(line));
+
+    if (format === 'raw') expect(readFileSync(join(ours, 'new')).equals(readFileSync(join(theirs, 'new')))).toBe(true);
+    else expectSameDisk(join(ours, 'new'), join(theirs, 'new'), format);
+  });
+});
+
+sameFor('rebase', [
+  ['rebase'],
+  ['rebase top.qcow2'],
+  ['rebase -b gone -F qcow2 top.qcow2'],
+  ['rebase -b base.qcow2 -F foo top.qcow2'],
+  ['rebase -u -b base.qcow2 top.qcow2'],
+  ['rebase -b base.qcow2 -F qcow2 orphan.qcow2'],
+  ['rebase -b base.qcow2 -F qcow2 gone'],
+  ['rebase -f raw -b base.qcow2 -F qcow2 top.qcow2'],
+]);
+
+describe('rebase leaves the same disk', () => {
+  test.each([
+    'rebase -b base.qcow2 -F qcow2 top.qcow2',
+    'rebase -b other.qcow2 -F qcow2 top.qcow2',
+    'rebase -b other.qcow2 -F qcow2 base.qcow2',
+    'rebase -c -b other.qcow2 -F qcow2 top.qcow2',
+    'rebase -b disk.raw -F raw mid.qcow2',
+    "rebase -b '' top.qcow2",
+    'rebase -u -b other.qcow2 -F qcow2 top.qcow2',
+    'rebase -u -b other.qcow2 -F qcow2 orphan.qcow2',
+    "rebase -u -b '' top.qcow2",
+  ])('%s', async (line) => {
+    const name = line.split(' ').at(-1) as string;
+
+    const { ours, theirs } = await expectSame(files, words(line));
+
+    expectSameDisk(join(ours, name), join(theirs, name));
+    expect(backingOf(join(ours, name))).toEqual(backingOf(join(theirs, name)));
+  });
+});
+
+function backingOf(path: string): unknown[] {
+  const facts = JSON.parse(mustQemuImg('info', '--output=json', path));
+  return [facts['backing-filename'], facts['backing-filename-format']];
+}
+
+sameFor('commit', [
+  ['commit'],
+  ['commit gone'],
+  ['commit base.qcow2'],
+  ['commit -f raw top.qcow2'],
+  ['commit -b gone top.qcow2'],
+  ['commit -b top.qcow2 top.qcow2'],
+  ['commit -t foo top.qcow2'],
+  ['commit orphan.qcow2'],
+]);
+
+describe('commit leaves the same disks', () => {
+  test.each([
+    'commit top.qcow2',
+    'commit -q top.qcow2',
+    'commit mid.qcow2',
+    'commit -d top.qcow2',
+    'commit -b base.qcow2 top.qcow2',
+    'commit -b mid.qcow2 top.qcow2',
+  ])('%s', async (line) => {
+    const { ours, theirs } = await expectSame(files, words(line));
+
+    for (const name of ['base.qcow2', 'mid.qcow2', 'top.qcow2']) {
+      expectSameDisk(join(ours, name), join(theirs, name));
+      expect(dataOf(join(ours, name)), name).toEqual(dataOf(join(theirs, name)));
+    }
+  });
+});
+
+/** What holds data, and how far behind. Zeros may be there in several ways. */
+function dataOf(path: string): unknown[] {
+  const map: { start: number; length: number; depth: number; data: boolean }[] = JSON.parse(
+    mustQemuImg('map', '--output=json', path),
+  );
+  return map.filter(({ data }) => data).map(({ start, length, depth }) => [start, length, depth]);
+}
+
+sameFor('bench', [
+  ['bench -c 10 base.qcow2', { seconds: true }],
+  ['bench -c 10 -d 2 -s 8k -S 16k -o 64k base.qcow2', { seconds: true }],
+  ['bench -w -c 10 -f raw disk.raw', { seconds: true }],
+  ['bench --flush-interval 10 base.qcow2'],
+  ['bench -i foo base.qcow2'],
+  ['bench gone'],
+]);
