@@ -31,6 +31,24 @@ export function parseSize(text: string): bigint {
   return size;
 }
 
+/** The lines that follow QEMU's complaint about a size. */
+export const SIZE_HINTS = [
+  'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-',
+  'and exabytes, respectively.',
+];
+
+/** The same for an option among others. Throws `CommandError` with a line that begins with `about`. */
+export function sizeParameter(name: string, text: string, about = ''): bigint {
+  try {
+    return parseSize(text);
+  } catch (error) {
+    if (!(error instanceof SizeError)) throw error;
+    if (error.outOfRange) throw new CommandError(`${about}Value '${text}' is out of range for parameter '${name}'`);
+    const wrong = `${about}Parameter '${name}' expects a non-negative number below 2^64`;
+    throw new CommandError(wrong, 1, { hints: SIZE_HINTS });
+  }
+}
+
 /** A size in QEMU's words when it is wrong: `Invalid start offset specified: 'x'.` */
 export function sizeArgument(text: string, what: string): bigint {
   try {

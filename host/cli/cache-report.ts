@@ -12,7 +12,7 @@ export async function cacheReport(
   path: string,
   { forceShare }: { forceShare: boolean },
 ): Promise<Record<string, Json>> {
-  const file = await openFile(path, { forceShare, mayForceShare: true });
+  const file = await openFile(path, { forceShare });
   await using image = await openImageIn(file, path, { tablesOnly: true, requestCapacity: 1, forceShare });
   for await (const _ of image.map());
   const { cacheSize, cacheHits, cacheMisses, cacheEvictions } = image.statistics();

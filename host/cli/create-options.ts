@@ -1,7 +1,7 @@
 /** The `-o` options of a new image, checked before anything is touched. */
 
 import type { Preallocation } from '../preallocate.js';
-import { type Format, optionList, parseSize, SizeError, sizeArgument } from './arguments.js';
+import { type Format, optionList, sizeParameter } from './arguments.js';
 import { CommandError } from './output.js';
 
 const MINIMUM_CLUSTER_SIZE = 512;
@@ -32,6 +32,10 @@ export interface NewImage {
   readonly preallocation: Preallocation | undefined;
   /** `size=`, when it was given there. */
   readonly size: bigint | undefined;
+  /** The options as they were given. */
+  readonly given: ReadonlyMap<string, string>;
+  /** What no such image can be made for, although every option can be read. */
+  readonly problem: string | undefined;
 }
 
 /** Options that QEMU knows and this program does not yet. */
@@ -55,7 +59,7 @@ export interface BackingArguments {
   readonly backingFormat?: string | undefined;
 }
 
-/** Reads `-o`. Throws `CommandError` with a line that begins with `about`. */
+/** Reads `-o`. Throws `CommandError` with a line that begins with `about`, also for what cannot be made. */
 export function newImage(
   path: string,
   format: Format,
@@ -63,55 +67,75 @@ export function newImage(
   behind: BackingArguments = {},
   about = path === '' ? '' : `${path}: `,
 ): NewImage {
+  const image = readNewImage(format, lists, behind, about);
+  if (image.problem !== undefined) throw new CommandError(`${about}${image.problem}`);
+  return image;
+}
+
+/** The same, but what cannot be made is only noted: QEMU says first what it is about to make. */
+export function readNewImage(
+  format: Format,
+  lists: readonly string[],
+  behind: BackingArguments,
+  about: string,
+): NewImage {
+  const problems: string[] = [];
+  const later = (reason: string): void => void problems.push(reason);
   const refuse = (reason: string): never => {
     throw new CommandError(`${about}${reason}`);
   };
   const options = optionList(lists);
   for (const [name, value] of options) {
-    if (format === 'qcow2' && isOff(name, value)) options.delete(name);
-    else if (format === 'qcow2' && LATER.test(name)) refuse(`Option '${name}' is not supported yet`);
+    if (format === 'qcow2' && isOff(name, value)) continue;
+    if (format === 'qcow2' && LATER.test(name)) refuse(`Option '${name}' is not supported yet`);
     else if (name !== 'size' && name !== 'preallocation' && !(format === 'qcow2' && OF_QCOW2.includes(name))) {
       refuse(`Invalid parameter '${name}'`);
     }
   }
   const size = options.get('size');
-  const image: NewImage = {
+  const image = {
     format,
-    clusterSize: clusterSize(options.get('cluster_size') ?? '64k', refuse),
-    compat: compatibility(options.get('compat'), refuse),
+    clusterSize: clusterSize(options.get('cluster_size') ?? '64k', about, later),
+    compat: compatibility(options.get('compat'), later),
     lazyRefcounts: onOrOff('lazy_refcounts', options.get('lazy_refcounts') ?? 'off', refuse),
-    refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse),
+    refcountBits: refcountBits(options.get('refcount_bits') ?? '16', refuse, later),
     extendedL2: onOrOff('extended_l2', options.get('extended_l2') ?? 'off', refuse),
-    compressionType: compressionType(options.get('compression_type') ?? 'zlib', refuse),
-    ...backingOptions(format, options, behind, refuse),
+    compressionType: compressionType(options.get('compression_type') ?? 'zlib', later),
+    ...backingOptions(format, options, behind, { refuse, later }),
     dataFile: options.get('data_file'),
     dataFileRaw: onOrOff('data_file_raw', options.get('data_file_raw') ?? 'off', refuse),
-    preallocation: preallocationMode(format, options.get('preallocation'), refuse),
-    size: size === undefined ? undefined : sizeArgument(size, 'image size'),
+    preallocation: preallocationMode(format, options.get('preallocation'), later),
+    size: size === undefined ? undefined : sizeParameter('size', size, about),
+    given: options,
   };
-  if (image.compat === '0.10' && image.refcountBits !== 16) {
-    refuse(
-      'Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)',
+  checkTogether(image, later);
+  return { ...image, problem: problems[0] };
+}
+
+/** What each option may be, but not all of them at once. */
+function checkTogether(image: Omit<NewImage, 'problem'>, later: (reason: string) => void): void {
+  const old = (what: string): void => later(`${what} compatibility level 1.1 and above (use version=v3 or greater)`);
+  const { preallocation = 'off', extendedL2 } = image;
+  if (image.compat === '0.10') {
+    if (image.refcountBits !== 16) {
+      later(
+        'Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)',
+      );
+    }
+    if (image.lazyRefcounts) old('Lazy refcounts only supported with');
+    if (image.compressionType !== 'zlib') old('Non-zlib compression type is only supported with');
+    if (image.dataFile !== undefined) old('External data files are only supported with');
+    if (extendedL2) old('Extended L2 entries are only supported with');
+  }
+  if (image.dataFileRaw && image.dataFile === undefined) later('data-file-raw requires data-file');
+  if (extendedL2 && image.clusterSize < MINIMUM_EXTENDED_CLUSTER_SIZE) {
+    later(
+      `Extended L2 entries are only supported with cluster sizes of at least ${MINIMUM_EXTENDED_CLUSTER_SIZE} bytes`,
     );
   }
-  if (image.compat === '0.10' && image.lazyRefcounts) {
-    refuse('Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)');
+  if (image.backingFile !== undefined && preallocation !== 'off' && !extendedL2) {
+    later('Backing file and preallocation can only be used at the same time if extended_l2 is on');
   }
-  if (image.compat === '0.10' && image.compressionType !== 'zlib') {
-    refuse(
-      'Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)',
-    );
-  }
-  if (image.dataFile !== undefined && image.compat === '0.10') {
-    refuse('External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
-  }
-  if (image.dataFileRaw && image.dataFile === undefined) refuse('data-file-raw requires data-file');
-  if (image.extendedL2) checkExtended(image, refuse);
-  const { preallocation = 'off' } = image;
-  if (image.backingFile !== undefined && preallocation !== 'off' && !image.extendedL2) {
-    refuse('Backing file and preallocation can only be used at the same time if extended_l2 is on');
-  }
-  return image;
 }
 
 /** Refuses a size that the L1 table could not cover. */
@@ -130,54 +154,51 @@ export function checkSize(path: string, image: NewImage, size: bigint): void {
 
 /** QEMU's line about a new image. */
 export function formattingLine(path: string, image: NewImage, size: bigint): string {
-  const { format, clusterSize: cluster, compat, preallocation } = image;
-  const optional = (name: string, value: string | undefined): string =>
-    value === undefined ? '' : ` ${name}=${value}`;
+  const { format, given } = image;
+  const optional = (name: string, value = given.get(name)): string => (value === undefined ? '' : ` ${name}=${value}`);
   const start = `Formatting '${path}', fmt=${format}`;
-  if (format === 'raw') return `${start} size=${size}${optional('preallocation', preallocation)}\n`;
+  if (format === 'raw') return `${start} size=${size}${optional('preallocation')}\n`;
+  const { clusterSize: cluster, backingFile, backingFormat } = image;
   return (
-    `${start} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}${optional('preallocation', preallocation)} compression_type=${image.compressionType} ` +
-    `size=${size}${optional('compat', compat)}${optional('backing_file', image.backingFile)}${optional('backing_fmt', image.backingFormat)}${optional('data_file', image.dataFile)}${image.dataFileRaw ? ' data_file_raw=on' : ''} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
+    `${start}${optional('encryption')} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}` +
+    `${optional('preallocation')} compression_type=${given.get('compression_type') ?? 'zlib'} size=${size}` +
+    `${optional('compat')}${optional('backing_file', backingFile)}${optional('backing_fmt', backingFormat)}` +
+    `${optional('data_file')}${optional('data_file_raw')} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
     `refcount_bits=${image.refcountBits}\n`
   );
 }
 
 type Refuse = (reason: string) => never;
-
-function checkExtended(image: NewImage, refuse: Refuse): void {
-  if (image.compat === '0.10') {
-    refuse('Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
-  }
-  if (image.clusterSize < MINIMUM_EXTENDED_CLUSTER_SIZE) {
-    refuse(
-      `Extended L2 entries are only supported with cluster sizes of at least ${MINIMUM_EXTENDED_CLUSTER_SIZE} bytes`,
-    );
-  }
-}
+type Later = (reason: string) => void;
 
 function backingOptions(
   format: Format,
   options: ReadonlyMap<string, string>,
   behind: BackingArguments,
-  refuse: Refuse,
+  { refuse, later }: { refuse: Refuse; later: Later },
 ): Pick<NewImage, 'backingFile' | 'backingFormat'> {
   const backingFile = behind.backing ?? options.get('backing_file');
   const given = behind.backingFormat ?? options.get('backing_fmt');
   if (backingFile !== undefined && format === 'raw') refuse("Backing file not supported for file format 'raw'");
-  if (backingFile === undefined && given !== undefined) refuse('Backing format cannot be used without backing file');
-  if (given !== undefined && given !== 'raw' && given !== 'qcow2') refuse(`Unknown backing file format '${given}'`);
+  if (backingFile === undefined && given !== undefined) later('Backing format cannot be used without backing file');
+  if (given !== undefined && given !== 'raw' && given !== 'qcow2') {
+    refuse(`Unknown driver '${given}'`);
+  }
   return { backingFile, backingFormat: given as Format | undefined };
 }
 
-function preallocationMode(format: Format, text: string | undefined, refuse: Refuse): Preallocation | undefined {
+function preallocationMode(format: Format, text: string | undefined, later: Later): Preallocation | undefined {
   if (text === undefined || text === 'off' || text === 'falloc' || text === 'full') return text;
-  if (text !== 'metadata') return refuse(`Parameter 'preallocation' does not accept value '${text}'`);
-  return format === 'raw' ? refuse('Unsupported preallocation mode: metadata') : text;
+  if (text !== 'metadata') later(`Parameter 'preallocation' does not accept value '${text}'`);
+  else if (format === 'raw') later('Unsupported preallocation mode: metadata');
+  else return text;
+  return undefined;
 }
 
-function compressionType(text: string, refuse: Refuse): NewImage['compressionType'] {
+function compressionType(text: string, later: Later): NewImage['compressionType'] {
   if (text === 'zlib' || text === 'zstd') return text;
-  return refuse(`Parameter 'compression-type' does not accept value '${text}'`);
+  later(`Parameter 'compression-type' does not accept value '${text}'`);
+  return 'zlib';
 }
 
 /** A later option that asks for what is there anyway. */
@@ -185,28 +206,19 @@ function isOff(name: string, value: string): boolean {
   return name === 'encryption' && value === 'off';
 }
 
-function clusterSize(text: string, refuse: Refuse): number {
-  const size = Number(sizeOption('cluster_size', text, refuse));
+function clusterSize(text: string, about: string, later: Later): number {
+  const size = Number(sizeParameter('cluster_size', text, about));
   if (size < MINIMUM_CLUSTER_SIZE || size > MAXIMUM_CLUSTER_SIZE || !Number.isInteger(Math.log2(size))) {
-    refuse('Cluster size must be a power of two between 512 and 2048k');
+    later('Cluster size must be a power of two between 512 and 2048k');
   }
   return size;
 }
 
-function sizeOption(name: string, text: string, refuse: Refuse): bigint {
-  try {
-    return parseSize(text);
-  } catch (error) {
-    if (!(error instanceof SizeError)) throw error;
-    return refuse(`Parameter '${name}' expects a size`);
-  }
-}
-
-function compatibility(text: string | undefined, refuse: Refuse): NewImage['compat'] {
+function compatibility(text: string | undefined, later: Later): NewImage['compat'] {
   if (text === undefined || text === '0.10' || text === '1.1') return text;
   if (text === 'v2') return '0.10';
-  if (text === 'v3') return '1.1';
-  return refuse(`Parameter 'compat' does not accept value '${text}'`);
+  if (text !== 'v3') later(`Parameter 'version' does not accept value '${text}'`);
+  return '1.1';
 }
 
 function onOrOff(name: string, text: string, refuse: Refuse): boolean {
@@ -214,10 +226,10 @@ function onOrOff(name: string, text: string, refuse: Refuse): boolean {
   return refuse(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
-function refcountBits(text: string, refuse: Refuse): number {
+function refcountBits(text: string, refuse: Refuse, later: Later): number {
   const bits = /^\d+$/.test(text) ? Number(text) : refuse("Parameter 'refcount_bits' expects a number");
   if (bits === 0 || bits > 64 || !Number.isInteger(Math.log2(bits))) {
-    refuse('Refcount width must be a power of two and may not exceed 64 bits');
+    later('Refcount width must be a power of two and may not exceed 64 bits');
   }
   return bits;
 }

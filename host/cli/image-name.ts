@@ -3,7 +3,7 @@
  * as in `driver=qcow2,file.filename=x`. Names inside of images are never read like this: they are paths.
  */
 
-import { type Format, optionPairs, parseSize, SizeError } from './arguments.js';
+import { type Format, optionPairs, sizeParameter } from './arguments.js';
 import { CommandError } from './output.js';
 
 /** What a name says. */
@@ -109,13 +109,14 @@ function fromOptions(text: string, options: Options, format: string | undefined,
     options.delete(name);
     return value;
   };
+  const about = `Could not open '${text}': `;
   const driver = take('driver') ?? format;
   const isFile = driver !== undefined && FILE_PROTOCOLS.has(driver);
   const known = isFile ? 'raw' : formatOf(driver, refuse);
   const path = isFile ? fileName('', take, refuse) : fileName('file.', take, refuse);
   const generic = genericOptions(take, refuse);
-  const window = known === 'raw' && !isFile ? windowOf(take, refuse) : undefined;
-  const cacheSize = known === 'raw' ? undefined : qcow2Options(take, refuse);
+  const window = known === 'raw' && !isFile ? windowOf(take, about) : undefined;
+  const cacheSize = known === 'raw' ? undefined : qcow2Options(take, refuse, about);
   const [left] = options.keys();
   if (left !== undefined) {
     const kind = isFile ? 'protocol' : 'format';
@@ -153,14 +154,14 @@ function genericOptions(take: Take, refuse: Refuse): Pick<ImageName, 'readOnly' 
   return { readOnly: switchOption('read-only', take, refuse), forceShare: switchOption('force-share', take, refuse) };
 }
 
-function windowOf(take: Take, refuse: Refuse): ImageName['window'] {
-  const offset = sizeOption('offset', take, refuse);
-  const size = sizeOption('size', take, refuse);
+function windowOf(take: Take, about: string): ImageName['window'] {
+  const offset = sizeOption('offset', take, about);
+  const size = sizeOption('size', take, about);
   return offset === undefined && size === undefined ? undefined : { offset: offset ?? 0, size };
 }
 
 /** Bytes of the cache, of which there is one here for both kinds of tables. */
-function qcow2Options(take: Take, refuse: Refuse): number | undefined {
+function qcow2Options(take: Take, refuse: Refuse, about: string): number | undefined {
   for (const name of QCOW2_SWITCHES) switchOption(name, take, refuse);
   for (const name of ['overlap-check', 'overlap-check.template']) {
     const kind = take(name);
@@ -173,9 +174,9 @@ function qcow2Options(take: Take, refuse: Refuse): number | undefined {
   }
   for (const area of OVERLAP_AREAS) switchOption(`overlap-check.${area}`, take, refuse);
   take('cache-clean-interval');
-  sizeOption('l2-cache-entry-size', take, refuse);
+  sizeOption('l2-cache-entry-size', take, about);
   const [l2, refcounts, both] = ['l2-cache-size', 'refcount-cache-size', 'cache-size'].map((name) =>
-    sizeOption(name, take, refuse),
+    sizeOption(name, take, about),
   );
   if (both !== undefined && l2 !== undefined && refcounts !== undefined) {
     refuse('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time');
@@ -195,15 +196,10 @@ function switchOption(name: string, take: Take, refuse: Refuse): boolean {
   return refuse(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
-function sizeOption(name: string, take: Take, refuse: Refuse): number | undefined {
+function sizeOption(name: string, take: Take, about: string): number | undefined {
   const text = take(name);
   if (text === undefined) return undefined;
-  try {
-    return Number(parseSize(text));
-  } catch (error) {
-    if (!(error instanceof SizeError)) throw error;
-    return refuse(`Parameter '${name}' expects a non-negative number below 2^64`);
-  }
+  return Number(sizeParameter(name, text, about));
 }
 
 /** The format of `-f` or `driver=`. */

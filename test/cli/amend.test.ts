@@ -63,5 +63,8 @@ describe('corral amend does what qemu-img amend does', () => {
 test('something has to change', async () => {
   const { status, stderr } = await corralHere('amend', 'x');
 
-  expect({ status, stderr }).toEqual({ status: 1, stderr: 'corral: Must specify options (-o)\n' });
+  expect({ status, stderr }).toEqual({
+    status: 1,
+    stderr: "corral: Must specify options (-o)\nTry 'corral amend --help' for more info\n",
+  });
 });

@@ -105,7 +105,7 @@ describe('create -b', () => {
     const { status, stderr } = await corralHere('create', '-b', 'base', join(folder, 'overlay'));
 
     expect(status).toBe(1);
-    expect(stderr).toMatch(/Backing file specified without backing format \(detected format of qcow2\)/);
+    expect(stderr).toMatch(/Backing file specified without backing format\nDetected format of qcow2\.\n$/);
   });
 
   test('-u does not look, and needs a size', async () => {

@@ -43,9 +43,7 @@ describe('corral map prints what qemu-img map prints', () => {
     const json = await corralHere('map', '--output=json', `--start-offset=${start}`, `--max-length=${length}`, path);
 
     expect(human.stdout).toBe(mustQemuImg('map', ...range, path));
-    // Beyond the end QEMU prints a last stretch of no length; we print none.
-    const expected = JSON.parse(mustQemuImg('map', '--output=json', ...range, path)) as { length: number }[];
-    expect(JSON.parse(json.stdout)).toEqual(expected.filter((extent) => extent.length > 0));
+    expect(json.stdout).toBe(mustQemuImg('map', '--output=json', ...range, path));
   });
 
   test('of compressed clusters, which have no place of their own', async () => {

@@ -3,10 +3,10 @@
 import type { AmendImageOptions } from '../../amend.js';
 import type { CacheMode } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
-import { cacheArgument, type Format, formatArgument, optionList, parseSize, SizeError } from '../arguments.js';
+import { cacheArgument, type Format, formatArgument, optionList, sizeParameter } from '../arguments.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, list, value } from '../option-table.js';
-import { CommandError, reasonOf } from '../output.js';
+import { CommandError, reasonOf, UsageError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 interface Options {
@@ -31,11 +31,13 @@ export const amend = defineVerb({
     ),
     quiet: flag('-q, --quiet', 'print nothing'),
   },
-  run: ({ values, operands }) => amendImage(oneOperand(operands), values),
+  async run({ values, operands }) {
+    if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
+    await amendImage(oneOperand(operands), values);
+  },
 });
 
 async function amendImage(path: string, { format, options: lists, cache }: Options): Promise<void> {
-  if (lists.length === 0) throw new CommandError('Must specify options (-o)');
   if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
   const { size, ...changes } = readOptions(optionList(lists));
   const file = await openFile(path, { write: true, cache });
@@ -80,17 +82,15 @@ function readOptions(options: Map<string, string>): AmendImageOptions & { size?:
         changes.dataFileRaw = false;
         break;
       case 'size':
-        changes.size = sizeOption(value);
+        changes.size = sizeParameter(name, value);
         break;
       case 'backing_file':
       case 'backing_fmt':
         throw new CommandError('Cannot amend the backing file');
       default:
-        throw new CommandError(
-          OF_CREATION.has(name)
-            ? `Invalid parameter '${name}': this option is only supported for image creation`
-            : `Invalid parameter '${name}'`,
-        );
+        throw new CommandError(`Invalid parameter '${name}'`, 1, {
+          hints: OF_CREATION.has(name) ? ['This option is only supported for image creation'] : [],
+        });
     }
   }
   return changes;
@@ -112,13 +112,4 @@ function refcountBits(text: string): number {
   const bits = Number(text);
   if (bits >= 1 && bits <= 64 && Number.isInteger(Math.log2(bits))) return bits;
   throw new CommandError('Refcount width must be a power of two and may not exceed 64 bits');
-}
-
-function sizeOption(text: string): bigint {
-  try {
-    return parseSize(text);
-  } catch (error) {
-    if (!(error instanceof SizeError)) throw error;
-    throw new CommandError("Parameter 'size' expects a size");
-  }
 }

@@ -7,7 +7,8 @@ import type { CheckFinding, CheckReport } from '../../check-report.js';
 import { Image } from '../../image.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
-import { cacheArgument, formatArgument, outputArgument } from '../arguments.js';
+import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { readImageName } from '../image-name.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, formatJson, formatPercent, reasonOf, type Terminal, UsageError } from '../output.js';
@@ -30,7 +31,8 @@ const CHECK_SIZE = 16 * 1024 * 1024;
 const LISTED = 1000;
 
 interface Options {
-  format: 'qcow2' | 'raw' | undefined;
+  format: string | undefined;
+  imageOpts: boolean;
   output: 'human' | 'json' | undefined;
   forceShare: boolean;
   quiet: boolean;
@@ -44,13 +46,11 @@ export const check = defineVerb({
     '(left), 1 the check failed, 2 errors, 3 leaked clusters only, 63 no format that can be checked.',
   operands: 'FILE',
   options: {
-    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
-    output: value('--output KIND', 'human or json', outputArgument),
-    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+    ...IMAGE,
+    ...OUTPUT,
+    ...FORCE_SHARE,
     quiet: flag('-q, --quiet', 'only findings, no summary'),
-    cache: value('-T MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
-      cacheArgument(given, 'source cache'),
-    ),
+    cache: cacheOption('-T, --cache CACHE', 'source cache'),
     repair: value('-r, --repair WHAT', 'leaks: free lost clusters; all: whatever loses no data', repairArgument),
   },
   async run({ values, operands }, context) {
@@ -58,11 +58,14 @@ export const check = defineVerb({
   },
 });
 
-async function checkImage(path: string, options: Options, terminal: Terminal): Promise<Result> {
+async function checkImage(text: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
-  if (write && options.forceShare) throw new CommandError('force-share=on can only be used with read-only images');
-  const file = await openFile(path, { write, forceShare: options.forceShare, cache: options.cache });
-  const format = options.format ?? (await probeFormat(file));
+  const { path, ...name } = readImageName(text, options);
+  if (write && options.forceShare) {
+    throw new CommandError(`Could not open '${text}': force-share=on can only be used with read-only images`);
+  }
+  const file = await openFile(path, { write, forceShare: options.forceShare, cache: options.cache, name: text });
+  const format = name.format ?? (await probeFormat(file));
   if (format === 'raw') {
     await file.close();
     throw new CommandError('This image format does not support checks', Result.Unsupported);

@@ -3,11 +3,12 @@
 import { existsSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { CorralError } from '../../errors.js';
-import { type Format, formatArgument, sizeArgument } from '../arguments.js';
-import { checkSize, formattingLine, type NewImage, newImage } from '../create-options.js';
+import { type Format, sizeArgument } from '../arguments.js';
+import { OBJECTS } from '../common-options.js';
+import { checkSize, formattingLine, type NewImage, readNewImage } from '../create-options.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
-import { flag, list, text, value } from '../option-table.js';
+import { flag, list, text } from '../option-table.js';
 import { CommandError, escapeText, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
 
@@ -26,7 +27,7 @@ export const create = defineVerb({
   about: 'Makes a new, empty image. An existing file is overwritten, unless somebody uses it.',
   operands: 'FILE [SIZE]',
   options: {
-    format: value('-f, --format FMT', 'qcow2 or raw', (given) => formatArgument(given)),
+    format: text('-f, --format FMT', 'qcow2 or raw'),
     options: list(
       '-o, --options LIST',
       'cluster_size=, compat=0.10|1.1, lazy_refcounts=on|off, refcount_bits=1|2|4|8|16|32|64, extended_l2=on|off, ' +
@@ -37,6 +38,7 @@ export const create = defineVerb({
     // Newer versions of QEMU call it -B.
     backingFormat: text('-F, -B, --backing-format FMT', 'qcow2 or raw: the format of that file'),
     unsafe: flag('-u, --backing-unsafe', 'do not look at the backing file'),
+    ...OBJECTS,
   },
   async run({ values, operands }, { terminal }) {
     const [path, size] = operands;
@@ -45,6 +47,7 @@ export const create = defineVerb({
     const given = size === undefined ? undefined : sizeArgument(size, 'image size');
     // Who says qemu-img means it: there a new image is raw.
     const format = values.format ?? (terminal.program === 'qemu-img' ? 'raw' : 'qcow2');
+    if (format !== 'qcow2' && format !== 'raw') throw new CommandError(`${path}: Unknown file format '${format}'`);
     await createImage(path, given, { ...values, format }, terminal);
   },
 });
@@ -55,16 +58,17 @@ async function createImage(
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
-  const image = newImage(path, options.format, options.options, {
-    backing: options.backing,
-    backingFormat: options.backingFormat,
-  });
+  const about = `${path}: `;
+  const behind = { backing: options.backing, backingFormat: options.backingFormat };
+  const image = readNewImage(options.format, options.options, behind, about);
   if (given !== undefined && image.size !== undefined) {
-    throw new CommandError(`${path}: The image size must be specified only once`);
+    throw new CommandError(`${about}The image size must be specified only once`);
   }
-  const behind = await backingSize(path, image, options.unsafe);
-  const size = given ?? image.size ?? behind;
-  if (size === undefined) throw new CommandError(`${path}: Image creation needs a size parameter`);
+  const size = given ?? image.size ?? (await backingSize(path, image, options.unsafe));
+  if (given !== undefined || image.size !== undefined) await backingSize(path, image, options.unsafe);
+  if (size === undefined) throw new CommandError(`${about}Image creation needs a size parameter`);
+  if (!options.quiet) terminal.print(formattingLine(escapeText(path), image, size));
+  if (image.problem !== undefined) throw new CommandError(about + image.problem);
   checkSize(path, image, size);
   const existed = existsSync(path);
   try {
@@ -73,7 +77,6 @@ async function createImage(
     if (!existed) await unlink(path).catch(() => {});
     throw cannotCreate(path, error);
   }
-  if (!options.quiet) terminal.print(formattingLine(escapeText(path), image, size));
 }
 
 /** Bytes of the disk behind the new image, which must be one that can be read; undefined when nobody looks. */
@@ -85,31 +88,40 @@ async function backingSize(path: string, image: NewImage, unsafe: boolean): Prom
   }
   if (unsafe) return undefined;
   const behind = backingFile.startsWith('/') ? backingFile : path.slice(0, path.lastIndexOf('/') + 1) + backingFile;
-  try {
-    const file = await openFile(behind);
-    if (backingFormat === undefined) {
-      const detected = await probeFormat(file);
-      await file.close();
-      throw new CommandError(`Backing file specified without backing format (detected format of ${detected})`);
-    }
-    if (backingFormat === 'qcow2') {
-      await using opened = await openImageIn(file, behind, { requestCapacity: 1 });
-      return BigInt(opened.size);
-    }
-    const length = BigInt(await file.size());
+  const file = await openFile(behind).catch((error: unknown) => {
+    throw cannotOpenBacking(path, behind, error);
+  });
+  if (backingFormat === undefined) {
+    const hints = [`Detected format of ${await probeFormat(file)}.`];
     await file.close();
-    return ((length + SECTOR - 1n) / SECTOR) * SECTOR;
-  } catch (error) {
-    throw new CommandError(`${path}: ${error instanceof CommandError ? error.message : reasonOf(error)}`, 1, {
-      cause: error,
-    });
+    throw new CommandError(`${path}: Backing file specified without backing format`, 1, { hints });
   }
+  if (backingFormat === 'qcow2') {
+    const opened = await openImageIn(file, behind, { requestCapacity: 1 }).catch((error: unknown) => {
+      throw cannotOpenBacking(path, behind, error);
+    });
+    const length = BigInt(opened.size);
+    await opened.close();
+    return length;
+  }
+  const length = BigInt(await file.size());
+  await file.close();
+  return ((length + SECTOR - 1n) / SECTOR) * SECTOR;
+}
+
+function cannotOpenBacking(path: string, behind: string, error: unknown): unknown {
+  if (!(error instanceof CommandError)) return error;
+  const about = `Could not open '${behind}': `;
+  const reason = error.message.startsWith(about) ? error.message.slice(about.length) : error.message;
+  return new CommandError(`${path}: ${reason}`, 1, { cause: error, hints: ['Could not open backing image.'] });
 }
 
 /** "x: Could not create 'x': No such file or directory". */
 function cannotCreate(path: string, error: unknown): unknown {
   if (!(error instanceof CorralError)) return error;
-  const reason =
-    error.code === 'ERR_LOCKED' ? 'Failed to get "write" lock: another process is using it' : reasonOf(error);
-  return new CommandError(`${path}: Could not create '${path}': ${reason}`, 1, { cause: error });
+  if (error.code === 'ERR_LOCKED') {
+    const hints = [`Is another process using the image [${path}]?`];
+    return new CommandError(`${path}: Failed to get "write" lock`, 1, { cause: error, hints });
+  }
+  return new CommandError(`${path}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
 }

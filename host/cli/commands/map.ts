@@ -1,8 +1,10 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
-import { type ChainExtent, mapChain } from '../../chain-map.js';
-import { formatArgument, outputArgument, sizeArgument } from '../arguments.js';
-import { openFile, openImageIn } from '../open.js';
+import type { ChainExtent } from '../../chain-map.js';
+import { sizeArgument } from '../arguments.js';
+import { Closers } from '../closers.js';
+import { FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { openDisk } from '../disk.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -11,6 +13,8 @@ import { defineVerb, oneOperand } from '../verb.js';
 const BATCH = 16384;
 
 interface Options {
+  format: string | undefined;
+  imageOpts: boolean;
   output: 'human' | 'json' | undefined;
   startOffset: bigint | undefined;
   maxLength: bigint | undefined;
@@ -22,36 +26,43 @@ export const map = defineVerb({
   about: 'Prints where in the file, or in the files behind it, the data of an image lies.',
   operands: 'FILE',
   options: {
-    format: value('-f, --format FMT', 'qcow2', (given) => {
-      if (formatArgument(given) === 'raw') throw new CommandError('map works on qcow2 images only');
-    }),
-    output: value('--output KIND', 'human or json', outputArgument),
+    ...IMAGE,
+    ...OUTPUT,
     startOffset: value('-s, --start-offset OFFSET', 'where on the disk to begin', (given) =>
       sizeArgument(given, 'start offset'),
     ),
     maxLength: value('-l, --max-length LENGTH', 'bytes of the disk to look at', (given) =>
       sizeArgument(given, 'max length'),
     ),
-    forceShare: flag('-U, --force-share', 'also when another process writes to the image'),
+    ...FORCE_SHARE,
     noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
   },
   run: ({ values, operands }, { terminal }) => printMap(oneOperand(operands), values, terminal),
 });
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
-  const file = await openFile(path, { forceShare: options.forceShare });
-  await using image = await openImageIn(file, path, {
-    requestCapacity: 1,
-    forceShare: options.forceShare,
-    backing: !options.noBacking,
-  });
+  await using opened = new Closers();
+  const disk = opened.add(await openDisk(path, options));
   const start = Number(options.startOffset ?? 0n);
-  const end = Math.min(image.size, options.maxLength === undefined ? image.size : start + Number(options.maxLength));
-  const extents = start < end ? joined(mapChain(image, { offset: start, length: end - start })) : nothing();
-  await (options.output === 'json'
-    ? printJson(extents, terminal)
-    : printHuman(extents, image.info.dataFile ?? path, terminal));
+  const end = Math.min(disk.size, options.maxLength === undefined ? disk.size : start + Number(options.maxLength));
+  if (start >= disk.size && options.output === 'json') {
+    terminal.print(`[${jsonLine({ ...NOTHING, offset: start })}]\n`);
+    return;
+  }
+  const extents = start < end ? joined(disk.extents({ offset: start, length: end - start })) : nothing();
+  const name = disk.image?.info.dataFile ?? disk.name.path;
+  await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, name, terminal));
 }
+
+/** What QEMU prints where the disk has ended. */
+const NOTHING = {
+  length: 0,
+  kind: 'data',
+  allocated: false,
+  hostOffset: undefined,
+  depth: 0,
+  layer: undefined,
+} as const;
 
 /** Neighbours that would look alike as one, as QEMU joins them. */
 async function* joined(extents: AsyncIterable<ChainExtent>): AsyncGenerator<ChainExtent> {
@@ -102,7 +113,7 @@ function jsonLine(extent: ChainExtent): string {
   const where = offset === undefined ? '' : `, "offset": ${BigInt(offset)}`;
   return (
     `{ "start": ${BigInt(extent.offset)}, "length": ${BigInt(extent.length)}, "depth": ${extent.depth}, ` +
-    `"present": ${kind !== 'unallocated'}, "zero": ${!data}, "data": ${data}, "compressed": ${kind === 'compressed'}${where}}`
+    `"present": ${kind !== 'unallocated' && extent.length > 0}, "zero": ${!data}, "data": ${data && extent.length > 0}, "compressed": ${kind === 'compressed'}${where}}`
   );
 }
 

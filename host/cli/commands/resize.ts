@@ -1,10 +1,10 @@
 /** `corral resize`: a longer or shorter disk, in qemu-img's words. */
 
-import type { NodeFile } from '../../node/node-file.js';
 import { fillFile, type Preallocation } from '../../preallocate.js';
-import { type Format, formatArgument, parseSize, SizeError } from '../arguments.js';
-import { openFile, openImageIn, probeFormat } from '../open.js';
-import { flag, text, value } from '../option-table.js';
+import { sizeParameter } from '../arguments.js';
+import { IMAGE } from '../common-options.js';
+import { type Disk, openDisk } from '../disk.js';
+import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
 
@@ -14,17 +14,11 @@ const SHRINK_WARNING =
   'Before performing such an operation, make sure there is no important data there.';
 
 interface Options {
-  format: Format | undefined;
+  format: string | undefined;
+  imageOpts: boolean;
   shrink: boolean;
   preallocation: string | undefined;
   quiet: boolean;
-}
-
-/** A disk whose size can be changed. Sizes are bytes. */
-interface Disk {
-  readonly size: number;
-  resize(size: number, options: { shrink: boolean; preallocation: Preallocation }): Promise<void>;
-  close(): Promise<void>;
 }
 
 export const resize = defineVerb({
@@ -32,7 +26,7 @@ export const resize = defineVerb({
   operands: 'FILE [+-]SIZE',
   negativeSizes: true,
   options: {
-    format: value('-f, --format FMT', 'qcow2 or raw; raw is never guessed', (given) => formatArgument(given)),
+    ...IMAGE,
     shrink: flag('--shrink', 'the disk may become shorter; what lies behind its new end is lost'),
     preallocation: text('--preallocation MODE', 'off, metadata, falloc or full: of what is new'),
     quiet: flag('-q, --quiet', 'print nothing'),
@@ -51,11 +45,11 @@ async function resizeImage(path: string, text: string, options: Options, termina
     throw new CommandError(`Invalid preallocation mode '${preallocation}'`);
   }
   const [sign, amount] = readSize(text);
-  const disk = await openDisk(path, options.format);
+  const disk = await openDisk(path, { ...options, write: true, terminal });
   try {
     const size = sign * amount + (sign === 0n ? amount : BigInt(disk.size));
     const shrinks = checkSize(size, disk.size, options, terminal);
-    await disk.resize(Number(size), { shrink: shrinks, preallocation: preallocation as Preallocation });
+    await resizeDisk(disk, Number(size), { shrink: shrinks, preallocation: preallocation as Preallocation });
   } catch (error) {
     await disk.close().catch(() => {});
     throw error instanceof CommandError ? error : new CommandError(reasonOf(error), 1, { cause: error });
@@ -68,13 +62,7 @@ async function resizeImage(path: string, text: string, options: Options, termina
 function readSize(text: string): [sign: bigint, amount: bigint] {
   const sign = text.startsWith('+') ? 1n : text.startsWith('-') ? -1n : 0n;
   const digits = sign === 0n ? text : text.slice(1);
-  try {
-    return [sign, parseSize(digits)];
-  } catch (error) {
-    if (!(error instanceof SizeError)) throw error;
-    if (error.outOfRange) throw new CommandError(`Value '${digits}' is out of range for parameter 'size'`);
-    throw new CommandError("Parameter 'size' expects a non-negative number below 2^64");
-  }
+  return [sign, sizeParameter('size', digits)];
 }
 
 /** Refuses what QEMU refuses; true when the disk becomes shorter. */
@@ -86,40 +74,27 @@ function checkSize(size: bigint, before: number, options: Options, terminal: Ter
   }
   const shrinks = size < BigInt(before);
   if (shrinks && !options.shrink) {
-    terminal.note(`corral: ${SHRINK_WARNING}`);
-    throw new CommandError('Use the --shrink option to perform a shrink operation.');
+    const hints = [`${terminal.program}: ${SHRINK_WARNING}`];
+    throw new CommandError('Use the --shrink option to perform a shrink operation.', 1, { hints });
   }
   if (size % SECTOR !== 0n) throw new CommandError('The new size must be a multiple of 512');
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new CommandError('The image size is too large');
   return shrinks;
 }
 
-async function openDisk(path: string, wanted: Format | undefined): Promise<Disk> {
-  const file = await openFile(path, { write: true });
-  const format = wanted ?? (await probeFormat(file));
-  if (format === 'qcow2') {
-    const image = await openImageIn(file, path, { write: true });
-    return {
-      size: image.size,
-      resize: (size, how) => image.resize(size, how),
-      close: () => image.close(),
-    };
-  }
-  if (wanted === undefined) {
-    await file.close();
-    throw new CommandError(`'${path}' has no known format: -f raw resizes it as it is`);
-  }
-  const before = await file.size();
-  return { size: before, resize: (size, how) => resizeRaw(file, before, size, how), close: () => file.close() };
-}
-
-async function resizeRaw(
-  file: NodeFile,
-  before: number,
+/** A raw disk, or a part of a file, grows as its format allows. */
+async function resizeDisk(
+  disk: Disk,
   size: number,
-  { preallocation }: { preallocation: Preallocation },
+  how: { shrink: boolean; preallocation: Preallocation },
 ): Promise<void> {
+  const { image } = disk;
+  if (image !== undefined) return image.resize(size, how);
+  const { preallocation } = how;
   if (preallocation === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
-  await file.truncate(size);
-  if (preallocation !== 'off') await fillFile(file, { mode: preallocation, offset: before, length: size - before });
+  const before = disk.size;
+  await disk.resize(size);
+  const start = (disk.name.window?.offset ?? 0) + before;
+  const length = size - before;
+  if (preallocation !== 'off') await fillFile(disk.file, { mode: preallocation, offset: start, length });
 }

@@ -2,15 +2,17 @@
 
 import { CorralError } from '../../errors.js';
 import type { Snapshots } from '../../snapshots.js';
-import { type Format, formatArgument } from '../arguments.js';
-import { openFile, openImageIn, probeFormat } from '../open.js';
-import { flag, text, value } from '../option-table.js';
+import { Closers } from '../closers.js';
+import { IMAGE } from '../common-options.js';
+import { openDisk } from '../disk.js';
+import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 interface Options {
-  format: Format | undefined;
+  format: string | undefined;
+  imageOpts: boolean;
   list: boolean;
   apply: string | undefined;
   create: string | undefined;
@@ -26,7 +28,7 @@ export const snapshot = defineVerb({
     create: text('-c, --create NAME', 'make a snapshot of the disk as it is'),
     apply: text('-a, --apply SNAPSHOT', 'the disk becomes what the snapshot of this id or name holds'),
     delete: text('-d, --delete NAME', 'delete the first snapshot of this name'),
-    format: value('-f, --format FMT', 'qcow2 or raw; found out when not given', (given) => formatArgument(given)),
+    ...IMAGE,
     quiet: flag('-q, --quiet', 'print nothing but the list'),
     forceShare: flag('-U, --force-share', 'with -l: also when another process writes to the image'),
   },
@@ -38,20 +40,32 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   const wanted = [options.list ? '' : undefined, apply, create, options.delete].filter((name) => name !== undefined);
   if (wanted.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
   const write = apply !== undefined || create !== undefined || options.delete !== undefined;
-  const file = await openFile(path, { write, forceShare: !write && forceShare });
-  if ((options.format ?? (await probeFormat(file))) === 'raw') {
-    await file.close();
-    if (write) throw new CommandError(`'${path}': A raw image has no snapshots`);
-    return;
+  if (write && forceShare) {
+    throw new CommandError(`Could not open '${path}': force-share=on can only be used with read-only images`);
   }
-  const access = write ? { write } : { tablesOnly: true };
-  await using image = await openImageIn(file, path, { ...access, requestCapacity: 1 });
+  await using opened = new Closers();
+  const { image } = opened.add(await openDisk(path, { ...options, write, tablesOnly: !write, terminal }));
+  if (image === undefined) {
+    if (!write) return;
+    const [verb, name] =
+      create !== undefined ? ['create', create] : apply !== undefined ? ['apply', apply] : ['delete', options.delete];
+    throw new CommandError(`Could not ${verb} snapshot '${name}': Operation not supported`);
+  }
   const { snapshots } = image;
   if (create !== undefined) await attempt('create', create, () => snapshots.create({ name: create, icount: 0n }));
-  else if (apply !== undefined) await attempt('apply', apply, () => snapshots.apply(apply));
+  else if (apply !== undefined) await attempt('apply', apply, () => applyOne(snapshots, apply));
   else if (options.delete !== undefined) await remove(snapshots, options.delete);
   else terminal.print(snapshotTable(await snapshots.list()));
   await image.close();
+}
+
+async function applyOne(snapshots: Snapshots, wanted: string): Promise<void> {
+  try {
+    await snapshots.apply(wanted);
+  } catch (error) {
+    if (!(error instanceof CorralError) || error.code !== 'ERR_NOT_FOUND') throw error;
+    throw new CommandError('Failed to load snapshot: No such file or directory', 1, { cause: error });
+  }
 }
 
 /** By its name only, as QEMU does. */
