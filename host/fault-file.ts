@@ -13,7 +13,7 @@ export class FaultFile implements BlockFile {
    */
   constructor(
     private readonly file: BlockFile,
-    readonly injector: FaultInjector,
+    private readonly injector: FaultInjector,
     format: 'raw' | 'qcow2',
   ) {
     this.tracker = format === 'qcow2' ? new StructureTracker() : undefined;
@@ -85,7 +85,13 @@ export class FaultFile implements BlockFile {
     await this.file.close();
   }
 
-  private async announce(events: readonly string[]): Promise<void> {
+  /** The bytes belong to the engine, which fills the rest of a cluster with them. */
+  isScratch(bytes: Uint8Array): boolean {
+    return this.tracker?.isPrivate(bytes) ?? false;
+  }
+
+  /** Tells the injector of each event. */
+  async announce(events: readonly string[]): Promise<void> {
     for (const event of events) if (!this.injector.ignores(event)) await this.injector.announce(event);
   }
 }

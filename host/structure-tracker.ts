@@ -98,6 +98,11 @@ export class StructureTracker {
     }
   }
 
+  /** In one of the host's own scratch buffers, which are two clusters long. */
+  isPrivate(bytes: Uint8Array): boolean {
+    return this.layout !== undefined && bytes.buffer.byteLength === 2 * this.layout.clusterSize;
+  }
+
   private structureAt(offset: number): Use | 'header' | 'l1' | 'refcount table' | undefined {
     const { layout } = this;
     if (layout === undefined) return undefined;
@@ -131,11 +136,6 @@ export class StructureTracker {
     if (after.refcountTableOffset !== before.refcountTableOffset) events.push('refblock_alloc_switch_table');
     if (after.l1Offset !== before.l1Offset) events.push('l1_grow_activate_table');
     return events;
-  }
-
-  /** In one of the host's own scratch buffers, which are two clusters long. */
-  private isPrivate(bytes: Uint8Array): boolean {
-    return this.layout !== undefined && bytes.buffer.byteLength === 2 * this.layout.clusterSize;
   }
 
   private learn(offset: number, bytes: Uint8Array): void {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { mustQemuImg, qemuImg } from './run-corral.js';
-import { type Disks, expectSame, IMAGE, RAW, shellHere } from './run-io.js';
+import { type Disks, expectSame, IMAGE, OVERLAY, RAW, shellHere } from './run-io.js';
 
 function each(commands: readonly string[]): string[] {
   return commands.flatMap((command) => ['-c', command]);
@@ -149,6 +149,41 @@ describe('requests are held as by qemu-io', () => {
     ],
   ])('%s', async (_, commands) => {
     await expectSame(disks, [...each(commands), 'blkdebug::{}/disk']);
+  });
+
+  test.each([
+    ['a read', ['break read_backing_aio A', 'aio_read -P 1 0 64k', 'wait_break A', 'resume A', 'aio_flush']],
+    [
+      'a write of a part of a cluster',
+      ['break read_backing_aio A', 'aio_write -P 9 1k 1k', 'wait_break A', 'resume A', 'aio_flush'],
+    ],
+    [
+      'what is copied',
+      ['break cow_read A', 'aio_write -P 9 1k 1k', 'wait_break A', 'resume A', 'aio_flush', 'read -P 1 0 1k'],
+    ],
+    ['a new cluster', ['break cluster_alloc A', 'aio_write -P 9 1k 1k', 'wait_break A', 'resume A', 'aio_flush']],
+    [
+      'a part of an own cluster',
+      ['break write_aio A', 'aio_write -P 9 65k 1k', 'wait_break A', 'read -P 3 64k 1k', 'resume A', 'aio_flush'],
+    ],
+  ])('over a backing file: %s', async (_, commands) => {
+    await expectSame(OVERLAY, [...each(commands), 'blkdebug::{}/disk']);
+  });
+
+  test('or the wait ends when no request is left that could be', async () => {
+    const folder = temporaryFolder();
+    IMAGE.make(folder);
+
+    const outcome = await shellHere([
+      ...each(['break l1_update A', 'aio_read -q 0 1k', 'wait_break A']),
+      `blkdebug::${join(folder, 'disk')}`,
+    ]);
+
+    expect(outcome).toEqual({
+      status: 1,
+      stdout: 'Could not wait for request: No such file or directory\n',
+      stderr: '',
+    });
   });
 
   test('not at all without an injector', async () => {

@@ -41,7 +41,14 @@ describe('a list of options, as by qemu-io', () => {
     'driver=qcow2,file.filename={}/disk,cache.direct=on',
     'driver=qcow2,file.driver=file,file.filename={}/disk,file.bogus=1',
   ])('%s', async (options) => {
-    await expectSame(IMAGE, ['--image-opts', ...each(['length', 'info', 'discard 64k 64k', 'alloc 64k']), options]);
+    // As a raw disk the image loses its refcounts with the discard.
+    const compared = /qcow2|^file\./.test(options) ? IMAGE.compared : { disk: 'raw' as const };
+
+    await expectSame({ ...IMAGE, compared }, [
+      '--image-opts',
+      ...each(['length', 'info', 'discard 64k 64k', 'alloc 64k']),
+      options,
+    ]);
   });
 
   test.each([

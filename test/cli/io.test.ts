@@ -343,6 +343,9 @@ describe('on other files, as qemu-io', () => {
         'write 0 2M',
         'flush',
         'truncate -m metadata 1M',
+        'write -P 5 64k 64k',
+        'discard 64k 64k',
+        'read -P 0 64k 64k',
       ],
     ],
   ])('%s', async (_, commands) => {

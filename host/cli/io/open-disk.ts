@@ -4,7 +4,9 @@ import type { BlockFile } from '../../block-file.js';
 import { CorralError } from '../../errors.js';
 import { FaultFile } from '../../fault-file.js';
 import type { FaultInjector } from '../../fault-injector.js';
-import { openFile, openImageIn, probeFormat } from '../open.js';
+import type { OpenGate } from '../../open-gate.js';
+import { WatchedBacking } from '../../watched-backing.js';
+import { type FileOptions, gateOf, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
 import { CopyOnReadDisk } from './copy-on-read.js';
 import type { Disk } from './disk.js';
@@ -40,13 +42,20 @@ export async function openDisk(
     throw lockedReason(path, error);
   });
   const format = source.format ?? (await probeFormat(plain));
-  const file = injector === undefined ? plain : new FaultFile(plain, injector, format);
+  const faulty = injector && new FaultFile(plain, injector, format);
+  const file = faulty ?? plain;
   const guessed = source.format === undefined && format === 'raw' && write;
   const discard = settings.discard ?? options.discard;
   if (format === 'qcow2' || options.snapshot) {
     const opening = options.snapshot
       ? openTemporaryOverlay(file, path, format)
-      : openImageIn(file, path, { write, forceShare, cache, ...settings.image });
+      : openImageIn(file, path, {
+          write,
+          forceShare,
+          cache,
+          ...settings.image,
+          ...watched(faulty, { forceShare, cache }),
+        });
     const image = await opening.catch((error: unknown) => {
       throw imageReason(error);
     });
@@ -57,6 +66,19 @@ export async function openDisk(
   return {
     disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
     warnings: guessed ? guessedRaw(path) : [],
+  };
+}
+
+/** Reads of the backing file are events, too. */
+function watched(image: FaultFile | undefined, options: FileOptions): { gate?: OpenGate } {
+  if (image === undefined) return {};
+  const gate = gateOf(options);
+  return {
+    gate: async (named) => {
+      const file = await gate(named);
+      if (named.from !== image.location || named.role !== 'backing file') return file;
+      return new WatchedBacking(file, image, await probeFormat(file));
+    },
   };
 }
 

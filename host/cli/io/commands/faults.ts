@@ -49,7 +49,10 @@ export const waitBreak: Command = {
   count: [1, 1],
   needs: 'read',
   run: async (session, { operands: [tag = ''] }) => {
-    await injectorOf(session, 'Could not wait for request').untilSuspended(tag);
+    const injector = injectorOf(session, 'Could not wait for request');
+    // Only a request that is under way can still come to a break.
+    await Promise.race([injector.untilSuspended(tag), session.settle()]);
+    if (!injector.isSuspended(tag)) missing('Could not wait for request');
     return true;
   },
 };
