@@ -17,11 +17,28 @@ import { ensureQemu, pathWithQemu } from './lib/qemu.mjs';
 import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
-/** Fuzzers: what each gets to do here. More of it, and single cases again: `npm run simulate`, `mutate`, `differential`. */
+/**
+ * Fuzzers: what each gets to do here, a list of options a process; they run beside each other. More of it, and single
+ * cases again: `npm run simulate`, `mutate`, `differential`.
+ *
+ * @type {Map<string, string[][]>}
+ */
 const FUZZERS = new Map([
-  ['simulator', ['--seeds', '2000']],
-  ['mutation', ['--minutes', '1']],
-  ['differential', ['--minutes', '3']],
+  [
+    'simulator',
+    [
+      ['--seeds', '1000'],
+      ['--seeds', '1000', '--start', '1001'],
+    ],
+  ],
+  [
+    'mutation',
+    [
+      ['--minutes', '1'],
+      ['--minutes', '1', '--start', '1000001'],
+    ],
+  ],
+  ['differential', [['--minutes', '3']]],
 ]);
 /** A step or a seed that never ends must not hold up everything without a word. */
 const SUMMED_SECONDS = 1200;
@@ -91,8 +108,14 @@ async function prepare(names) {
  */
 async function runLayer(name) {
   if (name === 'check') return runSummed([join(root, '.tools/check.mjs')]);
-  const options = FUZZERS.get(name);
-  return options === undefined ? runVitest(name) : runSummed([join(root, `dist/fuzz/${name}/main.js`), ...options]);
+  const processes = FUZZERS.get(name);
+  if (processes === undefined) return runVitest(name);
+  const main = join(root, `dist/fuzz/${name}/main.js`);
+  const tallies = await Promise.all(processes.map((options) => runSummed([main, ...options])));
+  return {
+    passed: tallies.reduce((sum, { passed }) => sum + passed, 0),
+    failed: tallies.reduce((sum, { failed }) => sum + failed, 0),
+  };
 }
 
 /**

@@ -57,6 +57,14 @@ export interface Root {
 export class ImageReader {
   readonly header: Header;
   readonly clusterSize: number;
+  /** Bytes of an L2 entry. */
+  readonly entrySize: number;
+  /** Entries of an L2 table. */
+  readonly tableEntries: number;
+  /** Guest bytes that one L2 table describes. */
+  readonly tableCoverage: number;
+  /** Clusters that one refcount block counts. */
+  readonly blockCoverage: number;
   private readonly tables = new Map<number, DataView>();
 
   constructor(readonly file: CutResult) {
@@ -82,31 +90,15 @@ export class ImageReader {
       refcountBits: version === 2 ? 16 : 2 ** bytes.getUint32(96),
     };
     this.clusterSize = 2 ** this.header.clusterBits;
-  }
-
-  /** Guest bytes that one L2 table describes. */
-  get tableCoverage(): number {
-    return this.tableEntries * this.clusterSize;
-  }
-
-  /** Bytes of an L2 entry. */
-  get entrySize(): number {
-    return this.header.extended ? 16 : 8;
-  }
-
-  /** Entries of an L2 table. */
-  get tableEntries(): number {
-    return this.clusterSize / this.entrySize;
+    this.entrySize = this.header.extended ? 16 : 8;
+    this.tableEntries = this.clusterSize / this.entrySize;
+    this.tableCoverage = this.tableEntries * this.clusterSize;
+    this.blockCoverage = (this.clusterSize * 8) / this.header.refcountBits;
   }
 
   /** Bytes that are mapped or not as a whole. */
   get unitSize(): number {
     return this.header.extended ? this.clusterSize / SUBCLUSTERS : this.clusterSize;
-  }
-
-  /** Clusters that one refcount block counts. */
-  get blockCoverage(): number {
-    return (this.clusterSize * 8) / this.header.refcountBits;
   }
 
   /** Refcount table entries that there is room for. */
@@ -149,6 +141,19 @@ export class ImageReader {
       at += Math.ceil((40 + extraLength + idLength + nameLength) / 8) * 8;
     }
     return { roots, end: at };
+  }
+
+  /** The entries of an L2 table that are not zero throughout: most are. */
+  usedEntries(tableOffset: number): number[] {
+    const words = new Uint32Array(this.table(tableOffset, this.clusterSize).buffer);
+    const used: number[] = [];
+    const perEntry = this.entrySize / 4;
+    for (let word = 0; word < words.length; word++) {
+      if (words[word] === 0) continue;
+      const index = Math.floor(word / perEntry);
+      if (used.at(-1) !== index) used.push(index);
+    }
+    return used;
   }
 
   l2Entry(tableOffset: number, index: number): Entry {

@@ -78,7 +78,7 @@ export function addMappings(reader: ImageReader, references: References, root: R
     if (reserved || (judgement.flags && isWronglyCopied(reader, l1Entry, tableOffset))) {
       throw new SimulationFailure(`L1 entry ${table} of disk ${root.number} is wrong: ${show(l1Entry)}`);
     }
-    for (let index = 0; index < reader.tableEntries; index++) {
+    for (const index of reader.usedEntries(tableOffset)) {
       const owner: Owner = { kind: 'entry', index, table, root: root.number };
       const guestOffset = table * reader.tableCoverage + index * clusterSize;
       addEntry(reader, references, { tableOffset, owner, guestOffset }, judgement, found);
@@ -98,7 +98,6 @@ function addEntry(
   const index = owner.index as number;
   const entry = reader.l2Entry(tableOffset, index);
   const parts = header.extended ? reader.subclusters(tableOffset, index) : wholeCluster(reader, entry);
-  if (entry.high === 0 && entry.low === 0 && parts.high === 0 && parts.low === 0) return;
   checkEntry(reader, entry, parts, owner, judgement.flags);
   const entryOffset = tableOffset + index * reader.entrySize;
   if (isCompressed(entry)) {
