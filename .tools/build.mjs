@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { abiStage } from './build/abi.mjs';
 import { addonStage, missingCompiler } from './build/addon.mjs';
+import { bundleStage } from './build/bundle.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
 import { root } from './lib/repository.mjs';
@@ -36,7 +37,7 @@ async function build() {
   const abi = abiStage();
   if (isStale(abi) && (await runReported(abi)) !== 0) return 1; // the other stages read what it writes
 
-  const stages = [...coreStages(), hostsStage()];
+  const stages = [...coreStages(), hostsStage(), bundleStage()];
   const addonStatus = planAddon(stages);
   const todo = stages.filter(options['if-missing'] ? isMissing : isStale);
   if (todo.length > 0 && options.quiet) {

@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 /** The `corral` command: this process's arguments and streams. Called by a link named `qemu-img` it is that program. */
 
+import module from 'node:module';
 import { basename } from 'node:path';
 import { errorLine, escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
 import { BROKEN_PIPE, run } from './program.js';
+
+// What was compiled once need not be compiled again, where Node can remember it (22.8).
+(module as { enableCompileCache?(): void }).enableCompileCache?.();
 
 class ProcessTerminal implements Terminal {
   /** How standard output failed. */
