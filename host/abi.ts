@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xa716a7c2;
+export const ABI_HASH = 0x09c64853;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -2743,6 +2743,8 @@ export const ResizeFlag = {
   Shrink: 1,
   /** What is new must be made zeros, all of it: a backing file would show through. */
   ZeroNew: 2,
+  /** Only whether it would be refused: nothing changes. */
+  AskOnly: 4,
 } as const;
 /** Bits of `ResizeOptions.flags`. */
 export type ResizeFlag = (typeof ResizeFlag)[keyof typeof ResizeFlag];

@@ -297,8 +297,9 @@ export class Image {
   async resize(size: number | bigint, options: ResizeImageOptions = {}): Promise<void> {
     this.refuseClosed();
     await this.control.run(async () => {
+      const dataFile = this.files.length > 1 ? this.files[0] : undefined;
       try {
-        await resizeDisk(this.engine, this.facts, size, options);
+        await resizeDisk({ engine: this.engine, dataFile }, this.facts, size, options);
       } finally {
         // What comes after the change of the size may fail.
         this.facts = { ...this.facts, virtualSize: this.engine.core.info.virtualSize };

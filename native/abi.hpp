@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xa716a7c2u;
+inline constexpr uint32_t ABI_HASH = 0x09c64853u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -900,6 +900,8 @@ enum class ResizeFlag : uint32_t {
   Shrink = 1,
   /** What is new must be made zeros, all of it: a backing file would show through. */
   ZeroNew = 2,
+  /** Only whether it would be refused: nothing changes. */
+  AskOnly = 4,
 };
 
 /** Options of a Resize request; the host writes them at the start of the page. */

@@ -4,6 +4,8 @@ export enum ResizeFlag {
   Shrink = 1,
   /** What is new must be made zeros, all of it: a backing file would show through. */
   ZeroNew = 2,
+  /** Only whether it would be refused: nothing changes. */
+  AskOnly = 4,
 }
 
 /** Options of a Resize request; the host writes them at the start of the page. */

@@ -9,7 +9,8 @@
  * may think that it has not changed.
  *
  * The size in the header changes last, by one sector: before that nobody sees the new part, or misses the old one's
- * tables. The L1 table keeps its length when the disk shrinks, as QEMU's does.
+ * tables. The L1 table keeps its length when the disk shrinks, as QEMU's does. The length of an external data file is
+ * the host's to change.
  */
 
 import { Field, Structure } from '../abi/failure';
@@ -177,6 +178,10 @@ function changesBitmaps(image: Image, resize: Resize): bool {
 }
 
 function beginChange(image: Image, task: Task, resize: Resize): void {
+  if ((resize.flags & ResizeFlag.AskOnly) !== 0) {
+    resize.stage = Stage.Done;
+    return;
+  }
   const clusterSize = u64(image.geometry.clusterSize);
   if (resize.newSize < image.virtualSize) {
     task.cursor = alignUp(resize.newSize, clusterSize);
@@ -204,8 +209,6 @@ function checkOptions(image: Image, resize: Resize): Status {
   if (shrinks && (resize.flags & ResizeFlag.Shrink) === 0) {
     return refuseSize(image, Status.Invalid, resize.newSize, image.virtualSize);
   }
-  // Nobody takes care of the data file's length, and of what lies behind the disk's end there, yet.
-  if (image.hasDataFile) return refuseFeature(image, Field.DataFile);
   // Version 2 has no place for the size that the disk had when a snapshot was made.
   if (image.info.snapshotCount !== 0 && image.version < 3) return refuseFeature(image, Field.SizeOfSnapshots);
   return Status.Ok;
@@ -222,6 +225,8 @@ function growTable(image: Image, task: Task, resize: Resize): Status {
   // The last cluster may hold old bytes behind the end of the disk.
   task.guestEnd = (resize.flags & ResizeFlag.ZeroNew) !== 0 ? end : min(end, alignUp(image.virtualSize, clusterSize));
   if (resize.newSize === image.virtualSize) task.guestEnd = task.cursor;
+  // Where a raw data file is to be zeroed from, too.
+  task.guestOffset = task.cursor;
   return Status.Ok;
 }
 
