@@ -410,6 +410,10 @@ describe('the command line, as of qemu-io', () => {
     ['an unknown cache mode', ['-t', 'bogus', '{}/disk']],
     ['an unknown discard mode', ['-d', 'bogus', '{}/disk']],
     ['an unknown kind of asynchronous I/O', ['-i', 'bogus', '{}/disk']],
+    ...['secret,id=a,data=b', 'secret,data=b', 'secret,id=a', 'bogus', 'tls,id=a'].map((object): [string, string[]] => [
+      `the object ${object}`,
+      ['--object', object, '-c', 'length', '{}/disk'],
+    ]),
     ['options without effect', ['-m', '-i', 'threads', '-c', 'read 0 1k', '{}/disk']],
     ...['writeback', 'none', 'writethrough', 'directsync', 'unsafe'].map((mode): [string, string[]] => [
       `cache mode ${mode}`,

@@ -1,9 +1,8 @@
 /** How a disk is opened, as the options of the program and of its commands say. */
 
 import type { CacheMode } from '../../cache-mode.js';
+import { cacheArgument } from '../arguments.js';
 import { CommandError } from '../output.js';
-
-const CACHE_MODES: readonly CacheMode[] = ['none', 'directsync', 'writeback', 'unsafe', 'writethrough'];
 
 export interface DiskOptions {
   readonly write: boolean;
@@ -43,7 +42,7 @@ export function withDiskOption(options: DiskOptions, letter: string, value: stri
     case 'n':
       return { ...options, cache: 'none' };
     case 't':
-      return { ...options, cache: cacheArgument(value) };
+      return { ...options, cache: cacheArgument(value, 'cache') };
     case 'd':
       return { ...options, discard: discardArgument(value) };
     case 'i':
@@ -52,13 +51,6 @@ export function withDiskOption(options: DiskOptions, letter: string, value: stri
     default:
       return options;
   }
-}
-
-/** Throws CommandError. */
-export function cacheArgument(text: string): CacheMode {
-  const mode = text === 'off' ? 'none' : CACHE_MODES.find((name) => name === text);
-  if (mode === undefined) throw new CommandError(`Invalid cache option: ${text}`);
-  return mode;
 }
 
 function discardArgument(text: string): boolean {

@@ -68,19 +68,6 @@ export function optionSource(options: Options, format: string | undefined, name?
   return { ...source, name, settings };
 }
 
-/** `name=value` pairs between commas; a doubled comma means itself. */
-export function optionPairs(text: string): Options {
-  const pairs = text
-    .replaceAll(',,', '\0')
-    .split(',')
-    .filter((pair) => pair !== '')
-    .map((pair): [string, string] => {
-      const [, key = '', value = 'on'] = /^([^=]*)(?:=(.*))?$/s.exec(pair) ?? [];
-      return [key, value.replaceAll('\0', ',')];
-    });
-  return new Map(pairs);
-}
-
 /** Checks the options that an open disk can be given anew, and removes them. Throws CommandError. */
 export function takeChanges(options: Options): DiskSettings {
   return { ...takeSettings(options), image: takeImageSettings(options) };

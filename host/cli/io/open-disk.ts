@@ -39,7 +39,7 @@ export async function openDisk(
   const write = options.write && !options.snapshot;
   const cache = settings.cache ?? options.cache;
   const plain = await openFile(path, { write, forceShare, cache }).catch((error: unknown) => {
-    throw lockedReason(path, error);
+    throw fileReason(path, error);
   });
   const format = source.format ?? (await probeFormat(plain));
   const faulty = injector && new FaultFile(plain, injector, format);
@@ -91,10 +91,12 @@ async function openRaw(file: BlockFile, options: Parameters<typeof RawDisk.open>
   }
 }
 
-/** QEMU tells who may be in the way in a line of its own. */
-function lockedReason(path: string, error: unknown): unknown {
+/** What keeps a file from being opened; who may be in the way is told in a line of its own. */
+function fileReason(path: string, error: unknown): unknown {
   const { cause } = error as { cause?: unknown };
-  if (!(cause instanceof CorralError) || cause.code !== 'ERR_LOCKED') return error;
+  if (!(cause instanceof CorralError)) return error;
+  if (cause.code !== 'ERR_LOCKED')
+    return new CommandError(`Could not open '${path}': ${reasonOf(cause)}`, 1, { cause });
   const lock = cause.message.includes('writing') ? 'shared "write"' : '"write"';
   return new CommandError(`Failed to get ${lock} lock\nIs another process using the image [${path}]?`, 1, { cause });
 }

@@ -1,11 +1,13 @@
 /** The shell as a function: arguments and lines in, exit status out. */
 
 import { readFileSync } from 'node:fs';
+import { optionList } from '../arguments.js';
 import { parseCommandLine } from '../option-parser.js';
 import { flag, list, type OptionTable, text } from '../option-table.js';
 import { CommandError, errorLine, OutputClosed, UsageError } from '../output.js';
+import { readSecrets } from '../secrets.js';
 import { DEFAULT_DISK_OPTIONS, type DiskOptions, withDiskOption } from './disk-options.js';
-import { type DiskSource, namedSource, optionPairs, optionSource } from './disk-source.js';
+import { type DiskSource, namedSource, optionSource } from './disk-source.js';
 import { runLine } from './run-line.js';
 import { Session, type ShellOutput } from './session.js';
 
@@ -82,7 +84,7 @@ function openFirst(session: Session, line: CommandLine, file: string): Promise<b
   const { format, imageOptions, options } = line;
   if (imageOptions && format !== undefined) throw new CommandError('--image-opts and -f are mutually exclusive');
   const find = (): DiskSource =>
-    imageOptions ? optionSource(optionPairs(file), undefined) : namedSource(file, format);
+    imageOptions ? optionSource(optionList([file]), undefined) : namedSource(file, format);
   return session.open(imageOptions ? undefined : file, find, options);
 }
 
@@ -121,6 +123,8 @@ function readCommandLine(args: readonly string[], output: ShellOutput): CommandL
   try {
     const { values, operands, given } = parseCommandLine(args, OPTIONS);
     const { h: help, V: version, c: commands, f: format, imageOptions } = values;
+    // Nothing here has use for them yet.
+    readSecrets(values.object);
     const options = given.reduce(
       (earlier, { name, argument }) => withDiskOption(earlier, name, argument),
       DEFAULT_DISK_OPTIONS,

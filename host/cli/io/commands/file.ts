@@ -1,9 +1,10 @@
 /** `open`, `close`, `reopen`. */
 
+import { cacheArgument, optionList } from '../../arguments.js';
 import { CommandError } from '../../output.js';
 import type { Command } from '../command.js';
-import { cacheArgument, DEFAULT_DISK_OPTIONS, withDiskOption } from '../disk-options.js';
-import { type DiskSource, namedSource, optionPairs, optionSource, takeChanges } from '../disk-source.js';
+import { DEFAULT_DISK_OPTIONS, withDiskOption } from '../disk-options.js';
+import { type DiskSource, namedSource, optionSource, takeChanges } from '../disk-source.js';
 import { CommandFailure, UsageFailure } from '../failures.js';
 import type { Words } from '../words.js';
 import { optionMap } from './transfer.js';
@@ -60,7 +61,7 @@ export const reopen: Command = {
       return false;
     }
     const given = optionMap(words);
-    const cache = given.has('c') ? cacheArgument(given.get('c') as string) : options.cache;
+    const cache = given.has('c') ? cacheArgument(given.get('c') as string, 'cache') : options.cache;
     if (words.operands.length > 0) throw new UsageFailure();
     const listed = listedOptions(words) ?? new Map<string, string>();
     const access = given.has('r') || given.has('w') ? given.has('w') : undefined;
@@ -91,7 +92,7 @@ function changesOf(listed: Map<string, string>): DiskSource['settings'] {
 /** All `-o`; undefined without any. */
 function listedOptions({ options }: Words): Map<string, string> | undefined {
   const lists = options.filter(({ letter }) => letter === 'o').map(({ value }) => value);
-  return lists.length === 0 ? undefined : optionPairs(lists.join(','));
+  return lists.length === 0 ? undefined : optionList(lists);
 }
 
 function sourceOf(path: string | undefined, listed: Map<string, string> | undefined): DiskSource {
