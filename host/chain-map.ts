@@ -11,6 +11,16 @@ export interface ChainExtent extends MapExtent {
   readonly layer: Layer | undefined;
 }
 
+interface MapChainOptions {
+  offset: number;
+  length: number;
+  /** So many layers are looked at, the image among them; what is further behind is unallocated. Default: all. */
+  layers?: number;
+  signal?: AbortSignal;
+}
+
+const NOTHING = { kind: 'unallocated', allocated: false, hostOffset: undefined } as const;
+
 interface Disk {
   readonly backing: Layer | undefined;
   map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
@@ -20,10 +30,7 @@ interface Disk {
  * The stretches from `offset` on, in order and without gaps. What no layer has is unallocated, at the depth of the last
  * layer that is long enough. Neighbours of one layer are not joined.
  */
-export async function* mapChain(
-  disk: Disk,
-  options: { offset: number; length: number; signal?: AbortSignal },
-): AsyncGenerator<ChainExtent> {
+export async function* mapChain(disk: Disk, options: MapChainOptions): AsyncGenerator<ChainExtent> {
   yield* mapFrom(disk, undefined, 0, options);
 }
 
@@ -31,8 +38,9 @@ async function* mapFrom(
   disk: Disk,
   layer: Layer | undefined,
   depth: number,
-  { offset, length, signal }: { offset: number; length: number; signal?: AbortSignal },
+  options: MapChainOptions,
 ): AsyncGenerator<ChainExtent> {
+  const { offset, length, signal, layers = Number.POSITIVE_INFINITY } = options;
   for await (const whole of disk.map({ offset, length, signal })) {
     const extent = clip(whole, offset, offset + length);
     if (extent === undefined) continue;
@@ -42,9 +50,9 @@ async function* mapFrom(
       continue;
     }
     const inside = Math.max(0, Math.min(extent.length, backing.length - extent.offset));
-    if (inside > 0) {
-      yield* mapFrom(backing, backing, depth + 1, { offset: extent.offset, length: inside, signal });
-    }
+    const next = { ...options, offset: extent.offset, length: inside };
+    if (inside > 0 && depth + 1 < layers) yield* mapFrom(backing, backing, depth + 1, next);
+    else if (inside > 0) yield { ...NOTHING, offset: extent.offset, length: inside, depth: depth + 1, layer: backing };
     if (inside === extent.length) continue;
     const rest = { ...extent, offset: extent.offset + inside, length: extent.length - inside };
     const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + inside;

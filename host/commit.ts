@@ -29,7 +29,9 @@ export interface CommitOptions {
 export async function commitLayers(image: Image, target: CommitTarget, options: CommitOptions): Promise<void> {
   const { depth: targetDepth, targetLength, onProgress, signal } = options;
   const buffer = new Uint8Array(PIECE_LENGTH);
-  for await (const { offset, length, kind, depth } of mapChain(image, { offset: 0, length: image.size, signal })) {
+  // The target changes meanwhile: what the image's own chain has read of its tables is not to be asked.
+  const stretches = mapChain(image, { offset: 0, length: image.size, layers: targetDepth, signal });
+  for await (const { offset, length, kind, depth } of stretches) {
     const end = offset + length;
     if (depth >= targetDepth) {
       // The target's own, or further behind.
