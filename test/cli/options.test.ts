@@ -72,3 +72,19 @@ test('called through a link named qemu-img, the program has that name in its lin
   expect(stderr).toMatch(/^qemu-img: Could not open '\/nowhere'/);
   expect(stdout).toMatch(/^qemu-img version 10\.0\.2 /);
 });
+
+test.each([
+  [['create', '-f', 'qcow2', '-o', 'help'], 'create'],
+  [['create', '-f', 'raw', '-o', 'help', 'x'], 'create'],
+  [['convert', '-O', 'qcow2', '-o', '?', 'x', 'y'], 'convert'],
+  [['amend', '-f', 'qcow2', '-o', 'help'], 'amend'],
+])('%j lists options that qemu-img lists, too', async (args) => {
+  const options = (text: string): string[] =>
+    [...text.matchAll(/^ {2}(\S+=<.*>) +- /gm)].map(([, name]) => name as string);
+
+  const { status, stdout } = await runHere('qemu-img', args);
+
+  expect(status).toBe(0);
+  expect(options(stdout).length).toBeGreaterThan(1);
+  expect(options(qemuImg(args).stdout)).toEqual(expect.arrayContaining(options(stdout)));
+});

@@ -6,6 +6,7 @@ import { CorralError } from '../../errors.js';
 import { cacheArgument, type Format, formatArgument, optionList, sizeParameter } from '../arguments.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, list, value } from '../option-table.js';
+import { amendOptionsHelp, asksForOptions } from '../options-help.js';
 import { CommandError, reasonOf, UsageError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -31,9 +32,10 @@ export const amend = defineVerb({
     ),
     quiet: flag('-q, --quiet', 'print nothing'),
   },
-  async run({ values, operands }) {
+  async run({ values, operands }, { terminal }) {
     if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
-    await amendImage(oneOperand(operands), values);
+    if (asksForOptions(values.options)) terminal.print(amendOptionsHelp());
+    else await amendImage(oneOperand(operands), values);
   },
 });
 

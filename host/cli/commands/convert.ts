@@ -9,6 +9,7 @@ import { copyToExisting, copyToNew, type Surroundings, statOf } from '../copy-ta
 import { checkSize, newImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, list, type OptionValues, text, value } from '../option-table.js';
+import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { snapshotArgument } from '../snapshot-argument.js';
@@ -64,6 +65,10 @@ export const convert = defineVerb({
   async run({ values, operands }, { terminal }) {
     const target = operands.at(-1);
     const sources = operands.slice(0, -1);
+    if (asksForOptions(values.options)) {
+      terminal.print(createOptionsHelp(values.targetFormat === 'qcow2' ? 'qcow2' : 'raw'));
+      return;
+    }
     if (target === undefined || sources.length === 0) throw new CommandError('Must specify image file name');
     checkOptions(values, sources.length);
     const stop = stopSignal();

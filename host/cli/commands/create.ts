@@ -9,6 +9,7 @@ import { checkSize, formattingLine, type NewImage, readNewImage } from '../creat
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, list, text } from '../option-table.js';
+import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError, escapeText, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
 
@@ -42,6 +43,10 @@ export const create = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     const [path, size] = operands;
+    if (asksForOptions(values.options)) {
+      terminal.print(createOptionsHelp(values.format === 'qcow2' || terminal.program === 'corral' ? 'qcow2' : 'raw'));
+      return;
+    }
     if (path === undefined) throw new UsageError('Expecting image file name');
     if (operands.length > 2) throw new UsageError(`Unexpected argument: ${operands[2]}`);
     const given = size === undefined ? undefined : sizeArgument(size, 'image size');
