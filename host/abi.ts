@@ -4,18 +4,21 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x09c64853;
+export const ABI_HASH = 0xada6313c;
 
 // ---- assembly/abi/amend-options.ts
 
-/** Where in the page the names begin: backing file and backing format, one behind the other. */
+/** Where in the page the names begin: backing file and backing format, one behind the other, or data file. */
 export const AMEND_NAMES_OFFSET = 64;
 
 /** What one Amend request changes. */
 export const AmendKind = {
   /** To version 3. */
   Upgrade: 1,
-  /** To version 2: zero clusters become unallocated, and what version 2 does not have is refused. */
+  /**
+   * To version 2: zero clusters become unallocated, and what version 2 does not have is refused. With `value` 1 it is only
+   * looked whether anything is in the way but the width of the refcounts; nothing changes.
+   */
   Downgrade: 2,
   /** The compatible feature bit of lazy refcounts; `value` 0 or 1. */
   LazyRefcounts: 3,
@@ -28,19 +31,22 @@ export const AmendKind = {
   DataFileRaw: 5,
   /** The width of the refcounts: `value` is log2 of the bits. */
   RefcountOrder: 6,
+  /** The name of the external data file, at AMEND_NAMES_OFFSET; only of an image that has one. */
+  DataFile: 7,
 } as const;
 /** What one Amend request changes. */
 export type AmendKind = (typeof AmendKind)[keyof typeof AmendKind];
 
 /** Where the fields of AmendOptions lie, in bytes from the start of the record. */
 export const AmendOptionsLayout = {
-  size: 16,
+  size: 20,
   alignment: 4,
   offsets: {
     kind: 0,
     value: 4,
     backingFileLength: 8,
     backingFormatLength: 12,
+    dataFileLength: 16,
   },
 } as const;
 
@@ -100,6 +106,14 @@ export class AmendOptionsView {
   }
   set backingFormatLength(value: number) {
     this.words[(this.start >>> 2) + 3] = value;
+  }
+
+  /** Bytes of the name, at most 1023; 0 for none: who opens the image has to know it. */
+  get dataFileLength(): number {
+    return this.words[(this.start >>> 2) + 4];
+  }
+  set dataFileLength(value: number) {
+    this.words[(this.start >>> 2) + 4] = value;
   }
 }
 
@@ -1613,6 +1627,12 @@ export const Field = {
   SnapshotOfDataFile: 84,
   /** Extra data of a snapshot, number `found` in the table. */
   SnapshotExtraData: 85,
+  /** Of a downgrade: zeros that hide what a backing file holds. */
+  ZeroesOverBacking: 86,
+  /** Of a downgrade with snapshots: zeros that keep a host cluster. */
+  SharedZeroes: 87,
+  /** Of a downgrade: bitmaps. */
+  NewerBitmaps: 88,
 } as const;
 /** Which field or property of that structure is wrong. */
 export type Field = (typeof Field)[keyof typeof Field];

@@ -13,8 +13,13 @@ export interface AmendImageOptions {
   lazyRefcounts?: boolean;
   /** 1, 2, 4, 8, 16, 32 or 64. */
   refcountBits?: number;
-  /** Only `false`: the data file is a raw image no longer. */
-  dataFileRaw?: false;
+  /** `false`: the data file is a raw image no longer; `true` only where it is one. */
+  dataFileRaw?: boolean;
+  /**
+   * Name of the external data file of an image that has one, as it is stored; null: none, so that who opens the image has
+   * to know it. Nothing is copied. The image has to be opened anew afterwards.
+   */
+  dataFile?: string | null;
   /**
    * Name of the file that the disk continues from, as it is stored; null: none. Nothing is copied: what shows through
    * changes. The image has to be opened anew afterwards.
@@ -30,7 +35,8 @@ interface Change {
   readonly value: number;
   /** What the facts of the image are afterwards. */
   readonly facts: Partial<ImageFacts>;
-  readonly names?: readonly [Uint8Array, Uint8Array];
+  /** Of backing file and backing format, or of the data file. */
+  readonly names?: readonly Uint8Array[];
 }
 
 /**
@@ -38,34 +44,54 @@ interface Change {
  * contradict each other; then nothing has changed.
  */
 export function amendRequests(info: ImageFacts, options: AmendImageOptions): EngineRequest<Partial<ImageFacts>>[] {
-  return changesOf(info, options).map(({ kind, value, facts, names }) => ({
+  return changesOf(info, options).map(({ kind, value, facts, names = [] }) => ({
     kind: RequestKind.Amend,
     signal: options.signal,
     prepare(core) {
       const view = new AmendOptionsView(core.memory, core.layout.page);
-      const [file, format] = names ?? [new Uint8Array(), new Uint8Array()];
+      const [first, second] = [names[0]?.length ?? 0, names[1]?.length ?? 0];
       view.kind = kind;
       view.value = value;
-      view.backingFileLength = file.length;
-      view.backingFormatLength = format.length;
-      core.bytes(core.layout.page + AMEND_NAMES_OFFSET, file.length).set(file);
-      core.bytes(core.layout.page + AMEND_NAMES_OFFSET + file.length, format.length).set(format);
+      view.dataFileLength = kind === AmendKind.DataFile ? first : 0;
+      view.backingFileLength = kind === AmendKind.BackingFile ? first : 0;
+      view.backingFormatLength = second;
+      let at = core.layout.page + AMEND_NAMES_OFFSET;
+      for (const name of names) {
+        core.bytes(at, name.length).set(name);
+        at += name.length;
+      }
     },
     collect: () => facts,
   }));
 }
 
+/** What version 2 has one way of only. */
+const VERSION_2: Partial<ImageFacts> = {
+  version: 2,
+  lazyRefcounts: false,
+  compressionType: 'zlib',
+  incompatibleFeatures: 0n,
+  compatibleFeatures: 0n,
+  autoclearFeatures: 0n,
+};
+
 /** Upwards first, downwards last: in between the image has every property. */
 function changesOf(info: ImageFacts, options: AmendImageOptions): Change[] {
   checkOptions(info, options);
   const changes: Change[] = [];
-  const { compat, refcountBits, dataFileRaw, lazyRefcounts, backingFile, backingFormat = '' } = options;
+  const { compat, refcountBits, dataFileRaw, dataFile, lazyRefcounts, backingFile, backingFormat = '' } = options;
+  // What is in the way of the last change must be known before the first one.
+  if (compat === '0.10') changes.push({ kind: AmendKind.Downgrade, value: 1, facts: {} });
   if (compat === '1.1') changes.push({ kind: AmendKind.Upgrade, value: 0, facts: { version: 3 } });
   if (refcountBits !== undefined) {
     const value = powerOfTwo(refcountBits, 'refcount width');
     changes.push({ kind: AmendKind.RefcountOrder, value, facts: { refcountBits } });
   }
   if (dataFileRaw === false) changes.push({ kind: AmendKind.DataFileRaw, value: 0, facts: { dataFileRaw } });
+  if (dataFile !== undefined) {
+    const facts = { dataFile: dataFile ?? undefined };
+    changes.push({ kind: AmendKind.DataFile, value: 0, facts, names: [encodeName(dataFile ?? '')] });
+  }
   if (backingFile !== undefined) {
     const names = [encodeName(backingFile ?? ''), encodeName(backingFormat)] as const;
     const facts = { backingFile: backingFile ?? undefined, backingFormat: backingFormat || undefined };
@@ -75,7 +101,7 @@ function changesOf(info: ImageFacts, options: AmendImageOptions): Change[] {
     changes.push({ kind: AmendKind.LazyRefcounts, value: Number(lazyRefcounts), facts: { lazyRefcounts } });
   }
   if (compat === '0.10') {
-    changes.push({ kind: AmendKind.Downgrade, value: 0, facts: { version: 2, lazyRefcounts: false } });
+    changes.push({ kind: AmendKind.Downgrade, value: 0, facts: { ...VERSION_2 } });
   }
   return changes;
 }
@@ -94,6 +120,10 @@ function checkOptions(info: ImageFacts, options: AmendImageOptions): void {
   if (old && options.lazyRefcounts) {
     refuse('Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)');
   }
+  if (options.dataFile !== undefined && !info.hasDataFile) {
+    refuse('data-file can only be set for images that use an external data file');
+  }
+  if (options.dataFileRaw && !info.dataFileRaw) refuse('data-file-raw cannot be set on existing images');
   if (options.backingFormat !== undefined && !options.backingFile) refuse('A backing format needs a backing file');
   if (bits > 64) refuse('Refcount width must be a power of two and may not exceed 64 bits');
 }

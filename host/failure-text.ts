@@ -178,6 +178,14 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return 'Cannot downgrade an image with zstd compression type and existing compressed clusters';
     case Field.NewerSnapshots:
       return 'Internal snapshots prevent downgrade of image';
+    case Field.NewerBitmaps:
+      return 'Cannot downgrade an image with persistent bitmaps';
+    case Field.ZeroesOverBacking:
+      return 'Cannot downgrade an image with zero clusters over a backing file';
+    case Field.SharedZeroes:
+      return 'Cannot downgrade an image with internal snapshots and zero clusters that stay allocated';
+    case Field.SnapshotExtraData:
+      return 'Not supported yet: an upgrade of snapshots that do not say how large the disk was';
     case Field.SnapshotOfDataFile:
       return 'Operation not supported: an image with an external data file has no internal snapshots';
     case Field.BitmapName:

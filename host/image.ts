@@ -55,7 +55,7 @@ export class Image {
   /** Control requests share the page: one at a time. */
   private readonly control = new SerialQueue();
   private closed = false;
-  /** The backing file is no longer the one that is open. */
+  /** The backing file, or the data file, is no longer the one that is open. */
   private outdated = false;
   /** The internal snapshots. */
   readonly snapshots: Snapshots;
@@ -310,7 +310,7 @@ export class Image {
   /**
    * Changes properties of the image, one after the other; each is durable when the next begins. Waits until it is alone
    * with the image. Rejects with ERR_INVALID_ARGUMENT or ERR_UNSUPPORTED, with ERR_TOO_LARGE when a refcount does not fit
-   * the new width. After a change of the backing file only `close` is left: open the image anew.
+   * the new width. After a change of the backing file or the data file only `close` is left: open the image anew.
    */
   async amend(options: AmendImageOptions): Promise<void> {
     this.refuseClosed();
@@ -320,7 +320,7 @@ export class Image {
         this.facts = { ...this.facts, ...changed };
       }
     });
-    if (options.backingFile !== undefined) this.outdated = true;
+    if (options.backingFile !== undefined || options.dataFile !== undefined) this.outdated = true;
   }
 
   statistics(): ImageStatistics {
@@ -360,7 +360,9 @@ export class Image {
 
   private refuseClosed(): void {
     if (this.outdated)
-      throw new CorralError('ERR_CLOSED', { reason: 'The backing file is another one now: open the image anew' });
+      throw new CorralError('ERR_CLOSED', {
+        reason: 'The backing file or the data file is another one now: open the image anew',
+      });
     if (this.closed) throw new CorralError('ERR_CLOSED', { reason: 'The image is closed' });
   }
 

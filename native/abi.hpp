@@ -8,18 +8,21 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x09c64853u;
+inline constexpr uint32_t ABI_HASH = 0xada6313cu;
 
 // ---- assembly/abi/amend-options.ts
 
-/** Where in the page the names begin: backing file and backing format, one behind the other. */
+/** Where in the page the names begin: backing file and backing format, one behind the other, or data file. */
 inline constexpr uint32_t AMEND_NAMES_OFFSET = 64u;
 
 /** What one Amend request changes. */
 enum class AmendKind : uint32_t {
   /** To version 3. */
   Upgrade = 1,
-  /** To version 2: zero clusters become unallocated, and what version 2 does not have is refused. */
+  /**
+   * To version 2: zero clusters become unallocated, and what version 2 does not have is refused. With `value` 1 it is only
+   * looked whether anything is in the way but the width of the refcounts; nothing changes.
+   */
   Downgrade = 2,
   /** The compatible feature bit of lazy refcounts; `value` 0 or 1. */
   LazyRefcounts = 3,
@@ -32,6 +35,8 @@ enum class AmendKind : uint32_t {
   DataFileRaw = 5,
   /** The width of the refcounts: `value` is log2 of the bits. */
   RefcountOrder = 6,
+  /** The name of the external data file, at AMEND_NAMES_OFFSET; only of an image that has one. */
+  DataFile = 7,
 };
 
 /** Options of an Amend request; the host writes them at the start of the page. */
@@ -42,12 +47,15 @@ struct AmendOptions {
   /** Bytes of each name, at most 1023; both 0 to have no backing file any more. */
   uint32_t backingFileLength;
   uint32_t backingFormatLength;
+  /** Bytes of the name, at most 1023; 0 for none: who opens the image has to know it. */
+  uint32_t dataFileLength;
 };
-static_assert(sizeof(AmendOptions) == 16 && alignof(AmendOptions) == 4);
+static_assert(sizeof(AmendOptions) == 20 && alignof(AmendOptions) == 4);
 static_assert(offsetof(AmendOptions, kind) == 0);
 static_assert(offsetof(AmendOptions, value) == 4);
 static_assert(offsetof(AmendOptions, backingFileLength) == 8);
 static_assert(offsetof(AmendOptions, backingFormatLength) == 12);
+static_assert(offsetof(AmendOptions, dataFileLength) == 16);
 
 // ---- assembly/abi/bitmap.ts
 
@@ -516,6 +524,12 @@ enum class Field : uint32_t {
   SnapshotOfDataFile = 84,
   /** Extra data of a snapshot, number `found` in the table. */
   SnapshotExtraData = 85,
+  /** Of a downgrade: zeros that hide what a backing file holds. */
+  ZeroesOverBacking = 86,
+  /** Of a downgrade with snapshots: zeros that keep a host cluster. */
+  SharedZeroes = 87,
+  /** Of a downgrade: bitmaps. */
+  NewerBitmaps = 88,
 };
 
 /** The detail of the last request that failed, valid while the host handles its `block.finish`. */

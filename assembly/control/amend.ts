@@ -15,12 +15,14 @@ import { requestFlush } from '../cache/write-order';
 import {
   AUTOCLEAR_RAW_DATA,
   COMPATIBLE_LAZY_REFCOUNTS,
+  INCOMPATIBLE_COMPRESSION,
   INCOMPATIBLE_CORRUPT,
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_DIRTY,
 } from '../format/features';
 import { HEADER_LENGTH_V2, HeaderOffset, MAXIMUM_NAME_LENGTH, REFCOUNT_ORDER_V2 } from '../format/header';
 import { HeaderNames } from '../format/header-writer';
+import { requiredExtraData } from '../format/snapshot-table';
 import { EXCLUSIVE_LENGTH, enterExclusive } from '../image/exclusive';
 import { changeFeatures } from '../image/header-bits';
 import { commitHeaderSector, needHeaderSector } from '../image/header-sector';
@@ -30,7 +32,10 @@ import { mapRun } from '../image/mapping';
 import { Task } from '../image/task';
 import { Replacement, replaceEntries } from '../image/unmap';
 import { RefcountChange, rebuildRefcounts } from './amend-refcounts';
+import { startSweep, stepSweep, TableSweep } from './amend-tables';
 import { HeaderChange, rewriteHeader } from './rewrite-header';
+import { EntryCursor, needEntry, nextEntry, openEntries } from './snapshot-entry';
+import { SnapshotState } from './snapshot-state';
 
 /** Of a downgrade, in `task.stage`. */
 enum Stage {
@@ -47,12 +52,17 @@ enum Stage {
 class Amend {
   kind: u32 = 0;
   value: u32 = 0;
+  /** The walk of an upgrade or a downgrade has begun. */
+  walks: bool = false;
 }
 
 /** Where the parts of the state lie in the exclusive memory. */
 const CHANGE_OFFSET: usize = 64;
 const NAMES_OFFSET: usize = 256;
 const BYTES_OFFSET: usize = 512;
+const SWEEP_OFFSET: usize = 2560;
+const CURSOR_OFFSET: usize = 2688;
+const STATE_OFFSET: usize = 2944;
 
 export function stepAmend(image: Image, task: Task): Status {
   if (!task.entered) {
@@ -79,8 +89,10 @@ function begin(image: Image, task: Task): Status {
   const change = changeOf(image);
   change.version = options.kind === AmendKind.Downgrade ? 2 : options.kind === AmendKind.Upgrade ? 3 : image.version;
   change.changesBacking = options.kind === AmendKind.BackingFile;
+  change.changesDataFile = options.kind === AmendKind.DataFile;
   change.names = changetype<HeaderNames>(image.exclusiveMemory + NAMES_OFFSET);
-  keepNames(image, options, change.names);
+  if (change.changesBacking) keepBackingNames(image, options, change.names);
+  if (change.changesDataFile) keepDataFileName(image, options, change.names);
   task.entered = true;
   task.stage = 0;
   task.cursor = 0;
@@ -92,7 +104,7 @@ function begin(image: Image, task: Task): Status {
 }
 
 /** The page is needed for headers: the names move. */
-function keepNames(image: Image, options: AmendOptions, names: HeaderNames): void {
+function keepBackingNames(image: Image, options: AmendOptions, names: HeaderNames): void {
   const bytes = image.exclusiveMemory + BYTES_OFFSET;
   const length = options.backingFileLength + options.backingFormatLength;
   memory.copy(bytes, image.page + AMEND_NAMES_OFFSET, length);
@@ -100,6 +112,13 @@ function keepNames(image: Image, options: AmendOptions, names: HeaderNames): voi
   names.backingFileLength = options.backingFileLength;
   names.backingFormatAddress = u32(bytes) + options.backingFileLength;
   names.backingFormatLength = options.backingFormatLength;
+}
+
+function keepDataFileName(image: Image, options: AmendOptions, names: HeaderNames): void {
+  const bytes = image.exclusiveMemory + BYTES_OFFSET;
+  memory.copy(bytes, image.page + AMEND_NAMES_OFFSET, options.dataFileLength);
+  names.dataFileAddress = u32(bytes);
+  names.dataFileLength = options.dataFileLength;
 }
 
 function checkOptions(image: Image, options: AmendOptions): Status {
@@ -111,11 +130,10 @@ function checkOptions(image: Image, options: AmendOptions): Status {
     return refuse(image.failure, Status.Unsupported, Structure.Header, Field.Dirty, 0, 0, 0);
   switch (options.kind) {
     case AmendKind.Upgrade:
-      // Version 3 wants more of every snapshot than version 2 has.
-      if (image.version === 2 && info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
       return Status.Ok;
     case AmendKind.Downgrade:
-      return checkDowngrade(image);
+      if (options.value > 1) return refuseAmend(image, Status.Invalid, Field.Kind, options.value, 1);
+      return checkDowngrade(image, options.value !== 0);
     case AmendKind.LazyRefcounts:
       if (options.value > 1) return refuseAmend(image, Status.Invalid, Field.CompatibleFeatures, options.value, 1);
       if (image.version === 2 && options.value === 1) return refuseAmend(image, Status.Invalid, Field.Version, 2, 3);
@@ -132,8 +150,14 @@ function checkOptions(image: Image, options: AmendOptions): Status {
         return refuseAmend(image, Status.Invalid, Field.RefcountOrder, options.value, REFCOUNT_ORDER_V2);
       }
       return Status.Ok;
+    case AmendKind.DataFile: {
+      const length = options.dataFileLength;
+      if (length > MAXIMUM_NAME_LENGTH) return refuseAmend(image, Status.Invalid, Field.DataFile, length, 1023);
+      const has = (info.incompatibleFeatures & INCOMPATIBLE_DATA_FILE) !== 0;
+      return has ? Status.Ok : refuseAmend(image, Status.Invalid, Field.DataFile, length, 0);
+    }
     default:
-      return refuseAmend(image, Status.Invalid, Field.Kind, options.kind, AmendKind.RefcountOrder);
+      return refuseAmend(image, Status.Invalid, Field.Kind, options.kind, AmendKind.DataFile);
   }
 }
 
@@ -147,31 +171,36 @@ function checkNames(image: Image, options: AmendOptions): Status {
   return raw && file !== 0 ? refuseFeature(image, Field.DataFile) : Status.Ok;
 }
 
-function checkDowngrade(image: Image): Status {
+function checkDowngrade(image: Image, looksOnly: bool): Status {
   const info = image.info;
   const order = image.geometry.refcountOrder;
-  if (order !== REFCOUNT_ORDER_V2) {
+  if (order !== REFCOUNT_ORDER_V2 && !looksOnly) {
     return refuseAmend(image, Status.Invalid, Field.RefcountOrder, order, REFCOUNT_ORDER_V2);
   }
-  const features = info.incompatibleFeatures & ~INCOMPATIBLE_DIRTY;
+  // Another type of compression says nothing where nothing is compressed, which remains to be seen.
+  const features = info.incompatibleFeatures & ~(INCOMPATIBLE_DIRTY | INCOMPATIBLE_COMPRESSION);
   if (features !== 0) {
-    const field = (features & INCOMPATIBLE_DATA_FILE) !== 0 ? Field.DataFile : Field.IncompatibleFeatures;
-    return refuse(image.failure, Status.Unsupported, Structure.Request, field, 0, features, 0);
+    return refuse(image.failure, Status.Unsupported, Structure.Request, Field.NewerFeatures, 0, features, 0);
   }
-  if (info.snapshotCount !== 0) return refuseFeature(image, Field.InternalSnapshots);
-  return image.bitmaps.count === 0 ? Status.Ok : refuseFeature(image, Field.Bitmaps);
+  return image.bitmaps.count === 0 ? Status.Ok : refuseFeature(image, Field.NewerBitmaps);
 }
 
 function step(image: Image, task: Task, amend: Amend): Status {
   switch (amend.kind) {
     case AmendKind.Upgrade:
-      return setVersion(image, task, 3);
+      return upgrade(image, task, amend);
     case AmendKind.Downgrade:
-      return downgrade(image, task);
+      return downgrade(image, task, amend);
     case AmendKind.LazyRefcounts:
       return setLazyRefcounts(image, task, amend.value !== 0);
-    case AmendKind.BackingFile:
+    case AmendKind.DataFile:
       return rewriteHeader(image, task, changeOf(image));
+    case AmendKind.BackingFile: {
+      const status = rewriteHeader(image, task, changeOf(image));
+      // From now on zero clusters hide something, or nothing.
+      if (status === Status.Ok) image.info.backingFileLength = changeOf(image).names.backingFileLength;
+      return status;
+    }
     case AmendKind.DataFileRaw: {
       const features = image.info.autoclearFeatures & ~AUTOCLEAR_RAW_DATA;
       const status = storeFeatures(image, task, HeaderOffset.AutoclearFeatures, image.info.autoclearFeatures, features);
@@ -192,19 +221,47 @@ function setVersion(image: Image, task: Task, version: u32): Status {
   if (status !== Status.Ok) return status;
   image.version = version;
   image.info.version = version;
+  image.info.incompatibleFeatures = 0;
+  image.info.compressionType = 0;
   image.info.compatibleFeatures = 0;
   image.info.autoclearFeatures = 0;
   image.info.headerLength = version === 2 ? HEADER_LENGTH_V2 : image.info.headerLength;
   return Status.Ok;
 }
 
+/** Version 3 wants of every snapshot how large the disk was, which a table of version 2 may say, too. */
+function upgrade(image: Image, task: Task, amend: Amend): Status {
+  if (image.version === 3) return Status.Ok;
+  const cursor = changetype<EntryCursor>(image.exclusiveMemory + CURSOR_OFFSET);
+  if (!amend.walks) openEntries(image, cursor);
+  amend.walks = true;
+  while (cursor.index < image.info.snapshotCount) {
+    const status = needEntry(image, task, cursor);
+    if (status !== Status.Ok) return status;
+    const extra = cursor.extraLength;
+    if (extra < requiredExtraData(3)) {
+      const structure = Structure.SnapshotTable;
+      return refuse(image.failure, Status.Unsupported, structure, Field.SnapshotExtraData, cursor.start, extra, 16);
+    }
+    nextEntry(cursor);
+  }
+  return setVersion(image, task, 3);
+}
+
 /** Zero clusters become unallocated first, which is the same as long as no backing file shows through. */
-function downgrade(image: Image, task: Task): Status {
+function downgrade(image: Image, task: Task, amend: Amend): Status {
   if (image.version === 2) return Status.Ok;
   let status: Status = Status.Ok;
-  if (task.stage <= u32(Stage.Replace)) {
-    status = replaceZeroes(image, task);
+  while (task.stage <= u32(Stage.Replace)) {
+    status = image.info.snapshotCount === 0 ? replaceZeroes(image, task) : sweepZeroes(image, task, amend);
     if (status !== Status.Ok) return status;
+    if (amend.value !== 0) return Status.Ok;
+    if (task.stage === Stage.Look) {
+      task.stage = Stage.Replace;
+      task.cursor = 0;
+      amend.walks = false;
+      continue;
+    }
     task.stage = Stage.Clean;
     endLazyRefcounts(image);
     requestFlush(image.order, task);
@@ -218,26 +275,37 @@ function downgrade(image: Image, task: Task): Status {
   return setVersion(image, task, 2);
 }
 
-/** Twice over all that is mapped: the first time nothing changes. */
+/** Once over all that is mapped; in the first stage nothing changes. */
 function replaceZeroes(image: Image, task: Task): Status {
-  while (true) {
-    while (task.cursor < task.guestEnd) {
-      let status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
-      if (status !== Status.Ok) return status;
-      const kind = image.run.kind;
-      const zero = kind === ExtentKind.ZeroPlain || kind === ExtentKind.ZeroAllocated;
-      if (zero && image.info.backingFileLength !== 0) return refuseFeature(image, Field.BackingFile);
-      if (!zero || task.stage === Stage.Look) {
-        task.cursor += image.run.length;
-        continue;
-      }
-      status = replaceEntries(image, task, Replacement.Unallocated);
-      if (status !== Status.Ok) return status;
+  while (task.cursor < task.guestEnd) {
+    let status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
+    if (status !== Status.Ok) return status;
+    const kind = image.run.kind;
+    if (kind === ExtentKind.Compressed && image.info.compressionType !== 0) {
+      return refuseFeature(image, Field.NewerCompression);
     }
-    if (task.stage === Stage.Replace) return Status.Ok;
-    task.stage = Stage.Replace;
-    task.cursor = 0;
+    const zero = kind === ExtentKind.ZeroPlain || kind === ExtentKind.ZeroAllocated;
+    if (zero && image.info.backingFileLength !== 0) return refuseFeature(image, Field.ZeroesOverBacking);
+    if (!zero || task.stage === Stage.Look) {
+      task.cursor += image.run.length;
+      continue;
+    }
+    status = replaceEntries(image, task, Replacement.Unallocated);
+    if (status !== Status.Ok) return status;
   }
+  return Status.Ok;
+}
+
+/** The same for the tables of the disk and of all snapshots. */
+function sweepZeroes(image: Image, task: Task, amend: Amend): Status {
+  const sweep = changetype<TableSweep>(image.exclusiveMemory + SWEEP_OFFSET);
+  if (!amend.walks) {
+    sweep.cursor = changetype<EntryCursor>(image.exclusiveMemory + CURSOR_OFFSET);
+    sweep.state = changetype<SnapshotState>(image.exclusiveMemory + STATE_OFFSET);
+    startSweep(image, sweep, task.stage === Stage.Replace);
+    amend.walks = true;
+  }
+  return stepSweep(image, task, sweep);
 }
 
 function setLazyRefcounts(image: Image, task: Task, wanted: bool): Status {

@@ -48,6 +48,8 @@ export class HeaderChange {
   version: u32 = 0;
   /** The names of the backing file are replaced by those in `names`. */
   changesBacking: bool = false;
+  /** So is the name of the data file. */
+  changesDataFile: bool = false;
   /** The feature name table was left out to make room. */
   incomplete: bool = false;
   /** Bytes of the new header. */
@@ -179,6 +181,11 @@ function gatherNames(
     const format = findExtension(old + fields, keptEnd, ExtensionType.BackingFormat);
     names.backingFormatAddress = u32(format) + 8;
     names.backingFormatLength = format === 0 ? 0 : loadU32(format + 4);
+  }
+  if (change.changesDataFile) {
+    names.dataFileAddress = change.names.dataFileAddress;
+    names.dataFileLength = change.names.dataFileLength;
+    return;
   }
   const data = findExtension(old + fields, keptEnd, ExtensionType.DataFile);
   names.dataFileAddress = u32(data) + 8;

@@ -163,7 +163,7 @@ export class Model {
     const { extendedL2, compressionType, dataFile } = this.plan.image;
     if ('refcountBits' in change) return this.compat === '1.1' && change.refcountBits !== this.refcountBits;
     if ('lazyRefcounts' in change) return this.compat === '1.1';
-    if (change.compat === '1.1') return this.compat === '0.10' && this.snapshots.size === 0;
+    if (change.compat === '1.1') return this.compat === '0.10';
     const ofVersion3 = extendedL2 || compressionType === 'zstd' || dataFile !== 'none' || this.refcountBits !== 16;
     return this.compat === '1.1' && !ofVersion3 && !this.bitmaps.any && this.snapshots.size === 0;
   }

@@ -73,12 +73,20 @@ export function sendResize({ world, engine, healed }: Administrator, slot: numbe
 export function sendAmend({ world, engine, healed }: Administrator, slot: number): Sent {
   const { random, scenario, model, disk, trace } = world;
   const { core } = engine;
-  const { kind, value, backingFile } = drawAmend(random, scenario, core.info.version, core.info.refcountOrder);
+  const {
+    kind,
+    value,
+    backingFile,
+    dataFile = '',
+  } = drawAmend(random, scenario, core.info.version, core.info.refcountOrder);
   const options = new AmendOptionsView(core.memory, core.layout.page);
   options.kind = kind;
   options.value = value;
-  const names = [backingFile ?? '', backingFile === undefined ? '' : 'raw'].map((name) => encoder.encode(name));
-  [options.backingFileLength, options.backingFormatLength] = names.map((name) => name.length) as [number, number];
+  const format = backingFile === undefined ? '' : 'raw';
+  const names = [backingFile ?? '', format, dataFile].map((name) => encoder.encode(name));
+  options.backingFileLength = names[0]?.length ?? 0;
+  options.backingFormatLength = names[1]?.length ?? 0;
+  options.dataFileLength = names[2]?.length ?? 0;
   let at = core.layout.page + AMEND_NAMES_OFFSET;
   for (const name of names) {
     core.bytes(at, name.length).set(name);

@@ -85,6 +85,7 @@ export interface Amendment {
   readonly kind: AmendKind;
   readonly value: number;
   readonly backingFile?: string;
+  readonly dataFile?: string;
 }
 
 /** A property that the image can have as it is now. */
@@ -101,6 +102,9 @@ export function drawAmend(
   // Version 2 has no bitmaps.
   const plain = !extended && !bitmaps && dataFile === 'none';
   if (plain && order === 4 && random.chance(0.3)) return { kind: AmendKind.Downgrade, value: 0 };
+  if (dataFile !== 'none' && random.chance(0.2)) {
+    return { kind: AmendKind.DataFile, value: 0, dataFile: random.pick(['', ...BACKING_NAMES]) };
+  }
   if (dataFile === 'raw' && random.chance(0.1)) return { kind: AmendKind.DataFileRaw, value: 0 };
   if (random.chance(0.2)) return { kind: AmendKind.LazyRefcounts, value: random.below(2) };
   // With 16 bits the way down is open again.

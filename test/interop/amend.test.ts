@@ -65,6 +65,24 @@ function addUnknown(path: string, data: string): void {
   writeFileSync(path, bytes);
 }
 
+/** How an image is made that version 2 cannot hold. */
+interface Refused {
+  backing?: boolean;
+  refcountBits?: number;
+  more?: string[];
+  snapshot?: boolean;
+  bitmap?: boolean;
+  /** Commands after the snapshot. */
+  after?: string[];
+}
+
+/** What snapshot `name` holds, for QEMU. */
+function bytesOfSnapshot(path: string, name: string): Buffer {
+  const raw = join(temporaryFolder(), 'raw');
+  execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-l', `snapshot.name=${name}`, '-O', 'raw', path, raw]);
+  return readFileSync(raw);
+}
+
 const WRITES = ['write -P 7 0 300k', 'write -P 8 700k 4k', 'write -P 9 1020k 4k'];
 
 describe('refcounts of another width', () => {
@@ -134,6 +152,49 @@ describe('another version', () => {
     expect(qemuCheck(path)).toMatchObject(CLEAN);
   });
 
+  test.each([512, 65536])('keeps snapshots, down and up again, clusters of %i', async (clusterSize) => {
+    const path = makeImage({ clusterSize }, [...WRITES, 'write -z -u 64k 128k']);
+    snapshot(path, 'one');
+    io(path, ['write -P 3 100k 30k', 'write -z -u 700k 64k']);
+    snapshot(path, 'two');
+    io(path, ['write -P 4 0 1M', 'write -z -u 300k 300k']);
+    const before = [bytesOf(path), bytesOfSnapshot(path, 'one'), bytesOfSnapshot(path, 'two')];
+
+    for (const compat of ['0.10', '1.1'] as const) {
+      await amend(path, { compat });
+
+      expect(qemuInfo(path)['format-specific'].data.compat).toBe(compat);
+      expect(qemuCheck(path)).toMatchObject(CLEAN);
+      const after = [bytesOf(path), bytesOfSnapshot(path, 'one'), bytesOfSnapshot(path, 'two')];
+      for (const [index, bytes] of after.entries()) expectSameBytes(bytes, before[index] as Buffer);
+    }
+    execFileSync('qemu-img', ['snapshot', '-d', 'one', path]);
+    execFileSync('qemu-img', ['snapshot', '-a', 'two', path]);
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+    expectSameBytes(bytesOf(path), before[2] as Buffer);
+  });
+
+  test('is refused before the refcounts get another width', async () => {
+    const path = makeImage({ clusterSize: 65536, refcountBits: 8 }, ['write -P 1 0 64k']);
+    snapshot(path, 'one');
+    execFileSync('qemu-img', ['resize', '-q', path, '2M']);
+    const before = readFileSync(path);
+
+    const refused = amend(path, { compat: '0.10', refcountBits: 16 });
+
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('with a backing file since just now keeps the zeros that hide it', async () => {
+    const path = makeImage({ clusterSize: 65536 }, ['write -z -u 0 64k']);
+
+    const refused = amend(path, { backingFile: 'other', backingFormat: 'raw', compat: '0.10' });
+
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
+    expect(qemuInfo(path)['format-specific'].data.compat).toBe('1.1');
+  });
+
   test('knows no zero clusters behind the end of the disk either', async () => {
     const path = makeImage({ clusterSize: 65536 }, ['write -P 1 0 64k', 'write -z 512k 64k']);
     const image = readFileSync(path);
@@ -149,22 +210,42 @@ describe('another version', () => {
   test.each([
     { name: 'zero clusters over a backing file', make: { backing: true }, commands: ['write -z 0 64k'] },
     { name: 'another refcount width', make: { refcountBits: 8 }, commands: [] },
-    { name: 'a snapshot', make: { snapshot: true }, commands: [] },
-  ])('version 2 cannot have $name', async ({ make, commands }) => {
-    const path = makeImage({ clusterSize: 65536, refcountBits: make.refcountBits ?? 16 }, WRITES);
-    if (make.backing) {
-      const backing = makeImage({ clusterSize: 65536 });
-      execFileSync('qemu-img', ['rebase', '-u', '-b', backing, '-F', 'qcow2', path]);
-    }
-    io(path, commands);
-    if (make.snapshot) snapshot(path, 'one');
-    const before = readFileSync(path);
+    { name: 'kept zero clusters that a snapshot shares', make: { snapshot: true }, commands: ['write -z 0 64k'] },
+    { name: 'subclusters', make: { more: ['extended_l2=on'] }, commands: [] },
+    {
+      name: 'compressed clusters of type zstd',
+      make: { more: ['compression_type=zstd'] },
+      commands: ['write -c 448k 64k'],
+    },
+    {
+      name: 'compressed clusters of type zstd in a snapshot only',
+      make: { more: ['compression_type=zstd'], snapshot: true, after: ['write -P 1 448k 64k'] },
+      commands: ['write -c 448k 64k'],
+    },
+    { name: 'bitmaps', make: { bitmap: true }, commands: [] },
+  ] as { name: string; make: Refused; commands: string[] }[])(
+    'version 2 cannot have $name',
+    async ({ make, commands }) => {
+      const { refcountBits = 16, more = [], after = [] } = make;
+      const path = makeImage({ clusterSize: 65536, refcountBits, more }, WRITES);
+      if (make.backing) {
+        const backing = makeImage({ clusterSize: 65536 });
+        execFileSync('qemu-img', ['rebase', '-u', '-b', backing, '-F', 'qcow2', path]);
+      }
+      io(path, commands);
+      if (make.snapshot) snapshot(path, 'one');
+      if (make.bitmap) execFileSync('qemu-img', ['bitmap', '--add', path, 'bitmap']);
+      io(path, after);
+      const before = readFileSync(path);
 
-    const refused = amend(path, { compat: '0.10' });
+      const refused = amend(path, { compat: '0.10' });
 
-    await expect(refused).rejects.toMatchObject({ code: expect.stringMatching(/ERR_(UNSUPPORTED|INVALID_ARGUMENT)/) });
-    expect(readFileSync(path).equals(before)).toBe(true);
-  });
+      await expect(refused).rejects.toMatchObject({
+        code: expect.stringMatching(/ERR_(UNSUPPORTED|INVALID_ARGUMENT)/),
+      });
+      expect(readFileSync(path).equals(before)).toBe(true);
+    },
+  );
 });
 
 describe('another backing file', () => {

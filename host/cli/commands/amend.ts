@@ -3,12 +3,17 @@
 import type { AmendImageOptions } from '../../amend.js';
 import type { CacheMode } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
+import type { ImageFacts } from '../../image-facts.js';
 import { cacheArgument, type Format, formatArgument, optionList, sizeParameter } from '../arguments.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, list, value } from '../option-table.js';
 import { amendOptionsHelp, asksForOptions } from '../options-help.js';
 import { CommandError, reasonOf, UsageError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
+
+const SECTOR = 512;
+/** Entries of the longest L1 table. */
+const LONGEST_L1_TABLE = 2 ** 22;
 
 interface Options {
   format: Format | undefined;
@@ -17,7 +22,16 @@ interface Options {
 }
 
 /** What only a new image can have. */
-const OF_CREATION = new Set(['cluster_size', 'compression_type', 'encryption', 'extended_l2', 'preallocation']);
+const OF_CREATION = new Set([
+  ...['cluster_size', 'compression_type', 'encryption', 'extended_l2', 'preallocation'],
+  ...['cipher-alg', 'cipher-mode', 'format', 'hash-alg', 'ivgen-alg', 'ivgen-hash-alg', 'key-secret'].map(
+    (name) => `encrypt.${name}`,
+  ),
+]);
+/** What only an encrypted image can have, and those are not opened. */
+const OF_ENCRYPTION = new Set(
+  ['iter-time', 'keyslot', 'new-secret', 'old-secret', 'state'].map((name) => `encrypt.${name}`),
+);
 
 export const amend = defineVerb({
   about: 'Changes properties of an image; what its disk holds stays as it is.',
@@ -26,7 +40,7 @@ export const amend = defineVerb({
     format: value('-f, --format FMT', 'qcow2, the only format that has such properties', (given) =>
       formatArgument(given),
     ),
-    options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file_raw=, size='),
+    options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file=, data_file_raw=, size='),
     cache: value('-t MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
       cacheArgument(given, 'cache'),
     ),
@@ -41,10 +55,14 @@ export const amend = defineVerb({
 
 async function amendImage(path: string, { format, options: lists, cache }: Options): Promise<void> {
   if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
-  const { size, ...changes } = readOptions(optionList(lists));
+  const given = readOptions(optionList(lists));
+  const changes = changesOf(given);
+  const size = given.size;
   const file = await openFile(path, { write: true, cache });
   const image = await openImageIn(file, path, { write: true, tablesOnly: true, cache });
   try {
+    checkBacking(image.info, given);
+    if (size !== undefined) checkSize(image.info, changes, Number(size));
     await image.amend(changes);
   } catch (error) {
     await image.close().catch(() => {});
@@ -66,36 +84,89 @@ async function setSize(path: string, size: bigint, cache: CacheMode | undefined)
   await image.close();
 }
 
-function readOptions(options: Map<string, string>): AmendImageOptions & { size?: bigint } {
-  const changes: AmendImageOptions & { size?: bigint } = {};
-  for (const [name, value] of options) {
+/** As they stand on the command line: each of them can be read, whatever it says. */
+interface Given {
+  compat?: string;
+  lazyRefcounts?: boolean;
+  refcountBits?: number;
+  dataFile?: string;
+  dataFileRaw?: boolean;
+  backingFile?: string;
+  backingFormat?: string;
+  size?: bigint;
+}
+
+/** Throws `CommandError` for what nobody knows, or what cannot be read; only then is looked at what the values mean. */
+function readOptions(options: Map<string, string>): Given {
+  const given: Given = {};
+  for (const [name, text] of options) {
     switch (name) {
       case 'compat':
-        changes.compat = compatibility(value);
+        given.compat = text;
         break;
       case 'lazy_refcounts':
-        changes.lazyRefcounts = onOrOff(name, value);
+        given.lazyRefcounts = onOrOff(name, text);
         break;
       case 'refcount_bits':
-        changes.refcountBits = refcountBits(value);
+        given.refcountBits = wholeNumber(name, text);
+        break;
+      case 'data_file':
+        given.dataFile = text;
         break;
       case 'data_file_raw':
-        if (onOrOff(name, value)) throw new CommandError('data-file-raw cannot be set on existing images');
-        changes.dataFileRaw = false;
+        given.dataFileRaw = onOrOff(name, text);
         break;
       case 'size':
-        changes.size = sizeParameter(name, value);
+        given.size = sizeParameter(name, text);
         break;
       case 'backing_file':
+        given.backingFile = text;
+        break;
       case 'backing_fmt':
-        throw new CommandError('Cannot amend the backing file');
+        given.backingFormat = text;
+        break;
       default:
-        throw new CommandError(`Invalid parameter '${name}'`, 1, {
-          hints: OF_CREATION.has(name) ? ['This option is only supported for image creation'] : [],
-        });
+        refuseOption(name);
     }
   }
-  return changes;
+  return given;
+}
+
+function refuseOption(name: string): never {
+  if (OF_ENCRYPTION.has(name)) throw new CommandError("Can't amend encryption options - encryption not present");
+  throw new CommandError(`Invalid parameter '${name}'`, 1, {
+    hints: OF_CREATION.has(name) ? ['This option is only supported for image creation'] : [],
+  });
+}
+
+function changesOf({ compat, lazyRefcounts, refcountBits, dataFile, dataFileRaw }: Given): AmendImageOptions {
+  return {
+    ...(compat === undefined ? {} : { compat: compatibility(compat) }),
+    ...(lazyRefcounts === undefined ? {} : { lazyRefcounts }),
+    ...(refcountBits === undefined ? {} : { refcountBits: refcountWidth(refcountBits) }),
+    ...(dataFile === undefined ? {} : { dataFile: dataFile === '' ? null : dataFile }),
+    ...(dataFileRaw === undefined ? {} : { dataFileRaw }),
+  };
+}
+
+/** As QEMU: who names the backing file has to name what is there, all of it; nothing changes then. */
+function checkBacking(info: ImageFacts, { backingFile, backingFormat }: Given): void {
+  if (backingFile === undefined && backingFormat === undefined) return;
+  if (backingFile === info.backingFile && backingFormat === info.backingFormat) return;
+  throw new CommandError('Cannot amend the backing file', 1, { hints: ["You can use 'corral rebase' instead."] });
+}
+
+/** The size comes last: what is in its way must be known before anything changes. */
+function checkSize(info: ImageFacts, { compat, dataFile }: AmendImageOptions, size: number): void {
+  if (size === info.virtualSize) return;
+  if (size % SECTOR !== 0) throw new CommandError('The new size must be a multiple of 512');
+  if (dataFile !== undefined) throw new CommandError('Cannot change the size and the data file in one call');
+  const tableEntries = info.clusterSize / (info.extendedL2 ? 16 : 8);
+  if (size > LONGEST_L1_TABLE * tableEntries * info.clusterSize) throw new CommandError('The new size is too large');
+  if (info.snapshotCount === 0) return;
+  if (compat === '0.10') throw new CommandError('Internal snapshots prevent downgrade of image');
+  const old = compat === undefined && info.version === 2;
+  if (old) throw new CommandError("Can't resize a v2 image which has snapshots");
 }
 
 function compatibility(text: string): '0.10' | '1.1' {
@@ -109,9 +180,12 @@ function onOrOff(name: string, text: string): boolean {
   throw new CommandError(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
-function refcountBits(text: string): number {
-  if (!/^\d+$/.test(text)) throw new CommandError("Parameter 'refcount_bits' expects a number");
-  const bits = Number(text);
+function wholeNumber(name: string, text: string): number {
+  if (/^(\d+|0x[0-9a-f]+)$/i.test(text)) return Number(text);
+  throw new CommandError(`Parameter '${name}' expects a number`);
+}
+
+function refcountWidth(bits: number): number {
   if (bits >= 1 && bits <= 64 && Number.isInteger(Math.log2(bits))) return bits;
   throw new CommandError('Refcount width must be a power of two and may not exceed 64 bits');
 }
