@@ -144,7 +144,8 @@ function stepPhase(image: Image, task: Task, state: CheckState): Status {
       const pass = state.pass;
       const status = endPass(image, task, state);
       if (status !== Status.Ok) return status;
-      if (state.pass !== pass) startWindow(task, state, 0);
+      if (state.pass !== pass || state.repeats) startWindow(task, state, 0);
+      state.repeats = false;
       break;
     }
   }

@@ -2,7 +2,7 @@
  * Repair: passes over everything, each of which changes one thing and is durable before the next one begins. A power
  * cut in between leaves an image that is no worse than before, and the next repair goes on.
  *
- *   judge ─▶ entries ─▶ rebuild, or refcounts ─▶ flags ─▶ verify ─▶ dirty and corrupt bits
+ *   judge ─▶ entries ─▶ rebuild, or refcounts ─▶ (snapshot table) ─▶ flags ─▶ verify ─▶ dirty and corrupt bits
  *
  * What could lose guest data is not done: a refcount sinks only when everything that may name the cluster was counted.
  */
@@ -16,6 +16,7 @@ import { changeFeatures } from '../image/header-bits';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { finishRebuild, planRebuild, startRebuild } from './rebuild';
+import { fixSnapshotTable, forgetTableCopy } from './snapshot-table';
 import { CheckState, isJudging, openPass, Pass, Phase } from './state';
 
 const REPAIRS: u32 = RequestFlag.RepairLeaks | RequestFlag.RepairAll;
@@ -44,12 +45,24 @@ export function endPass(image: Image, task: Task, state: CheckState): Status {
     requestFlush(image.order, task);
     return Status.Miss;
   }
+  const hasRefcounts = state.pass === Pass.Refcounts || state.pass === Pass.Rebuild;
+  if (hasRefcounts && state.snapshotsDamaged && (task.flags & RequestFlag.RepairAll) !== 0) {
+    status = fixSnapshotTable(image, task, state);
+    if (status !== Status.Ok) return status;
+    if (state.pass === Pass.Refcounts) {
+      // The file is longer now: what was counted behind its end is a leak inside it.
+      state.settling = false;
+      state.repeats = true;
+      openPass(image, state, Pass.Refcounts);
+      return Status.Ok;
+    }
+  }
   state.settling = false;
   if (state.pass === Pass.Verify || !needsRepair(task, state)) return conclude(image, task, state);
   if (state.pass === Pass.Judge) {
     status = state.mustRebuild ? planRebuild(image, state) : Status.Ok;
     if (status !== Status.Ok) return status;
-    beginRepair(state);
+    beginRepair(image, state);
   }
   const next = nextPass(task, state);
   openPass(image, state, next);
@@ -69,7 +82,8 @@ function needsRepair(task: Task, state: CheckState): bool {
 }
 
 /** From here on the findings are what was repaired, and then what is left. */
-function beginRepair(state: CheckState): void {
+function beginRepair(image: Image, state: CheckState): void {
+  forgetTableCopy(image);
   const result = state.result;
   state.foundCorruptions = result.corruptions;
   state.foundLeaks = result.leaks;

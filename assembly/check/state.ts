@@ -98,6 +98,9 @@ export class CheckState {
   /** Snapshots taken from their table, and where the next entry lies. */
   snapshotIndex: u32 = 0;
   snapshotOffset: u64 = 0;
+  /** Entries of that table have too much or too little extra data, and bytes of the table when that is put right. */
+  snapshotsDamaged: bool = false;
+  newSnapshotsLength: u64 = 0;
   /** Bytes of the L1 tables of the snapshots so far. */
   snapshotL1Length: u64 = 0;
   /** Bitmaps taken from their directory, and where the next entry lies. */
@@ -119,6 +122,8 @@ export class CheckState {
   turns: u32 = 0;
 
   pass: Pass = Pass.Judge;
+  /** The pass begins once more. */
+  repeats: bool = false;
   /** What the pass has changed is on its way to being durable. */
   settling: bool = false;
   /** Counts of the first pass. */

@@ -1,6 +1,7 @@
 /** The L1 tables, active and of every snapshot: their entries are judged and counted, the L2 tables get their weights. */
 
 import { Field, Structure } from '../abi/failure';
+import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
 import { alignUp, isAligned } from '../base/align';
 import { loadU16, loadU32, loadU64 } from '../base/bytes';
@@ -11,6 +12,7 @@ import { hasReservedL1Bits, isL1Copied, L1_ENTRY_SIZE, l2TableOffset } from '../
 import {
   MAXIMUM_EXTRA_DATA_LENGTH,
   MAXIMUM_SNAPSHOT_TABLE_LENGTH,
+  repairedExtraData,
   requiredExtraData,
   SNAPSHOT_ALIGNMENT,
   SNAPSHOT_HEADER_SIZE,
@@ -29,6 +31,7 @@ export function startL1Walk(image: Image, state: CheckState): void {
   state.active = true;
   state.snapshotIndex = 0;
   state.snapshotOffset = image.info.snapshotsOffset;
+  state.newSnapshotsLength = 0;
   state.snapshotL1Length = 0;
   enterL1(state, HeaderOffset.L1TableOffset, image.l1Offset, image.l1Size);
 }
@@ -134,16 +137,13 @@ function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
 
   const end = entry + SNAPSHOT_HEADER_SIZE + extra + u32(id) + u32(name);
   const tableLength = end - image.info.snapshotsOffset;
-  if (extra > MAXIMUM_EXTRA_DATA_LENGTH) {
-    return refuse(
-      image.failure,
-      Status.Corrupt,
-      Structure.SnapshotTable,
-      Field.Length,
-      extraOffset,
-      extra,
-      MAXIMUM_EXTRA_DATA_LENGTH,
-    );
+  // Who does not repair it does not know what it means. As QEMU: the check cannot go on.
+  if (extra > MAXIMUM_EXTRA_DATA_LENGTH && (task.flags & RequestFlag.RepairAll) === 0) {
+    const index = state.snapshotIndex;
+    return refuseExtra(image, extraOffset, Field.SnapshotExtraData, index, MAXIMUM_EXTRA_DATA_LENGTH);
+  }
+  if (extra > MAXIMUM_EXTRA_DATA_LENGTH && end > state.fileLength) {
+    return refuseExtra(image, extraOffset, Field.Truncated, state.fileLength, end);
   }
   if (tableLength > MAXIMUM_SNAPSHOT_TABLE_LENGTH) {
     return refuse(
@@ -157,6 +157,9 @@ function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
     );
   }
 
+  const repaired = repairedExtraData(image.version, extra);
+  state.newSnapshotsLength += alignUp(end - entry - extra + repaired, SNAPSHOT_ALIGNMENT);
+  if (extra !== repaired) state.snapshotsDamaged = true;
   state.snapshotOffset = end;
   state.snapshotIndex++;
   enterSnapshot(image, state, entry, l1Offset, l1Size, extra);
@@ -175,6 +178,10 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
   const required = requiredExtraData(image.version);
   if (judge && extra < required) {
     reportCorruption(state, 1, Structure.SnapshotTable, Field.Length, entry, extra, required);
+  }
+  if (judge && extra > MAXIMUM_EXTRA_DATA_LENGTH) {
+    const limit = MAXIMUM_EXTRA_DATA_LENGTH;
+    reportCorruption(state, 1, Structure.SnapshotTable, Field.SnapshotExtraData, entry, extra, limit);
   }
   if (!isAligned(l1Offset, state.clusterSize)) {
     state.incomplete = true;
@@ -199,4 +206,8 @@ function enterSnapshot(image: Image, state: CheckState, entry: u64, l1Offset: u6
     return;
   }
   enterL1(state, entry, l1Offset, l1Size);
+}
+
+function refuseExtra(image: Image, hostOffset: u64, field: Field, found: u64, limit: u64): Status {
+  return refuse(image.failure, Status.Corrupt, Structure.SnapshotTable, field, hostOffset, found, limit);
 }

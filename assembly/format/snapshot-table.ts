@@ -46,3 +46,9 @@ export const MAXIMUM_SNAPSHOT_TABLE_LENGTH: u64 = 67108864;
 export function requiredExtraData(version: u32): u32 {
   return version < 3 ? 0 : 16;
 }
+
+/** Length of the extra data of an entry that has `length` bytes of it, when it is put right. */
+export function repairedExtraData(version: u32, length: u32): u32 {
+  if (length < requiredExtraData(version)) return SNAPSHOT_KNOWN_SIZE - SNAPSHOT_HEADER_SIZE;
+  return min(length, MAXIMUM_EXTRA_DATA_LENGTH);
+}

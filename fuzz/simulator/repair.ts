@@ -14,6 +14,7 @@ import { setRefcount } from './refcount-edit.js';
 import { CALM } from './scenario.js';
 import type { World } from './sent.js';
 import type { DiskTemper } from './simulated-disk.js';
+import { lengthenLastSnapshot } from './snapshot-damage.js';
 import { examine } from './survivors.js';
 import { SimulationFailure } from './trace.js';
 
@@ -124,6 +125,8 @@ function damage(random: Random, file: CutResult, { scenario, model }: World): Cu
   }
   // New structures need room, which a device may not have.
   if (scenario.regular && random.chance(0.4)) loseBlocks(random, file, reader);
+  // A copy of the table needs room too.
+  if (scenario.regular && random.chance(0.5)) lengthenLastSnapshot(random, file);
   if (scenario.version === 3 && random.chance(0.5)) markDirty(file);
   return file;
 }
