@@ -1,4 +1,4 @@
-/** Where an image has tables: the state behind table-map.ts and survey.ts. */
+/** Where an image has tables: the state behind overlap.ts and survey.ts. */
 
 import { WaitList } from '../base/wait-list';
 import { Task } from './task';

@@ -67,7 +67,7 @@ describe('a core that breaks its own order is noticed:', () => {
     },
     'completed writes are not flushed': {
       file: 'scheduler.ts',
-      find: '  image.order.unflushed = true;\n',
+      find: 'if (operation.owner !== Owner.WriteOut) image.order.unflushed = true;',
       replace: '',
     },
     'a failed flush is forgotten': {
@@ -170,7 +170,7 @@ describe('a core that breaks its own order is noticed:', () => {
     },
     'what lies behind shows where zeros were discarded': {
       file: 'request/discard.ts',
-      find: 'image.version >= 3 ? Replacement.ZeroPlain : Replacement.Unallocated',
+      find: 'image.version >= 3 ? discardedReplacement(image) : Replacement.Unallocated',
       replace: 'Replacement.Unallocated',
     },
     'refcounts stay behind before the header says so': {
