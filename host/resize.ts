@@ -3,7 +3,7 @@
 import { RequestFlag, RequestKind, ResizeFlag, ResizeOptionsView } from './abi.js';
 import type { BlockFile } from './block-file.js';
 import type { Engine, EngineRequest } from './engine.js';
-import { CorralError } from './errors.js';
+import { CorralError, systemErrorCode } from './errors.js';
 import type { ImageFacts } from './image-facts.js';
 import { type Preallocation, preallocateRequest } from './preallocate.js';
 
@@ -44,10 +44,10 @@ export async function resizeDisk(
   if (dataFile !== undefined && grows) {
     // What the data file has behind the disk's end stays when the core would refuse.
     await engine.run(resizeRequest(info, size, options, ResizeFlag.AskOnly));
-    await clearDataFile(dataFile, before, Number(size));
+    await inDataFile(clearDataFile(dataFile, before, Number(size)));
   }
   const virtualSize = await engine.run(request);
-  if (dataFile !== undefined) await fitDataFile(dataFile, virtualSize);
+  if (dataFile !== undefined) await inDataFile(fitDataFile(dataFile, virtualSize));
   if (preallocation === 'off') return virtualSize;
   try {
     await engine.run(preallocateRequest({ mode: preallocation, offset: before, length: virtualSize - before, signal }));
@@ -87,6 +87,18 @@ function resizeRequest(
     },
     collect: () => bytes,
   };
+}
+
+/** The data file's errors, told as those of the image are. */
+async function inDataFile(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof CorralError) throw error;
+    const system = systemErrorCode(error);
+    const code = system === 'ENOSPC' || system === 'EDQUOT' ? 'ERR_NO_SPACE' : 'ERR_IO';
+    throw new CorralError(code, { reason: `Data file: ${(error as Error).message}`, system, cause: error });
+  }
 }
 
 /**

@@ -46,9 +46,10 @@ export function endPass(image: Image, task: Task, state: CheckState): Status {
     return Status.Miss;
   }
   const hasRefcounts = state.pass === Pass.Refcounts || state.pass === Pass.Rebuild;
-  if (hasRefcounts && state.snapshotsDamaged && (task.flags & RequestFlag.RepairAll) !== 0) {
+  if (hasRefcounts && (task.flags & RequestFlag.RepairAll) !== 0 && canFixSnapshots(state)) {
     status = fixSnapshotTable(image, task, state);
     if (status !== Status.Ok) return status;
+    state.snapshotsFixed = true;
     if (state.pass === Pass.Refcounts) {
       // The file is longer now: what was counted behind its end is a leak inside it.
       state.settling = false;
@@ -68,6 +69,11 @@ export function endPass(image: Image, task: Task, state: CheckState): Status {
   openPass(image, state, next);
   if (next === Pass.Rebuild) startRebuild(image, state);
   return Status.Ok;
+}
+
+/** A table that reaches beyond the end of the file says nothing that could be copied. Once is enough: then it is right. */
+function canFixSnapshots(state: CheckState): bool {
+  return state.snapshotsDamaged && !state.snapshotsFixed && state.snapshotOffset <= state.fileLength;
 }
 
 /** Whether something is wrong, and a repair of that kind may do something about it. */

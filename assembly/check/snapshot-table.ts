@@ -98,9 +98,7 @@ export function fixSnapshotTable(image: Image, task: Task, state: CheckState): S
     const status = step(image, task, state, copy);
     if (status !== Status.Ok) return status;
   }
-  const status = finishRelease(image, task);
-  if (status === Status.Ok) state.snapshotsDamaged = false;
-  return status;
+  return finishRelease(image, task);
 }
 
 function step(image: Image, task: Task, state: CheckState, copy: TableCopy): Status {

@@ -100,6 +100,8 @@ export class CheckState {
   snapshotOffset: u64 = 0;
   /** Entries of that table have too much or too little extra data, and bytes of the table when that is put right. */
   snapshotsDamaged: bool = false;
+  /** A copy in which it is right has taken the table's place. */
+  snapshotsFixed: bool = false;
   newSnapshotsLength: u64 = 0;
   /** Bytes of the L1 tables of the snapshots so far. */
   snapshotL1Length: u64 = 0;

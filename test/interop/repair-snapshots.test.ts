@@ -166,3 +166,18 @@ test.each(CASES)('extra data: $name, is a matter for -r all only', async ({ chan
     expectSameBytes(readFileSync(path), before);
   }
 });
+
+test('a table whose last names reach beyond the end of the file is left as it is', async () => {
+  const path = damaged('1.1', 512, (entries) => {
+    shorten(entries, 0, 0);
+    at(entries, 2).header.writeUInt16BE(0xffff, 14);
+  });
+  const file = readFileSync(path);
+  const tableOffset = file.readBigUInt64BE(64);
+
+  const repaired = new MemoryFile(new Uint8Array(file));
+  const { report } = await repairImage(repaired, 'all', { core: loadCore() });
+
+  expect(report.corruptions).toBeGreaterThan(0);
+  expect(Buffer.from(repaired.contents()).readBigUInt64BE(64)).toBe(tableOffset);
+});
