@@ -31,7 +31,7 @@ import { Image, ImageState } from './image/image';
 import { setDirty, startLazyRefcounts, wantsLazyRefcounts } from './image/lazy-refcounts';
 import { holdReads } from './image/read-barrier';
 import { skipReclaim, stepReclaim } from './image/reclaim';
-import { runSurvey } from './image/survey';
+import { beginSeeing, endSeeing, runSurvey } from './image/survey';
 import { resetTask, Task } from './image/task';
 import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
@@ -274,6 +274,7 @@ function runTask(image: Image, task: Task): void {
   if (task.slot === image.requestCapacity) return runReclaimer(image, task);
   if (task === image.tables.surveyor) return runSurvey(image, task);
   if (task.slot > image.requestCapacity) return setDirty(image, task);
+  beginSeeing(image.tables, task);
   const outcome = task.outcome;
   task.outcome = Status.Ok;
   if (outcome !== Status.Ok && outcome !== Status.Miss) {
@@ -292,10 +293,12 @@ function runTask(image: Image, task: Task): void {
   }
   if (task.failed === Status.Ok) {
     const status = step(image, task);
+    endSeeing(image, task);
     if (status === Status.Miss) return;
     if (status === Status.Ok) return finishTask(image, task);
     keepFailure(image, task, status);
   }
+  endSeeing(image, task);
   // Buffers stay in use until the last operation has ended.
   if (task.outstanding !== 0) return;
   if (markCorrupt(image, task) === Status.Miss) return;

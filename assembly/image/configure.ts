@@ -17,7 +17,7 @@ import { HEADER_SECTOR_LENGTH } from './header-sector';
 import { Image, ImageState, Run } from './image';
 import { MEMO_LENGTH } from './l1-memo';
 import { Region } from './region-state';
-import { CLEARED_LENGTH, TableMap } from './table-map-state';
+import { TableMap, WINDOW_LENGTH } from './table-map-state';
 import { TASK_FAILURE_OFFSET, TASK_FOLLOWERS_OFFSET, TASK_OPERATIONS, TASK_SIZE, Task } from './task';
 
 /** Largest slice, and so the largest that the cache has to be ready for. */
@@ -91,7 +91,7 @@ export function configureImage(configuration: Configuration, layout: Layout): Im
   image.released = takeRunList(arena);
   image.region = changetype<Region>(take(arena, offsetof<Region>()));
   if (image.order.freeSlots === 0 || image.spare.runs === 0 || image.released.runs === 0) return null;
-  if (image.tables.bits === 0 || image.tables.cleared === 0) return null;
+  if (image.tables.bits === 0 || image.tables.window === 0) return null;
   if (image.bitmaps.tracked === 0) return null;
 
   layout.requests = u32(requests);
@@ -171,7 +171,7 @@ function takeTableMap(arena: Arena, image: Image): TableMap {
   }
   map.sizeBits = sizeBits;
   map.bits = take(arena, u64(1) << (sizeBits - 3));
-  map.cleared = take(arena, CLEARED_LENGTH);
+  map.window = take(arena, WINDOW_LENGTH);
   map.waiters = takeWaitList(arena);
   map.surveyor = taskAt(image, image.requestCapacity + OWN_TASKS - 1);
   return map;

@@ -21,7 +21,7 @@ import { refcountBlockOffset } from '../format/refcount-entry';
 import { SNAPSHOT_ALIGNMENT, SNAPSHOT_HEADER_SIZE, SnapshotOffset } from '../format/snapshot-table';
 import { leaveGate } from './exclusive';
 import { Image, MAXIMUM_HOST_OFFSET, refcountTableEntries } from './image';
-import { addTable, clearCluster, emptyMap, TableMap } from './table-map-state';
+import { addTable, addToWindow, emptyMap, moveWindow, TableMap } from './table-map-state';
 import { Task } from './task';
 
 enum Stage {
@@ -41,15 +41,33 @@ export function fillMap(image: Image, task: Task): Status {
   return start(image, map, task);
 }
 
-/** Parks `task` until `found` or the cleared clusters say what lies in the clusters `first` to `last`. */
+/** Parks `task` until `found` or the window says what lies in the clusters `first` to `last`. */
 export function seekTable(image: Image, task: Task, first: u64, last: u64): Status {
   const map = image.tables;
-  if (map.surveyor.active) return wait(map, task);
+  const seeker = map.seeker;
+  // Who asked before must see the answer before it is replaced: two could take it from each other for ever.
+  if (map.surveyor.active || (seeker !== null && seeker !== task)) return wait(map, task);
+  map.seeker = task;
+  map.seen = false;
   map.seeks = true;
   map.found = 0;
   map.first = first;
   map.last = last;
+  moveWindow(map, first);
   return start(image, map, task);
+}
+
+/** The task is run: if it asked where tables are, it looks at the answer now. */
+export function beginSeeing(map: TableMap, task: Task): void {
+  if (map.seeker === task) map.seen = true;
+}
+
+/** The task has been run, and has not asked again: the next one may ask. */
+export function endSeeing(image: Image, task: Task): void {
+  const map = image.tables;
+  if (map.seeker !== task || !map.seen) return;
+  map.seeker = null;
+  moveAll(map.waiters, image.ready);
 }
 
 function wait(map: TableMap, task: Task): Status {
@@ -88,10 +106,8 @@ export function runSurvey(image: Image, task: Task): void {
     failAll(map.waiters, image.ready, status, task.failedStructure, task.failedOffset, task.failedOperation);
     return;
   }
-  if (!map.seeks) map.valid = true;
-  else if (map.found === 0) {
-    for (let cluster = map.first; cluster <= map.last; cluster++) clearCluster(map, cluster);
-  }
+  if (map.seeks) map.windowValid = true;
+  else map.valid = true;
   moveAll(map.waiters, image.ready);
 }
 
@@ -195,9 +211,11 @@ function visit(image: Image, map: TableMap, offset: u64, length: u64, structure:
   const bits = image.geometry.clusterBits;
   const first = offset >> bits;
   const last = (min(offset + length, max(image.fileLength, offset + 1)) - 1) >> bits;
-  if (!map.seeks) {
-    for (let cluster = first; cluster <= last; cluster++) addTable(map, cluster);
-  } else if (first <= map.last && last >= map.first) {
+  for (let cluster = first; cluster <= last; cluster++) {
+    if (map.seeks) addToWindow(map, cluster);
+    else addTable(map, cluster);
+  }
+  if (map.seeks && first <= map.last && last >= map.first) {
     map.found = structure;
     map.foundCluster = max(first, map.first);
   }

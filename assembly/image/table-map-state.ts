@@ -9,13 +9,20 @@ export class TableMap {
   bits: usize = 0;
   /** log2 of its bits. */
   sizeBits: u32 = 0;
-  /** Clusters, plus one, whose bits are set by chance; each at the place that its number gives. */
-  cleared: usize = 0;
+  /** A bit for each of the WINDOW_CLUSTERS clusters from `windowStart` on, set for those of tables and no others. */
+  window: usize = 0;
+  windowStart: u64 = 0;
+  /** The window is filled: a survey has visited every table for it. */
+  windowValid: bool = false;
   /** Everything that was there at the last survey, and was made since, has its bits. */
   valid: bool = false;
   /** The core's own task that looks at the tables, and those that wait for it. */
   surveyor: Task = changetype<Task>(0);
   waiters: WaitList = changetype<WaitList>(0);
+  /** Who asked for the walk that looks for tables, until it has seen the answer. */
+  seeker: Task | null = null;
+  /** It has been run since it asked. */
+  seen: bool = false;
   /** The survey looks for tables in the clusters `first` to `last`; else it fills the map. */
   seeks: bool = false;
   first: u64 = 0;
@@ -32,10 +39,10 @@ export class TableMap {
   inactiveClusters: u64 = 0;
 }
 
-/** Entries of `cleared`: more than the clusters of one run. */
-export const CLEARED_ENTRIES: u64 = 1024;
-/** Bytes of `cleared`. */
-export const CLEARED_LENGTH: u64 = 8192;
+/** More than twice the clusters of any run: a window that begins near a run holds the whole of it. */
+export const WINDOW_CLUSTERS: u64 = 65536;
+/** Bytes of `window`. */
+export const WINDOW_LENGTH: u64 = WINDOW_CLUSTERS / 8;
 
 /** The tables are others now, or somebody has changed them without saying so. */
 export function forgetTables(map: TableMap): void {
@@ -46,33 +53,37 @@ export function forgetTables(map: TableMap): void {
 export function addTable(map: TableMap, cluster: u64): void {
   setBit(map, firstBit(map, cluster));
   setBit(map, secondBit(map, cluster));
-  if (isCleared(map, cluster)) store<u64>(clearedAt(map, cluster), 0);
+  addToWindow(map, cluster);
+}
+
+/** The same for the window alone. */
+export function addToWindow(map: TableMap, cluster: u64): void {
+  const index = cluster - map.windowStart;
+  if (index >= WINDOW_CLUSTERS) return;
+  const address = map.window + usize(index >> 3);
+  store<u8>(address, load<u8>(address) | (u8(1) << u8(index & 7)));
 }
 
 /** False when no table lies in that cluster for certain. */
 export function mayHoldTable(map: TableMap, cluster: u64): bool {
   if (!hasBit(map, firstBit(map, cluster)) || !hasBit(map, secondBit(map, cluster))) return false;
-  return !isCleared(map, cluster);
+  const index = cluster - map.windowStart;
+  if (!map.windowValid || index >= WINDOW_CLUSTERS) return true;
+  return (load<u8>(map.window + usize(index >> 3)) & (u8(1) << u8(index & 7))) !== 0;
 }
 
-/** A survey has found no table in that cluster. */
-export function clearCluster(map: TableMap, cluster: u64): void {
-  store<u64>(clearedAt(map, cluster), cluster + 1);
+/** Begins a window that holds `cluster` and as many behind it as a run may have. */
+export function moveWindow(map: TableMap, cluster: u64): void {
+  map.windowValid = false;
+  map.windowStart = cluster & ~(WINDOW_CLUSTERS / 2 - 1);
+  memory.fill(map.window, 0, usize(WINDOW_LENGTH));
 }
 
 /** Begins a map without tables. */
 export function emptyMap(map: TableMap): void {
   memory.fill(map.bits, 0, usize(1) << (map.sizeBits - 3));
-  memory.fill(map.cleared, 0, usize(CLEARED_LENGTH));
+  map.windowValid = false;
   map.found = 0;
-}
-
-function isCleared(map: TableMap, cluster: u64): bool {
-  return load<u64>(clearedAt(map, cluster)) === cluster + 1;
-}
-
-function clearedAt(map: TableMap, cluster: u64): usize {
-  return map.cleared + (usize(cluster & (CLEARED_ENTRIES - 1)) << 3);
 }
 
 function hash(cluster: u64): u64 {
