@@ -208,6 +208,8 @@ function switchOver(image: Image, task: Task, change: HeaderChange): Status {
   memory.copy(image.headerSector, newHeader(image), HEADER_SECTOR_LENGTH);
   status = commitHeaderSector(image, task);
   if (status !== Status.Ok) return status;
+  // Whoever cancels the second round would be told that nothing has changed.
+  task.committed = true;
   change.stage = change.incomplete && change.version === 3 ? Stage.Read : Stage.Done;
   return Status.Ok;
 }
