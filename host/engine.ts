@@ -9,7 +9,7 @@ import { BufferSpace, OperationFile, OperationKind, type RequestView, Status } f
 import { appendZeroes, type BlockFile } from './block-file.js';
 import type { Codec } from './codec/codec.js';
 import { CoreInstance, type PassDiscard } from './core-instance.js';
-import { CorralError, cancelled, systemErrorCode } from './errors.js';
+import { CorralError, cancelled, isNoSpace, systemErrorCode } from './errors.js';
 
 /** A request for the core, without its buffer's bytes. Numbers are bytes. */
 export interface EngineRequest<T> {
@@ -345,7 +345,6 @@ function roundUp(value: number, unit: number): number {
 
 /** What the core is told of a host's error. */
 function statusOf(error: unknown): Status {
-  const code = systemErrorCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') return Status.NoSpace;
-  return code === 'ERR_IMAGE_CORRUPT' ? Status.Corrupt : Status.InputOutput;
+  if (isNoSpace(error)) return Status.NoSpace;
+  return systemErrorCode(error) === 'ERR_IMAGE_CORRUPT' ? Status.Corrupt : Status.InputOutput;
 }

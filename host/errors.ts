@@ -84,6 +84,12 @@ export function systemErrorCode(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** The storage is full, or its user's share of it: the write may succeed when something else has been removed. */
+export function isNoSpace(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
 /** As thrown when an `AbortSignal` ended the call. */
 export function cancelled(signal?: AbortSignal): CorralError {
   return new CorralError('ERR_CANCELLED', { cause: signal?.reason });

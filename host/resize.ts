@@ -3,7 +3,7 @@
 import { RequestFlag, RequestKind, ResizeFlag, ResizeOptionsView } from './abi.js';
 import type { BlockFile } from './block-file.js';
 import type { Engine, EngineRequest } from './engine.js';
-import { CorralError, systemErrorCode } from './errors.js';
+import { CorralError, isNoSpace, systemErrorCode } from './errors.js';
 import type { ImageFacts } from './image-facts.js';
 import { type Preallocation, preallocateRequest } from './preallocate.js';
 
@@ -95,8 +95,8 @@ async function inDataFile(work: Promise<void>): Promise<void> {
     await work;
   } catch (error) {
     if (error instanceof CorralError) throw error;
+    const code = isNoSpace(error) ? 'ERR_NO_SPACE' : 'ERR_IO';
     const system = systemErrorCode(error);
-    const code = system === 'ENOSPC' || system === 'EDQUOT' ? 'ERR_NO_SPACE' : 'ERR_IO';
     throw new CorralError(code, { reason: `Data file: ${(error as Error).message}`, system, cause: error });
   }
 }
