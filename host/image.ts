@@ -11,27 +11,14 @@ import { type CreateImageOptions, checkPreallocation, createRequest, preallocate
 import { type Backing, Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
+import { type ImageStatistics, readStatistics } from './image-statistics.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
 import { checkFacts, engineOptionsOf, isBacked, layerOptions, type OpenOptions, openRequest } from './open-options.js';
+import { allEnded, inPieces } from './pieces.js';
 import { isDirtyImage, repairDirty } from './repair.js';
 import { type ResizeImageOptions, resizeDisk } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { Snapshots } from './snapshots.js';
-
-/** Largest piece that one request carries; longer calls are split. */
-const MAXIMUM_PIECE = 1 << 30;
-
-export interface ImageStatistics {
-  readonly cacheHits: number;
-  readonly cacheMisses: number;
-  readonly cacheEvictions: number;
-  /** Bytes of tables that the cache holds at most. */
-  readonly cacheSize: number;
-  readonly allocatedClusters: number;
-  readonly writeOuts: number;
-  readonly flushes: number;
-  readonly waits: number;
-}
 
 /** Where an image is in a chain. */
 interface Place {
@@ -190,7 +177,7 @@ export class Image {
   /** Fills the whole target from guest byte `offset` on. The target must be left alone until the promise ends. */
   async read(offset: number | bigint, target: Uint8Array, options: CallOptions = {}): Promise<void> {
     this.refuseClosed();
-    await this.inPieces(offset, target, (guestOffset, buffer) =>
+    await inPieces(offset, target, (guestOffset, buffer) =>
       this.engine.run({ kind: RequestKind.Read, guestOffset, buffer, signal: options.signal }),
     );
   }
@@ -206,7 +193,7 @@ export class Image {
   ): Promise<void> {
     this.refuseClosed();
     const flags = options.durable || this.writesThrough ? RequestFlag.Durable : 0;
-    await this.inPieces(offset, source, (guestOffset, buffer) =>
+    await inPieces(offset, source, (guestOffset, buffer) =>
       this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal: options.signal }),
     );
   }
@@ -324,17 +311,7 @@ export class Image {
   }
 
   statistics(): ImageStatistics {
-    const view = this.engine.core.statistics();
-    return {
-      cacheHits: view.cacheHits,
-      cacheMisses: view.cacheMisses,
-      cacheEvictions: view.cacheEvictions,
-      cacheSize: view.cacheSize,
-      allocatedClusters: view.allocatedClusters,
-      writeOuts: view.writeOuts,
-      flushes: view.flushes,
-      waits: view.waits,
-    };
+    return readStatistics(this.engine.core);
   }
 
   /**
@@ -365,30 +342,11 @@ export class Image {
       });
     if (this.closed) throw new CorralError('ERR_CLOSED', { reason: 'The image is closed' });
   }
-
-  private async inPieces(
-    offset: number | bigint,
-    buffer: Uint8Array,
-    run: (guestOffset: number, piece: Uint8Array) => Promise<void>,
-  ): Promise<void> {
-    const start = Number(offset);
-    if (!Number.isSafeInteger(start) || start < 0) {
-      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: `Offset ${offset} is not a whole number of bytes` });
-    }
-    for (let done = 0; done < buffer.length; done += MAXIMUM_PIECE) {
-      await run(start + done, buffer.subarray(done, done + MAXIMUM_PIECE));
-    }
-  }
 }
 
 /** Closes every file, whatever happens to the others; rejects with what one of them says. */
 async function closeAll(files: readonly { close(): Promise<void> }[]): Promise<void> {
   await allEnded(files.map((file) => file.close()));
-}
-
-/** Waits for the end of all, and rejects with what the first of the failed ones says. */
-async function allEnded(work: readonly Promise<void>[]): Promise<void> {
-  for (const ending of await Promise.allSettled(work)) if (ending.status === 'rejected') throw ending.reason;
 }
 
 /** An id goes before a name. */
