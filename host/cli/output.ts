@@ -17,6 +17,9 @@ export interface Terminal {
 /** The reader of standard output has left: end quietly. */
 export class OutputClosed extends Error {}
 
+/** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
+export const BROKEN_PIPE = 141;
+
 /** A failure with QEMU's or our own words, and with the exit status of the verb that failed. */
 export class CommandError extends Error {
   /** Lines that follow the message. */

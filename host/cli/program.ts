@@ -1,11 +1,11 @@
 /** The command line as a function: arguments in, exit status out. Loads only the verb that is asked for. */
 
-import { readFileSync } from 'node:fs';
 import type { Context } from './context.js';
 import { parseCommandLine } from './option-parser.js';
 import { flag, type OptionTable, text } from './option-table.js';
-import { CommandError, errorLine, OutputClosed, type Terminal, UsageError } from './output.js';
+import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from './output.js';
 import { HELP, helpText, type Verb } from './verb.js';
+import { versionLine } from './version.js';
 
 interface Entry {
   readonly summary: string;
@@ -75,12 +75,6 @@ const OPTIONS = {
   // QEMU's trace events: there are none here, but scripts may ask for them.
   trace: text('-T, --trace TRACE'),
 } satisfies OptionTable;
-
-/** The version whose command line and output this program has. */
-const QEMU_VERSION = '10.0.2';
-
-/** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
-export const BROKEN_PIPE = 141;
 
 /** Runs the program with these arguments. Never throws: what fails is told by `terminal`, and by a status that is not 0. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -153,11 +147,4 @@ function programHelp(program: string): string {
     `QCOW2 images: facts, checks, copies, and block devices.\n\nCommands:\n${verbs.join('')}\n` +
     `${program} COMMAND --help tells more about each.\n`
   );
-}
-
-/** Scripts that ask `qemu-img --version` want to know what they may use. */
-function versionLine(program: string): string {
-  const description = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  const { version } = JSON.parse(description) as { version: string };
-  return program === 'corral' ? `corral ${version}\n` : `${program} version ${QEMU_VERSION} (corral ${version})\n`;
 }

@@ -56,16 +56,6 @@ describe('corral', () => {
     );
   });
 
-  test('says that its output could not be written', () => {
-    const script = '"$0" "$1" info "$2" > /dev/full';
-
-    const { status, stderr } = spawnSync('bash', ['-c', script, process.execPath, MAIN, newImage()], {
-      encoding: 'utf8',
-    });
-
-    expect({ status, stderr }).toEqual({ status: 1, stderr: 'corral: Standard output: No space left on device\n' });
-  });
-
   test('prints all of a long output before it ends, also into a slow pipe', () => {
     const path = newImage('cluster_size=2M,preallocation=metadata', '64M');
     const script = '"$0" "$1" map --output=json "$2" | (sleep 0.5; cat)';

@@ -1,20 +1,15 @@
 /** The shell as a function: arguments and lines in, exit status out. */
 
-import { readFileSync } from 'node:fs';
 import { optionList } from '../arguments.js';
 import { parseCommandLine } from '../option-parser.js';
 import { flag, list, type OptionTable, text } from '../option-table.js';
-import { CommandError, errorLine, OutputClosed, UsageError } from '../output.js';
+import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from '../output.js';
 import { readSecrets } from '../secrets.js';
+import { versionLine } from '../version.js';
 import { DEFAULT_DISK_OPTIONS, type DiskOptions, withDiskOption } from './disk-options.js';
 import { type DiskSource, namedSource, optionSource } from './disk-source.js';
 import { runLine } from './run-line.js';
-import { Session, type ShellOutput } from './session.js';
-
-/** The version of QEMU whose shell this one is like. */
-const QEMU_VERSION = '10.0.2';
-/** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
-const BROKEN_PIPE = 141;
+import { Session } from './session.js';
 
 /** By the letters that the shell's `open` has for them, too. */
 const OPTIONS = {
@@ -59,7 +54,7 @@ const NOTHING: CommandLine = {
 /** Runs the program. Never throws: what fails is told by `output`, and by a status that is not 0. */
 export async function runShell(
   args: readonly string[],
-  output: ShellOutput,
+  output: Terminal,
   input: AsyncIterable<string>,
 ): Promise<number> {
   const session = new Session(output);
@@ -88,7 +83,7 @@ function openFirst(session: Session, line: CommandLine, file: string): Promise<b
   return session.open(imageOptions ? undefined : file, find, options);
 }
 
-function failed(error: unknown, output: ShellOutput): number {
+function failed(error: unknown, output: Terminal): number {
   if (error instanceof OutputClosed) return BROKEN_PIPE;
   if (process.env.CORRAL_DEBUG !== undefined) console.error(error);
   output.complain(errorLine(error));
@@ -118,7 +113,7 @@ async function runInput(session: Session, input: AsyncIterable<string>): Promise
 }
 
 /** Throws CommandError for a value that is none. */
-function readCommandLine(args: readonly string[], output: ShellOutput): CommandLine {
+function readCommandLine(args: readonly string[], output: Terminal): CommandLine {
   const usage = { text: usageText(output.program), exitCode: 1 };
   try {
     const { values, operands, given } = parseCommandLine(args, OPTIONS);
@@ -132,20 +127,13 @@ function readCommandLine(args: readonly string[], output: ShellOutput): CommandL
     const [file] = operands;
     let answer = operands.length > 1 ? usage : undefined;
     if (help) answer = { ...usage, exitCode: 0 };
-    else if (version) answer = { text: versionText(output), exitCode: 0 };
+    else if (version) answer = { text: versionLine(output.program), exitCode: 0 };
     return { commands, file, options, format, imageOptions, answer };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     output.note(`${output.program}: ${error.message}`);
     return { ...NOTHING, answer: usage };
   }
-}
-
-/** Scripts that ask `qemu-io --version` want to know what they may use. */
-function versionText({ program }: ShellOutput): string {
-  const description = readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8');
-  const { version } = JSON.parse(description) as { version: string };
-  return program === 'qemu-io' ? `${program} version ${QEMU_VERSION} (corral ${version})\n` : `${program} ${version}\n`;
 }
 
 function usageText(program: string): string {

@@ -1,23 +1,11 @@
 /** What the shell's commands work in: the open disk, and the requests that have not ended. */
 
 import { FaultInjector } from '../../fault-injector.js';
-import { CommandError, errorLine } from '../output.js';
+import { CommandError, errorLine, type Terminal } from '../output.js';
 import type { Disk } from './disk.js';
 import type { DiskOptions } from './disk-options.js';
 import type { DiskSource } from './disk-source.js';
 import { openDisk } from './open-disk.js';
-
-/** Where the shell prints. */
-export interface ShellOutput {
-  /** The name by which the program was called. */
-  readonly program: string;
-  /** Standard output, as it is. */
-  print(text: string): void;
-  /** A line of standard error with the program's name in front. */
-  complain(line: string): void;
-  /** A line of standard error. */
-  note(line: string): void;
-}
 
 /** What was opened, and how. */
 interface Opened {
@@ -36,7 +24,7 @@ export class Session {
   private opened: Opened | undefined;
   private readonly requests = new Set<Promise<void>>();
 
-  constructor(readonly output: ShellOutput) {}
+  constructor(readonly output: Terminal) {}
 
   /** How the disk is open. */
   get how(): Opened {
