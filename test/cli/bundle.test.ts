@@ -2,16 +2,19 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { corral, mustQemuImg } from './run-corral.js';
+import { corral, mustQemuImg, type Outcome, qemuIo } from './run-corral.js';
 import { newImage, writtenImage } from './sample-images.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { bin: Record<string, string> };
-const PROGRAM = join(ROOT, bin.corral as string);
-
 /** The command as it is installed. */
 function installed(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(PROGRAM, args, { encoding: 'utf8' });
+  return installedAs('corral', args);
+}
+
+function installedAs(name: string, args: readonly string[], main?: string): Outcome {
+  const program = join(ROOT, main ?? (bin[name] as string));
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   return { status, stdout, stderr };
 }
 
@@ -47,5 +50,29 @@ describe('the installed command, which is one of a few files', () => {
     mustQemuImg('check', packed);
     mustQemuImg('compare', source, packed);
     mustQemuImg('compare', source, unpacked);
+  });
+});
+
+describe('the installed shell', () => {
+  test('says what the one of many files says', () => {
+    const shell = (...args: string[]) => installedAs('corral-io', args);
+    const unbundled = (...args: string[]) => installedAs('corral-io', args, 'dist/host/cli/io/main.js');
+    const path = writtenImage();
+
+    expect(shell('-c', 'map', path)).toEqual(unbundled('-c', 'map', path));
+    expect(shell('-c', 'help')).toEqual(unbundled('-c', 'help'));
+    expect(shell('--version')).toEqual(unbundled('--version'));
+    expect(shell('--version').stdout).toMatch(/^corral-io \d/);
+  });
+
+  test.each(['zlib', 'zstd'])('has the codec of %s', (type) => {
+    const path = newImage(`compression_type=${type}`);
+
+    const { status, stdout, stderr } = installedAs('corral-io', ['-c', 'write -c -P 7 0 64k', path]);
+
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(/^wrote 65536\/65536 bytes/);
+    qemuIo(path, 'read -P 7 0 64k');
+    mustQemuImg('check', path);
   });
 });
