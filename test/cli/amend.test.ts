@@ -130,7 +130,7 @@ describe('corral amend does what qemu-img amend does', () => {
     mustQemuImg('create', '-q', '-f', 'qcow2', join(folder, 'base'), '10M');
     qemuIo(join(folder, 'base'), 'write -P 4 0 3M');
     mustQemuImg('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', image);
-    qemuIo(image, 'write -P 7 1M 1M');
+    qemuIo(image, 'write -P 7 1M 1M', 'write -z -u 2M 192k', 'write -z 1M 64k', 'write -z -u 9M 1M');
 
     await amendByBoth(image, changes);
   });

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { AmendImageOptions } from '../../host/amend.js';
-import { openImage } from '../../host/node/index.js';
+import { openImage, pathGate } from '../../host/node/index.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { io, makeImage, qemuCheck, snapshot } from './check-fixture.js';
@@ -184,6 +184,22 @@ describe('another version', () => {
 
     await expect(refused).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test('over a backing file has the zeros written that hid it', async () => {
+    const path = makeImage({ clusterSize: 65536 }, ['write -P 1 0 64k']);
+    const backing = makeImage({ clusterSize: 65536 }, ['write -P 9 0 768k']);
+    execFileSync('qemu-img', ['rebase', '-u', '-b', backing, '-F', 'qcow2', path]);
+    io(path, ['write -z -u 64k 128k', 'write -z 320k 64k', 'write -z -u 960k 64k']);
+    const before = bytesOf(path);
+
+    const image = await openImage(path, { write: true, gate: pathGate() });
+    await image.amend({ compat: '0.10' });
+    await image.close();
+
+    expect(qemuInfo(path)['format-specific'].data.compat).toBe('0.10');
+    expect(qemuCheck(path)).toMatchObject(CLEAN);
+    expectSameBytes(bytesOf(path), before);
   });
 
   test('with a backing file since just now keeps the zeros that hide it', async () => {

@@ -59,7 +59,9 @@ async function amendImage(path: string, { format, options: lists, cache }: Optio
   const changes = changesOf(given);
   const size = given.size;
   const file = await openFile(path, { write: true, cache });
-  const image = await openImageIn(file, path, { write: true, tablesOnly: true, cache });
+  // A downgrade writes out the zeros that hide a backing file: with the whole chain open, as QEMU has it.
+  const tablesOnly = changes.compat !== '0.10';
+  const image = await openImageIn(file, path, { write: true, tablesOnly, cache });
   try {
     checkBacking(image.info, given);
     if (size !== undefined) checkSize(image.info, changes, Number(size));
