@@ -5,6 +5,7 @@ import { chmod, realpath, rename, unlink } from 'node:fs/promises';
 import type { CacheMode } from '../cache-mode.js';
 import { type CopySource, type CopyTarget, convert as copyDisk, fileTarget, imageTarget } from '../convert.js';
 import { CorralError, systemErrorCode } from '../errors.js';
+import type { BitmapCopy } from './copy-bitmaps.js';
 import type { NewImage } from './create-options.js';
 import { type Disk, openDisk } from './disk.js';
 import type { NameOptions } from './image-name.js';
@@ -27,6 +28,8 @@ export interface CopyOptions {
   readonly targetCache: CacheMode | undefined;
   /** Bytes a second at most. */
   readonly rate: number | undefined;
+  /** What goes with the disk. */
+  readonly bitmaps?: BitmapCopy | undefined;
 }
 
 export interface Surroundings {
@@ -124,9 +127,11 @@ export async function copyToExisting(
   const { compressionLevel, noBacking, compress, targetCache: cache } = options;
   const disk = await openDisk(name, { ...naming, write: true, compressionLevel, noBacking, cache });
   try {
+    await options.bitmaps?.check(disk);
     if (disk.size < source.length) throw new CommandError('output file is smaller than input file');
     await copyWithProgress(source, targetOf(disk, compress), { options, around, targetIsZero });
     if (cache !== 'unsafe') await disk.flush();
+    await options.bitmaps?.copy(disk);
   } catch (error) {
     await disk.close().catch(() => {});
     throw error;

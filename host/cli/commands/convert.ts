@@ -4,6 +4,7 @@ import { joinedSource } from '../../convert.js';
 import { countArgument, parseSize, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
+import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
 import { sourceOf } from '../copy-source.js';
 import { copyToExisting, copyToNew, type Surroundings, statOf } from '../copy-target.js';
 import { checkSize, newImage } from '../create-options.js';
@@ -48,6 +49,8 @@ const OPTIONS = {
   outOfOrder: flag('-W, --oob-writes', 'of no effect here: codecs and writes overlap anyway'),
   copyRange: flag('-C, --copy-range-offloading', 'of no effect here'),
   rate: value('-r, --rate RATE', 'bytes a second at most', (given) => Number(sizeArgument(given, 'rate limit'))),
+  bitmaps: flag('--bitmaps', 'copy the persistent dirty bitmaps, too'),
+  skipBroken: flag('--skip-broken-bitmaps', 'with --bitmaps: leave out those that are inconsistent'),
   salvage: flag('--salvage', 'what cannot be read becomes zeros'),
   ...FORCE_SHARE,
   noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
@@ -87,6 +90,9 @@ export const convert = defineVerb({
 /** What contradicts itself. */
 function checkOptions(options: Options, sources: number): void {
   const { targetFormat = 'raw' } = options;
+  if (options.skipBroken && !options.bitmaps) {
+    throw new CommandError('Use of --skip-broken-bitmaps requires --bitmaps');
+  }
   if (options.imageOpts && options.sourceFormat !== undefined) {
     throw new CommandError('--image-opts and --format are mutually exclusive');
   }
@@ -145,7 +151,8 @@ async function convertDisks(
   const salvage = options.salvage ? around.terminal : undefined;
   const source = joinedSource(disks.map((disk) => sourceOf(disk, { topOnly, salvage })));
   for (const disk of disks) refuseSameFile(disk, target, options);
-  const copy = { ...options, progress: options.progress && !options.quiet };
+  const bitmaps = options.bitmaps ? await bitmapsOf(disks, options, around) : undefined;
+  const copy = { ...options, bitmaps, progress: options.progress && !options.quiet };
   if (options.noCreate) {
     const naming = options.targetImageOpts ? { imageOpts: true } : { format: options.targetFormat ?? 'raw' };
     const { targetIsZero } = options;
@@ -155,6 +162,14 @@ async function convertDisks(
   checkSize(target, image, BigInt(source.length));
   const about = `${target}: error while converting ${format}`;
   await copyToNew(source, target, image, { options: copy, around, about });
+}
+
+function bitmapsOf(disks: readonly Disk[], { skipBroken }: Options, around: Surroundings): Promise<BitmapCopy> {
+  const [disk] = disks;
+  if (disk === undefined || disks.length > 1)
+    throw new CommandError('Copying bitmaps only possible with single source');
+  const { terminal, stop } = around;
+  return bitmapCopy(disk, { skipBroken: skipBroken ? terminal : undefined, signal: stop.signal });
 }
 
 function refuseSameFile(disk: Disk, target: string, options: Options): void {
