@@ -8,12 +8,16 @@
  * @property {boolean} alone true: one file at a time, because a test needs the machine to itself
  */
 
-/** Folders of test/ whose tests are a layer of their own; every other one belongs to `unit`. */
+/** Folders of test/ whose tests are a layer of their own; every other one belongs to `unit` and `catches`. */
 const OWN_LAYER = ['interop', 'cli', 'vm'];
+
+const OTHERS = `test/!(${OWN_LAYER.join('|')})/**`;
 
 /** @type {Layer[]} */
 export const LAYERS = [
-  { name: 'unit', include: [`test/!(${OWN_LAYER.join('|')})/**/*.test.ts`], seconds: 30, alone: false },
+  { name: 'unit', include: [`${OTHERS}/!(*-catches).test.ts`], seconds: 30, alone: false },
+  // What the fuzzers catch: a core is compiled for every mistake. Not while one works on something else.
+  { name: 'catches', include: [`${OTHERS}/*-catches.test.ts`], seconds: 120, alone: false },
   { name: 'interop', include: ['test/interop/**/*.test.ts'], seconds: 120, alone: false },
   { name: 'cli', include: ['test/cli/**/*.test.ts'], seconds: 60, alone: false },
   { name: 'vm', include: ['test/vm/**/*.test.ts'], seconds: 1200, alone: true },

@@ -3,8 +3,8 @@
  * Every check and every test, or some layers of it.
  *
  *   npm test                     everything: packages, build, checks, all layers, the fuzzers
- *   npm test -- LAYER ...        only these: check, unit, interop, cli, vm, simulator, mutation,
- *                                differential
+ *   npm test -- LAYER ...        only these: check, unit, catches, interop, cli, vm, simulator,
+ *                                mutation, differential
  *
  * Layers run one after another: the virtual machine and the measurements need the cores to themselves. The last line
  * is `N passed, N failed`, alone on its line; the exit status says the same.

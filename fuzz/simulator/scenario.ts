@@ -98,6 +98,15 @@ export interface Habits {
   readonly longest: number;
 }
 
+/** What seeds are to have instead of what they draw, so that what a test is about happens often and little else does. */
+export interface Emphasis {
+  readonly focus?: Focus;
+  readonly scenario?: Partial<Scenario>;
+  readonly plan?: Partial<LifePlan>;
+  readonly temper?: Partial<DiskTemper>;
+  readonly habits?: Partial<Habits>;
+}
+
 /** Bytes that no request exceeds. */
 export const LONGEST_REQUEST = 196608;
 
@@ -130,8 +139,22 @@ export const CALM: DiskTemper = {
   capacity: Number.POSITIVE_INFINITY,
 };
 
+export function drawScenario(random: Random, emphasis: Emphasis = {}): Scenario {
+  return { ...drawWholeScenario(random, emphasis.focus), ...emphasis.scenario };
+}
+
+export function drawLife(random: Random, scenario: Scenario, fileLength: number, emphasis: Emphasis = {}): LifePlan {
+  const drawn = drawWholeLife(random, scenario, fileLength);
+  return {
+    ...drawn,
+    ...emphasis.plan,
+    temper: { ...drawn.temper, ...emphasis.temper },
+    habits: { ...drawn.habits, ...emphasis.habits },
+  };
+}
+
 /** @param wanted the focus, when it is not for the seed to decide */
-export function drawScenario(random: Random, wanted?: Focus): Scenario {
+function drawWholeScenario(random: Random, wanted: Focus | undefined): Scenario {
   const version = random.chance(0.25) ? 2 : 3;
   const drawn = random.pick<Focus>(['nothing', 'nothing', 'nothing', 'nothing', 'wide', 'wide', 'growth', 'growth']);
   const focus = wanted ?? drawn;
@@ -177,7 +200,7 @@ export function drawScenario(random: Random, wanted?: Focus): Scenario {
   };
 }
 
-export function drawLife(random: Random, scenario: Scenario, fileLength: number): LifePlan {
+function drawWholeLife(random: Random, scenario: Scenario, fileLength: number): LifePlan {
   const troubled = random.chance(0.35);
   const requests = random.pick(REQUESTS[scenario.focus]);
   const growth = scenario.focus === 'growth';

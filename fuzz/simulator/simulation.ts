@@ -8,7 +8,7 @@ import { Model } from './model.js';
 import type { CutResult } from './power-cut.js';
 import { Random } from './random.js';
 import { finishRepair, repair } from './repair.js';
-import { CALM, drawLife, drawScenario, type Focus } from './scenario.js';
+import { CALM, drawLife, drawScenario, type Emphasis } from './scenario.js';
 import type { World } from './sent.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
 import { examine, isDirty } from './survivors.js';
@@ -18,7 +18,7 @@ export interface SimulationOptions {
   readonly module: WebAssembly.Module;
   readonly sabotage?: Sabotage;
   /** Instead of what the seed would draw. */
-  readonly focus?: Focus;
+  readonly emphasis?: Emphasis;
   /** Takes a line for every event. */
   readonly print?: (line: string) => void;
 }
@@ -49,9 +49,9 @@ export function simulate(seed: number, options: SimulationOptions): SeedResult {
   return { seed, hash: trace.hash, failure };
 }
 
-function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, trace: Trace): void {
+function runLives(seed: number, { module, sabotage, emphasis }: SimulationOptions, trace: Trace): void {
   const random = new Random(seed);
-  const scenario = drawScenario(random, focus);
+  const scenario = drawScenario(random, emphasis);
   const { regular, deviceLength } = scenario;
   trace.note(() => JSON.stringify(scenario));
   const disk = new SimulatedDisk(random, regular, regular ? 0 : deviceLength, CALM, sabotage);
@@ -75,7 +75,7 @@ function runLives(seed: number, { module, sabotage, focus }: SimulationOptions, 
     }
     if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
     if (mayRepair(world) && random.chance(0.3)) repair(world);
-    const plan = drawLife(random, scenario, disk.length);
+    const plan = drawLife(random, scenario, disk.length, emphasis);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));
     disk.restart(disk.currentState(), plan.temper);

@@ -15,7 +15,7 @@ export interface Mutation {
   readonly replace: string;
 }
 
-/** Compiles the core with the change; what is on disk stays as it is. */
+/** Compiles the core with the change; what is on disk stays as it is. Without optimising, which takes most of the time. */
 export async function compileMutated({ file, find, replace }: Mutation): Promise<WebAssembly.Module> {
   const sources = new Map(sourcePaths().map((path) => [path, readFileSync(join(root, path), 'utf8')]));
   const path = `assembly/${file}`;
@@ -28,7 +28,7 @@ export async function compileMutated({ file, find, replace }: Mutation): Promise
 
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
-    ['assembly/index.ts', '--runtime', 'stub', '--use', 'abort=', '--noAssert', '-O1', '--outFile', 'core.wasm'],
+    ['assembly/index.ts', '--runtime', 'stub', '--use', 'abort=', '--noAssert', '--outFile', 'core.wasm'],
     {
       readFile: (name) => sources.get(name.replaceAll('\\', '/')) ?? null,
       writeFile: (name, contents) => {

@@ -1,34 +1,18 @@
 /** The simulator is worth what it catches: every test here breaks something on purpose and expects it to be noticed. */
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { Random } from '../../fuzz/simulator/random.js';
-import { drawScenario, type Scenario } from '../../fuzz/simulator/scenario.js';
+import { describe, test } from 'vitest';
+import type { Emphasis, Scenario } from '../../fuzz/simulator/scenario.js';
 import type { Sabotage } from '../../fuzz/simulator/simulated-disk.js';
-import { type SimulationOptions, simulate } from '../../fuzz/simulator/simulation.js';
-import { compileMutated, type Mutation } from './mutated-core.js';
+import { CATCH_TIMEOUT, expectCaught, expectFailure, type Mistake, shippedCore } from './caught.js';
 
-/** Most mistakes show within a few hundred; those of verbs that few seeds draw take longer. */
-const SEEDS = 2500;
-/** Compiling a core and running all those seeds, on a machine that does other things too. */
-const TIMEOUT = 180_000;
-
-/** What the first failing seed says; undefined when none of them fails. Only seeds that draw such a scenario are run. */
-function firstFailure(
-  options: SimulationOptions,
-  only: (scenario: Scenario) => boolean = () => true,
-): string | undefined {
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    if (!only(drawScenario(new Random(seed), options.focus))) continue;
-    const { failure } = simulate(seed, options);
-    if (failure !== undefined) return failure;
-  }
-  return undefined;
-}
+/** Every life makes the refcount table grow. */
+const GROWTH: Emphasis = { focus: 'growth' };
+/** Nothing that is slow to compare. */
+const isSmall = ({ virtualSize, regular, dataFile }: Scenario) =>
+  regular && dataFile === 'none' && virtualSize <= 2 ** 21;
 
 describe('a disk that breaks its promises is noticed:', () => {
-  const module = new WebAssembly.Module(readFileSync(join(import.meta.dirname, '../../dist/corral.wasm')));
+  const module = shippedCore();
   const sabotages: Record<string, Sabotage> = {
     'a flush that does nothing': { flushDoesNothing: true },
     'every second flush does nothing': { halfOfTheFlushesDoNothing: true },
@@ -37,24 +21,31 @@ describe('a disk that breaks its promises is noticed:', () => {
 
   for (const [name, sabotage] of Object.entries(sabotages)) {
     test(name, () => {
-      const failure = firstFailure({ module, sabotage });
-
-      expect(failure).toBeDefined();
+      expectFailure({ module, sabotage });
     });
   }
 });
 
 describe('a core that breaks its own order is noticed:', () => {
-  /** With `growth`, only seeds that make the refcount table grow are tried; with `only`, seeds that draw such a scenario. */
-  const mutations: Record<string, Mutation & { focus?: 'growth'; only?: (scenario: Scenario) => boolean }> = {
+  const mistakes: Record<string, Mistake> = {
     'no flush between refcounts and mappings': {
-      focus: 'growth',
+      emphasis: {
+        ...GROWTH,
+        plan: { requests: 25, imaginedCuts: 0.3 },
+        temper: { flushTime: 40 },
+        habits: { reads: 0, writes: 6, flushes: 1 },
+      },
       file: 'cache/write-order.ts',
       find: 'if (order.unflushed && order.stagedTable.count + order.stagedMappings.count !== 0) handOutFlush(order);',
       replace: '',
     },
     'no flush between refcount table and mappings': {
-      focus: 'growth',
+      emphasis: {
+        ...GROWTH,
+        plan: { requests: 25, imaginedCuts: 0.3 },
+        temper: { flushTime: 40 },
+        habits: { reads: 0, writes: 6, flushes: 1 },
+      },
       file: 'cache/write-order.ts',
       find: 'if (order.unflushed && order.stagedMappings.count !== 0) handOutFlush(order);',
       replace: '',
@@ -71,12 +62,22 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: '',
     },
     'a failed flush is forgotten': {
+      emphasis: {
+        plan: { requests: 40, troubleUntil: 40 },
+        temper: { flushErrors: 0.3 },
+        habits: { flushes: 6 },
+      },
       file: 'cache/write-order.ts',
       find: '      order.broken = true;\n      noteFailure(order, status, Structure.File, 0, operation);\n    }\n  } else {',
       replace: '      noteFailure(order, status, Structure.File, 0, operation);\n    }\n  } else {',
     },
     'a failed flush of the refcount growth is forgotten': {
-      focus: 'growth',
+      emphasis: {
+        ...GROWTH,
+        plan: { requests: 25, troubleUntil: 25 },
+        temper: { flushErrors: 0.3 },
+        habits: { writes: 6, flushes: 6 },
+      },
       file: 'scheduler.ts',
       find: 'if (kind === OperationKind.Flush) noteFailedFlush(image.order, status, index);',
       replace: '',
@@ -92,11 +93,25 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: '  if (task.fresh && task.scratch === 0) {',
     },
     'clusters are free before the table that named them is durable': {
+      only: isSmall,
+      emphasis: {
+        scenario: { requestCapacity: 8, keepsDiscarded: false },
+        plan: { requests: 60, imaginedCuts: 0.1, eagerness: 0.6 },
+        temper: { dataTime: 2, tableTime: 8, flushTime: 40 },
+        habits: { reads: 0, writes: 6, discards: 4, flushes: 3 },
+      },
       file: 'cache/write-order.ts',
       find: 'moveRuns(order.dropped, order.settling);\n    moveAll',
       replace: 'moveRuns(order.dropped, order.reclaimable);\n    moveAll',
     },
     'clusters are free when a discard of them still runs': {
+      only: isSmall,
+      emphasis: {
+        scenario: { requestCapacity: 8, keepsDiscarded: false },
+        plan: { requests: 60, eagerness: 0.6 },
+        temper: { dataTime: 40 },
+        habits: { writes: 6, discards: 4, flushes: 3 },
+      },
       file: 'image/reclaim.ts',
       find: '        return parkOnOperation(task);\n',
       replace: '        task.outstanding++;\n        continue;\n',
@@ -112,18 +127,25 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: 'task.tableOffset, 512);',
     },
     'the header names a refcount table that is not durable': {
-      focus: 'growth',
+      emphasis: GROWTH,
       file: 'image/grow-refcounts.ts',
       find: '      image.growthStage = Stage.ReadHeader;\n      return flushFile(image, task);',
       replace: '      image.growthStage = Stage.ReadHeader;\n      return Status.Ok;',
     },
     'the old refcount table is free before the header is durable': {
-      focus: 'growth',
+      emphasis: GROWTH,
       file: 'image/header-sector.ts',
       find: '      image.headerStage = Stage.Flush;\n      flush(image.operations, Owner.Task, changetype<usize>(task));\n      return parkOnOperation(task);',
       replace: '      releaseHeaderSector(image);\n      return Status.Ok;',
     },
     'the header names an L1 table that is not durable': {
+      only: ({ clusterBits, dataFile, backingLength }) =>
+        clusterBits === 9 && dataFile === 'none' && backingLength === 0,
+      emphasis: {
+        scenario: { bitmaps: false },
+        plan: { requests: 12, resizes: 0.5, imaginedCuts: 0.2 },
+        temper: { flushTime: 40 },
+      },
       file: 'control/grow-l1.ts',
       find: '      requestFlush(image.order, task);\n      return Status.Miss;',
       replace: '      return Status.Ok;',
@@ -134,6 +156,8 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: '  return Status.Ok;',
     },
     'what is new on a longer disk keeps old bytes': {
+      only: (scenario) => isSmall(scenario) && scenario.backingLength > 0,
+      emphasis: { plan: { requests: 12, resizes: 0.5, imaginedCuts: 0.05 } },
       file: 'scheduler.ts',
       find: '      const status = stepWriteZeroes(image, task);\n      if (status !== Status.Ok) return status;\n      endZeroingNew',
       replace: '      endZeroingNew',
@@ -144,6 +168,8 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: 'if (writes && other.guestOffset > task.guestEnd',
     },
     'two writes allocate the same guest cluster': {
+      only: ({ requestCapacity }) => requestCapacity >= 4,
+      emphasis: { plan: { requests: 60, eagerness: 0.95 }, habits: { locality: 1, spread: 4096, longest: 1024 } },
       file: 'request/write.ts',
       find: 'if (waitForAllocation(image, task)) return Status.Miss;',
       replace: '',
@@ -159,6 +185,8 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: 'if (run.kind === ExtentKind.Data)',
     },
     'a cluster is written before what surrounds the new bytes is read': {
+      only: (scenario) => isSmall(scenario) && (scenario.backingLength > 0 || scenario.snapshots > 0),
+      emphasis: { plan: { requests: 40 }, temper: { readTime: 40, dataTime: 1 }, habits: { writes: 6, longest: 1024 } },
       file: 'request/write.ts',
       find: '      if (task.scratch !== 0 && task.outstanding !== 0) return Status.Miss;\n',
       replace: '',
@@ -169,6 +197,8 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: '  task.outstanding++;\n  return copySlice(image, task, shared);\n}\n\nfunction releaseOwnership',
     },
     'what lies behind shows where zeros were discarded': {
+      only: ({ version, backingLength }) => version === 3 && backingLength > 0,
+      emphasis: { plan: { requests: 20 }, habits: { reads: 3, discards: 6 } },
       file: 'request/discard.ts',
       find: 'image.version >= 3 ? discardedReplacement(image) : Replacement.Unallocated',
       replace: 'Replacement.Unallocated',
@@ -179,12 +209,19 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: 'Status.Ok',
     },
     'refcounts stay behind when the header does not say so any more': {
+      only: (scenario) => isSmall(scenario) && scenario.lazyRefcounts,
+      emphasis: { plan: { requests: 30, amends: 0.2, imaginedCuts: 0.05 }, habits: { writes: 6, flushes: 3 } },
       file: 'image/lazy-refcounts.ts',
       find: '  image.order.lazy = false;\n',
       replace: '',
     },
     'a cancelled write stops between two refcount tables': {
-      focus: 'growth',
+      emphasis: {
+        ...GROWTH,
+        plan: { requests: 25, cancels: 0.3 },
+        temper: { flushTime: 40 },
+        habits: { reads: 0, writes: 6, flushes: 1 },
+      },
       file: 'scheduler.ts',
       find: ' && !isSwitching(image, task) && !task.committed) {',
       replace: ') {',
@@ -214,24 +251,13 @@ describe('a core that breaks its own order is noticed:', () => {
       replace: '      task.stage = Stage.ReadHeader;\n      break;',
     },
     'what lies behind shows where a disk became longer': {
-      only: ({ backingLength }) => backingLength > 0,
+      only: (scenario) => isSmall(scenario) && scenario.backingLength > 0,
+      emphasis: { plan: { requests: 12, resizes: 0.5 } },
       file: 'control/resize.ts',
       find: '(resize.flags & ResizeFlag.ZeroNew) !== 0 ? end : ',
       replace: '',
     },
   };
 
-  for (const [name, { focus, only, ...mutation }] of Object.entries(mutations)) {
-    test(
-      name,
-      async () => {
-        const module = await compileMutated(mutation);
-
-        const failure = firstFailure({ module, ...(focus === undefined ? {} : { focus }) }, only);
-
-        expect(failure).toBeDefined();
-      },
-      TIMEOUT,
-    );
-  }
+  for (const [name, mistake] of Object.entries(mistakes)) test(name, () => expectCaught(mistake), CATCH_TIMEOUT);
 });
