@@ -4,7 +4,7 @@
  */
 
 /** Where on the simulated disk the data file begins: no image is that long. */
-export const DATA_FILE_START = 2 ** 50;
+export const DATA_FILE_START = 2 ** 52;
 
 /** Where a piece of the simulated disk ends that belongs to the image; 0 when it belongs to the data file. */
 export function imageEnd(offset: number, length: number): number {

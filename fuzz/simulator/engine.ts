@@ -180,7 +180,11 @@ export class Engine {
       throw new SimulationFailure(`operation ${OPERATION_NAMES[kind]} is not simulated yet`);
     }
     const buffer = moves ? this.bufferOf(view, length) : new Uint8Array(0);
-    const offset = view.file === OperationFile.Data ? DATA_FILE_START + hostOffset : hostOffset;
+    const ofData = view.file === OperationFile.Data;
+    if (!ofData && hostOffset + total > DATA_FILE_START) {
+      throw new SimulationFailure(`the image reaches to ${hostOffset + total}, into the simulated data file`);
+    }
+    const offset = ofData ? DATA_FILE_START + hostOffset : hostOffset;
     return {
       ...common,
       kind: kind as OperationKind,
