@@ -84,6 +84,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportUblkControl(env, exports);
   exportByteLocks(env, exports);
   exportSpace(env, exports);
+  exportProbe(env, exports);
   return exports;
 }
 

@@ -53,5 +53,6 @@ void exportRing(Napi::Env env, Napi::Object exports);
 void exportUblkControl(Napi::Env env, Napi::Object exports);
 void exportByteLocks(Napi::Env env, Napi::Object exports);
 void exportSpace(Napi::Env env, Napi::Object exports);
+void exportProbe(Napi::Env env, Napi::Object exports);
 
 }  // namespace corral

@@ -67,6 +67,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'serve an image in the best way that works here',
     load: async () => (await import('./commands/serve.js')).serve,
   },
+  doctor: {
+    summary: 'what this host can do, and how to mend what not',
+    load: async () => (await import('./commands/doctor.js')).doctor,
+  },
 };
 
 const OPTIONS = {

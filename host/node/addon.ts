@@ -191,6 +191,14 @@ export interface UblkControl {
   getInfo(id: number): Promise<UblkInfo>;
 }
 
+/** What this kernel's io_uring can do. */
+export interface RingAbilities {
+  /** IORING_SETUP flags that it took. */
+  setupFlags: number;
+  /** IORING_OP numbers that it knows, ascending; empty when it cannot tell. */
+  opcodes: number[];
+}
+
 /** How the addon reports what the kernel refused. */
 export interface SystemError extends Error {
   /** The call, as in `io_uring_setup`. */
@@ -218,6 +226,8 @@ export interface Addon {
   punchHole(descriptor: number, offset: number, length: number): void;
   /** Makes a range of an open file read as zeros, with space allocated; the file grows to hold it. */
   zeroRange(descriptor: number, offset: number, length: number): void;
+  /** Makes a ring and gives it back; a `wide` one, with submissions of 128 bytes, is what control commands need. */
+  probeRing(wide: boolean): RingAbilities;
 }
 
 const PATH = fileURLToPath(new URL('../../native/corral.node', import.meta.url));

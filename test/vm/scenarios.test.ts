@@ -145,5 +145,9 @@ describe.each(KERNEL_SERIES)('on Linux %s', (series) => {
     await scenario('refusals');
   });
 
+  test('doctor tells whether attach will work, and what is missing', async () => {
+    await scenario('doctor');
+  });
+
   ONLY_ON[series](scenario);
 });

@@ -1,0 +1,114 @@
+/** The ublk driver: the module, its control device, and what it can do. */
+
+import { CorralError } from '../../errors.js';
+import { isSystemError } from '../../node/addon.js';
+import { FEATURE_IOCTL_ENCODE } from '../../node/ublk-errors.js';
+import { reasonOf } from '../output.js';
+import { NEEDS_ADDON } from './addon.js';
+import type { Finding } from './finding.js';
+import type { HostView } from './host-view.js';
+
+const MODULE = { id: 'ublk-module', about: 'ublk driver' };
+const CONTROL = { id: 'ublk-control', about: '/dev/ublk-control' };
+const FEATURES = { id: 'ublk-features', about: 'ublk features' };
+
+const CONTROL_DEVICE = '/dev/ublk-control';
+
+/** UBLK_F names by the number of the bit. */
+const NAMES = [
+  'zero-copy',
+  'completion-in-task',
+  'need-get-data',
+  'user-recovery',
+  'user-recovery-reissue',
+  'unprivileged',
+  'ioctl-encoded',
+  'user-copy',
+  'zoned',
+  'user-recovery-fail-io',
+  'update-size',
+  'auto-buffer-registration',
+  'quiesce',
+  'per-io-daemon',
+  'buffer-registration-off-daemon',
+  'batch-io',
+];
+
+/** Three findings: the module, its control device, the driver's features. */
+export async function examineUblk(host: HostView): Promise<Finding[]> {
+  const driver = examineModule(host);
+  if (driver.status !== 'ok') {
+    const needs = { status: 'unknown', found: 'needs the driver' } as const;
+    return [driver, { ...CONTROL, ...needs }, { ...FEATURES, ...needs }];
+  }
+  return [driver, ...(await examineControl(host))];
+}
+
+function examineModule(host: HostView): Finding {
+  if (host.platform !== 'linux') return { ...MODULE, status: 'missing', found: 'there is one in Linux only' };
+  if (host.exists('/sys/module/ublk_drv') || host.exists(CONTROL_DEVICE)) {
+    return { ...MODULE, status: 'ok', found: 'loaded' };
+  }
+  const folder = `/lib/modules/${host.release}`;
+  if (host.readText(`${folder}/modules.dep`)?.includes('/ublk_drv.ko')) {
+    return {
+      ...MODULE,
+      status: 'missing',
+      found: 'there, but not loaded',
+      fix: 'as root: modprobe ublk_drv, and at each start: echo ublk_drv > /etc/modules-load.d/ublk.conf',
+    };
+  }
+  return {
+    ...MODULE,
+    status: 'missing',
+    found: `Linux ${host.release} has none`,
+    fix: 'a kernel with CONFIG_BLK_DEV_UBLK, 6.5 or newer; until then corral serve offers images over NBD',
+  };
+}
+
+/** The control device is opened by the question for the driver's features. */
+async function examineControl(host: HostView): Promise<[control: Finding, features: Finding]> {
+  try {
+    const features = await host.addon().ublk.getFeatures();
+    const control: Finding = { ...CONTROL, status: 'ok', found: 'answers' };
+    const found = featureNames(features).join(', ') || 'none';
+    if ((features & FEATURE_IOCTL_ENCODE) !== 0) return [control, { ...FEATURES, status: 'ok', found }];
+    return [control, { ...FEATURES, status: 'missing', found, fix: 'Linux 6.5 or newer' }];
+  } catch (error) {
+    return unanswered(host, error);
+  }
+}
+
+function unanswered(host: HostView, error: unknown): [control: Finding, features: Finding] {
+  if (error instanceof CorralError) {
+    const unknown = { status: 'unknown', found: NEEDS_ADDON } as const;
+    return [
+      { ...CONTROL, ...unknown },
+      { ...FEATURES, ...unknown },
+    ];
+  }
+  if (!isSystemError(error)) throw error;
+  const features: Finding = { ...FEATURES, status: 'unknown', found: 'needs /dev/ublk-control' };
+  if (error.operation === 'io_uring_setup') {
+    return [{ ...CONTROL, status: 'unknown', found: 'needs io_uring' }, features];
+  }
+  if (['EACCES', 'EPERM'].includes(error.code)) {
+    const fix = host.userId === 0 ? 'a container must be allowed to use the device' : 'run it as root';
+    return [{ ...CONTROL, status: 'missing', found: 'not permitted', fix }, features];
+  }
+  if (error.operation.startsWith('open')) {
+    const fix = 'the module makes it; in a container, hand the device in: --device /dev/ublk-control';
+    return [{ ...CONTROL, status: 'missing', found: reasonOf(error), fix }, features];
+  }
+  return [
+    { ...CONTROL, status: 'ok', found: 'can be opened' },
+    { ...FEATURES, status: 'missing', found: 'the driver is too old to tell', fix: 'Linux 6.5 or newer' },
+  ];
+}
+
+function featureNames(features: number): string[] {
+  // The driver's answer has 64 bits, of which this number holds 53.
+  return [...Array(53).keys()]
+    .filter((bit) => Math.floor(features / 2 ** bit) % 2 === 1)
+    .map((bit) => NAMES[bit] ?? `bit ${bit}`);
+}

@@ -1,0 +1,38 @@
+# What the doctor says where everything is there, where the module is not loaded, and to somebody who is not root.
+. "$CORRAL/test/vm/guest/common.bash"
+cd "$SCRATCH"
+
+# doctor_says STATUS PATTERN...: that exit status, and a line for each pattern.
+doctor_says() {
+  local expected=$1 output status=0 pattern
+  shift
+  output=$("${doctor[@]}" 2>&1) || status=$?
+  [ "$status" = "$expected" ] || fail "exit status $status instead of $expected: $output"
+  for pattern in "$@"; do
+    grep -qE -- "$pattern" <<< "$output" || fail "no line '$pattern' in: $output"
+  done
+  say "$(tail -n 1 <<< "$output")"
+}
+
+doctor=("${corral_command[@]}" doctor)
+doctor_says 0 '^ok +io_uring +allowed' '^ok +ublk driver +loaded' '^ok +/dev/ublk-control' \
+  '^ok +ublk features .*ioctl-encoded' 'can be attached'
+
+# What the doctor promises.
+corral create disk.qcow2 64M
+attach disk.qcow2
+detach
+
+rmmod ublk_drv
+doctor_says 1 '^missing +ublk driver +there, but not loaded' 'modprobe ublk_drv' 'cannot be attached'
+modprobe ublk_drv
+
+echo 2 > /proc/sys/kernel/io_uring_disabled
+doctor_says 1 '^missing +io_uring +allowed for nobody' 'sysctl kernel.io_uring_disabled=0'
+echo 0 > /proc/sys/kernel/io_uring_disabled
+
+# As nobody, through a path that does not lead through somebody's home.
+mkdir /run/corral
+mount -o bind "$CORRAL" /run/corral
+doctor=(setpriv --reuid=65534 --regid=65534 --clear-groups "${doctor[@]/#$CORRAL//run/corral}")
+doctor_says 1 '^missing +/dev/ublk-control +not permitted' 'run it as root' '^limited +locked memory'
