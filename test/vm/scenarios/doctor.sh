@@ -34,5 +34,5 @@ echo 0 > /proc/sys/kernel/io_uring_disabled
 # As nobody, through a path that does not lead through somebody's home.
 mkdir /run/corral
 mount -o bind "$CORRAL" /run/corral
-doctor=(setpriv --reuid=65534 --regid=65534 --clear-groups "${doctor[@]/#$CORRAL//run/corral}")
-doctor_says 1 '^missing +/dev/ublk-control +not permitted' 'run it as root' '^limited +locked memory'
+doctor=(prlimit --memlock=65536 setpriv --reuid=65534 --regid=65534 --clear-groups "${doctor[@]/#$CORRAL//run/corral}")
+doctor_says 1 '^missing +/dev/ublk-control +not permitted' 'run it as root' '^limited +locked memory +64 KiB'
