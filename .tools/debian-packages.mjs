@@ -20,6 +20,9 @@ const PACKAGES = {
   'nbd-client': 'the kernel as an NBD client',
   'libnbd-bin': 'nbdcopy and nbdinfo as NBD clients',
   strace: 'which system calls were made',
+  zsh: 'command lines are completed in it',
+  fish: 'the same',
+  mandoc: 'looks for mistakes in the manual pages',
 };
 
 /**

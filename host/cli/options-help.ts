@@ -28,6 +28,11 @@ export function asksForOptions(lists: readonly string[]): boolean {
   return lists.some((list) => optionList([list]).has('help') || optionList([list]).has('?'));
 }
 
+/** Names of all options that new images can have. */
+export function createOptionNames(): string[] {
+  return QCOW2.map(([name]) => name);
+}
+
 /** The options that a new image of this format can have. */
 export function createOptionsHelp(format: Format): string {
   return `Supported ${format} options:\n${rowsText(format === 'qcow2' ? QCOW2 : RAW)}`;

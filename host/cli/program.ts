@@ -1,6 +1,7 @@
 /** The command line as a function: arguments in, exit status out. Loads only the verb that is asked for. */
 
 import type { Context } from './context.js';
+import { optionLines, type ProgramDescription } from './description.js';
 import { parseCommandLine } from './option-parser.js';
 import { flag, type OptionTable, text } from './option-table.js';
 import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from './output.js';
@@ -67,6 +68,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'serve an image in the best way that works here',
     load: async () => (await import('./commands/serve.js')).serve,
   },
+  completion: {
+    summary: 'a script by which a shell completes command lines',
+    load: async () => (await import('./commands/completion.js')).completion,
+  },
   doctor: {
     summary: 'what this host can do, and how to mend what not',
     load: async () => (await import('./commands/doctor.js')).doctor,
@@ -77,12 +82,21 @@ const OPTIONS = {
   ...HELP,
   version: flag('-V, --version', 'version of this program'),
   // QEMU's trace events: there are none here, but scripts may ask for them.
-  trace: text('-T, --trace TRACE'),
+  trace: text('-T, --trace TRACE', 'of no effect here'),
 } satisfies OptionTable;
+
+/** The whole command line. Loads every verb. */
+export async function describeProgram(): Promise<ProgramDescription> {
+  const verbs = Object.entries(VERBS).map(async ([name, { summary, load }]) => {
+    const { about, operands, options } = await load();
+    return { name, summary, about, operands, options: { ...HELP, ...options } };
+  });
+  return { options: OPTIONS, verbs: await Promise.all(verbs) };
+}
 
 /** Runs the program with these arguments. Never throws: what fails is told by `terminal`, and by a status that is not 0. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const context: Context = { terminal, exitCode: 0 };
+  const context: Context = { terminal, describeProgram, exitCode: 0 };
   // The program's own options end where the verb stands.
   const position = verbPosition(args);
   const name = args[position];
@@ -148,7 +162,8 @@ function programHelp(program: string): string {
   const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}\n`);
   return (
     `Usage: ${program} [--help | --version] COMMAND [OPTIONS] ...\n\n` +
-    `QCOW2 images: facts, checks, copies, and block devices.\n\nCommands:\n${verbs.join('')}\n` +
+    `QCOW2 images: facts, checks, copies, and block devices.\n\nOptions:\n${optionLines(OPTIONS)}\n` +
+    `Commands:\n${verbs.join('')}\n` +
     `${program} COMMAND --help tells more about each.\n`
   );
 }

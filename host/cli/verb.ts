@@ -1,8 +1,9 @@
 /** What a verb of the command line is: its options, and what it does. */
 
 import type { Context } from './context.js';
+import { optionLines } from './description.js';
 import type { CommandLine } from './option-parser.js';
-import { flag, type Option, type OptionTable } from './option-table.js';
+import { flag, type OptionTable } from './option-table.js';
 import { UsageError } from './output.js';
 
 export interface Verb<Table extends OptionTable = OptionTable> {
@@ -33,18 +34,6 @@ export function oneOperand(operands: readonly string[], complaint = 'Expecting o
 
 /** The help of a verb. */
 export function helpText(program: string, name: string, { about, operands, options }: Verb): string {
-  const rows = Object.values({ ...HELP, ...options })
-    .filter((option) => option.about !== undefined)
-    .map((option): [string, string] => [optionNames(option), option.about as string]);
-  const width = Math.min(30, Math.max(...rows.map(([names]) => names.length)));
-  const lines = rows.map(([names, text]) =>
-    names.length > width ? `  ${names}\n  ${' '.repeat(width)}  ${text}` : `  ${names.padEnd(width)}  ${text}`,
-  );
   const usage = `Usage: ${program} ${name} [OPTIONS]${operands === '' ? '' : ` ${operands}`}`;
-  return `${usage}\n\n${about}\n\nOptions:\n${lines.join('\n')}\n`;
-}
-
-function optionNames({ shorts, longs, argument }: Option<unknown>): string {
-  const names = [...shorts.map((letter) => `-${letter}`), ...longs.map((name) => `--${name}`)];
-  return `${shorts.length === 0 ? '    ' : ''}${names.join(', ')}${argument === undefined ? '' : ` ${argument}`}`;
+  return `${usage}\n\n${about}\n\nOptions:\n${optionLines({ ...HELP, ...options })}`;
 }

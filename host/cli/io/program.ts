@@ -1,8 +1,8 @@
 /** The shell as a function: arguments and lines in, exit status out. */
 
 import { optionList } from '../arguments.js';
+import { optionLines } from '../description.js';
 import { parseCommandLine } from '../option-parser.js';
-import { flag, list, type OptionTable, text } from '../option-table.js';
 import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from '../output.js';
 import { readSecrets } from '../secrets.js';
 import { versionLine } from '../version.js';
@@ -10,27 +10,7 @@ import { DEFAULT_DISK_OPTIONS, type DiskOptions, withDiskOption } from './disk-o
 import { type DiskSource, namedSource, optionSource } from './disk-source.js';
 import { runLine } from './run-line.js';
 import { Session } from './session.js';
-
-/** By the letters that the shell's `open` has for them, too. */
-const OPTIONS = {
-  h: flag('-h, --help'),
-  V: flag('-V, --version'),
-  c: list('-c, --cmd STRING'),
-  f: text('-f, --format FMT'),
-  r: flag('-r, --read-only'),
-  s: flag('-s, --snapshot'),
-  n: flag('-n, --nocache'),
-  C: flag('-C, --copy-on-read'),
-  m: flag('-m, --misalign'),
-  k: flag('-k, --native-aio'),
-  i: text('-i, --aio MODE'),
-  t: text('-t, --cache MODE'),
-  d: text('-d, --discard MODE'),
-  T: text('-T, --trace TRACE'),
-  U: flag('-U, --force-share'),
-  object: list('--object OBJECT'),
-  imageOptions: flag('--image-opts'),
-} satisfies OptionTable;
+import { ABOUT_SHELL, SHELL_OPTIONS } from './shell-options.js';
 
 interface CommandLine {
   readonly commands: readonly string[];
@@ -116,7 +96,7 @@ async function runInput(session: Session, input: AsyncIterable<string>): Promise
 function readCommandLine(args: readonly string[], output: Terminal): CommandLine {
   const usage = { text: usageText(output.program), exitCode: 1 };
   try {
-    const { values, operands, given } = parseCommandLine(args, OPTIONS);
+    const { values, operands, given } = parseCommandLine(args, SHELL_OPTIONS);
     const { h: help, V: version, c: commands, f: format, imageOptions } = values;
     // Nothing here has use for them yet.
     readSecrets(values.object);
@@ -137,24 +117,8 @@ function readCommandLine(args: readonly string[], output: Terminal): CommandLine
 }
 
 function usageText(program: string): string {
-  return `Usage: ${program} [OPTIONS]... [-c STRING]... [file]
-Reads and writes a disk by commands, for tests.
-
-  -c, --cmd STRING     carry out this command; without any they come from standard input
-  -f, --format FMT     raw or qcow2; found out when not given
-  -r, --read-only      refuse writes
-  -s, --snapshot       writes go into a temporary file
-  -C, --copy-on-read   what is read from a backing file is kept in the image
-  -t, --cache MODE     none, writeback, writethrough, directsync or unsafe
-  -n, --nocache        as -t none
-  -d, --discard MODE   unmap, or ignore discards
-  -U, --force-share    also when another process uses the image
-      --image-opts     the file is a list of options, driver=FMT,file.filename=PATH
-      --object OBJECT  an object such as a secret
-  -m, -k, -i MODE, -T TRACE  are taken, and change nothing
-  -h, --help           print this
-  -V, --version        version of this program
-
-${program} -c help lists the commands.
-`;
+  return (
+    `Usage: ${program} [OPTIONS]... [-c STRING]... [file]\n${ABOUT_SHELL}\n\n${optionLines(SHELL_OPTIONS)}\n` +
+    `${program} -c help lists the commands.\n`
+  );
 }
