@@ -60,7 +60,7 @@ export async function resizeDisk(
 }
 
 /** The request for a disk of `size` bytes, a multiple of 512. Throws ERR_INVALID_ARGUMENT. */
-function resizeRequest(
+export function resizeRequest(
   info: ImageFacts,
   size: number | bigint,
   options: ResizeImageOptions,

@@ -58,6 +58,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
                            InstanceMethod<&RingBinding::setScratch>("setScratch"),
                            InstanceMethod<&RingBinding::deliver>("deliver"),
                            InstanceMethod<&RingBinding::attachQueue>("attachQueue"),
+                           InstanceMethod<&RingBinding::setDeviceSize>("setDeviceSize"),
                            InstanceMethod<&RingBinding::pretendQueue>("pretendQueue"),
                            InstanceMethod<&RingBinding::pretendFetched>("pretendFetched"),
                            InstanceMethod<&RingBinding::wake>("wake"),
@@ -101,7 +102,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
  private:
   BlockRing& ring() const { return *state_->ring; }
 
-  /** `setFile(descriptor, { writable })` */
+  /** `setFile(descriptor, { writable, ignoresFlushes })` */
   Napi::Value setFile(const Napi::CallbackInfo& info) { return takeFile(info, abi::OperationFile::Image); }
 
   /** `setDataFile(descriptor, { writable })` */
@@ -110,9 +111,10 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   Napi::Value takeFile(const Napi::CallbackInfo& info, abi::OperationFile file) {
     Options options(info[1]);
     const bool writable = options.flagOr("writable", false);
+    const bool ignoresFlushes = options.flagOr("ignoresFlushes", false);
     if (options.refused()) return info.Env().Undefined();
     const int number = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
-    throwIf(info.Env(), ring().setFile(file, number, writable));
+    throwIf(info.Env(), ring().setFile(file, number, {writable, ignoresFlushes}));
     return info.Env().Undefined();
   }
 
@@ -170,6 +172,8 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     queue.depth = static_cast<uint32_t>(options.number("depth", ublk::MAX_QUEUE_DEPTH));
     queue.maxIoBytes = static_cast<uint32_t>(options.number("maxIoBytes", ublk::MAX_IO_BYTES));
     queue.deviceSize = options.number("deviceSize", INT64_MAX);
+    queue.unmap = options.flagOr("unmap", true);
+    queue.durable = options.flagOr("durable", false);
     return queue;
   }
 
@@ -177,6 +181,15 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     Options options(info[0]);
     const UblkQueueOptions queue = readQueue(options);
     if (!options.refused()) throwIf(info.Env(), ring().attachQueue(queue));
+    return info.Env().Undefined();
+  }
+
+  /** `setDeviceSize(bytes)` */
+  Napi::Value setDeviceSize(const Napi::CallbackInfo& info) {
+    const double size = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+    const bool sane = size >= 0 && size <= 9007199254740991.0;
+    if (sane) ring().setDeviceSize(static_cast<uint64_t>(size));
+    throwIf(info.Env(), sane ? NO_ERROR : SystemError{"set device size", EINVAL});
     return info.Env().Undefined();
   }
 

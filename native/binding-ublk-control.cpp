@@ -66,6 +66,7 @@ Napi::Value toInfo(Napi::Env env, const ublk::DeviceInfo& info) {
   object.Set("state", info.state);
   object.Set("serverPid", info.serverProcess);
   object.Set("flags", static_cast<double>(info.flags));
+  object.Set("mark", static_cast<double>(info.serverFlags));
   object.Set("ownerUid", info.ownerUser);
   object.Set("ownerGid", info.ownerGroup);
   return object;
@@ -112,6 +113,7 @@ Napi::Value addDevice(const Napi::CallbackInfo& info) {
   request.queueDepth = static_cast<uint16_t>(options.number("queueDepth", ublk::MAX_QUEUE_DEPTH));
   request.maxIoBytes = static_cast<uint32_t>(options.number("maxIoBytes", ublk::MAX_IO_BYTES));
   request.flags = options.numberOr("flags", UINT64_MAX, ublk::FEATURE_IOCTL_ENCODE);
+  request.mark = options.numberOr("mark", UINT64_MAX, 0);
   if (options.refused()) return info.Env().Undefined();
   return Command<ublk::DeviceInfo>::start(info.Env(), [request] { return ublkAdd(request); }, toInfo);
 }
@@ -133,11 +135,14 @@ Napi::Value setParameters(const Napi::CallbackInfo& info) {
   if (options.flagOr("rotational", false)) parameters.attributes |= ublk::ATTRIBUTE_ROTATIONAL;
   if (options.flagOr("volatileCache", true)) parameters.attributes |= ublk::ATTRIBUTE_VOLATILE_CACHE;
   if (options.flagOr("fua", true)) parameters.attributes |= ublk::ATTRIBUTE_FUA;
-  const auto granularity = static_cast<uint32_t>(options.numberOr("discardGranularity", 1u << 30, 0));
+  UblkDiscardLimits limits;
+  limits.granularity = static_cast<uint32_t>(options.numberOr("discardGranularity", 1u << 30, 0));
+  limits.maxDiscard = options.flagOr("discards", true) ? ublk::MAX_ZEROES_BYTES : 0;
+  limits.maxZeroes = ublk::MAX_ZEROES_BYTES;
   if (options.refused()) return info.Env().Undefined();
   return Command<Done>::start(
       info.Env(),
-      [id, parameters, granularity] { return doneUnless(ublkSetParameters(id, parameters, granularity)); },
+      [id, parameters, limits] { return doneUnless(ublkSetParameters(id, parameters, limits)); },
       toUndefined);
 }
 
@@ -146,6 +151,30 @@ Napi::Value startDevice(const Napi::CallbackInfo& info) {
   if (!readId(info, id)) return info.Env().Undefined();
   const int32_t process = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : ::getpid();
   return Command<Done>::start(info.Env(), [id, process] { return doneUnless(ublkStart(id, process)); }, toUndefined);
+}
+
+Napi::Value startRecovery(const Napi::CallbackInfo& info) {
+  uint32_t id = 0;
+  if (!readId(info, id)) return info.Env().Undefined();
+  return Command<Done>::start(info.Env(), [id] { return doneUnless(ublkStartRecovery(id)); }, toUndefined);
+}
+
+Napi::Value endRecovery(const Napi::CallbackInfo& info) {
+  uint32_t id = 0;
+  if (!readId(info, id)) return info.Env().Undefined();
+  const int32_t process = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : ::getpid();
+  return Command<Done>::start(
+      info.Env(), [id, process] { return doneUnless(ublkEndRecovery(id, process)); }, toUndefined);
+}
+
+Napi::Value updateSize(const Napi::CallbackInfo& info) {
+  uint32_t id = 0;
+  if (!readId(info, id)) return info.Env().Undefined();
+  Options options(info[1]);
+  const uint64_t sectors = options.number("size", INT64_MAX) >> ublk::SECTOR_BITS;
+  if (options.refused()) return info.Env().Undefined();
+  return Command<Done>::start(
+      info.Env(), [id, sectors] { return doneUnless(ublkUpdateSize(id, sectors)); }, toUndefined);
 }
 
 Napi::Value stopDevice(const Napi::CallbackInfo& info) {
@@ -184,6 +213,9 @@ void exportUblkControl(Napi::Env env, Napi::Object exports) {
   add("setParameters", setParameters);
   add("getParameters", deviceParameters);
   add("startDevice", startDevice);
+  add("startRecovery", startRecovery);
+  add("endRecovery", endRecovery);
+  add("updateSize", updateSize);
   add("stopDevice", stopDevice);
   add("deleteDevice", deleteDevice);
   add("getInfo", deviceInfo);

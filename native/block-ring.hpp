@@ -43,8 +43,8 @@ class BlockRing {
   BlockRing(const BlockRing&) = delete;
   ~BlockRing() { close(); }
 
-  SystemError setFile(abi::OperationFile file, int number, bool writable) {
-    return files_.setFile(file, number, writable);
+  SystemError setFile(abi::OperationFile file, int number, const FileUse& use) {
+    return files_.setFile(file, number, use);
   }
 
   /** Buffers of the host for request slots; see GuestBuffers::attach. Pinned in the kernel where its limits allow. */
@@ -62,6 +62,7 @@ class BlockRing {
   bool deliver(uint32_t operation, const uint8_t* bytes, size_t length);
 
   SystemError attachQueue(const UblkQueueOptions& options) { return queue_.attach(options); }
+  void setDeviceSize(uint64_t size) { queue_.setDeviceSize(size); }
   SystemError pretendQueue(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
                            int32_t* answers) {
     return queue_.pretend(options, descriptors, answers);

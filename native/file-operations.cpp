@@ -75,7 +75,7 @@ SystemError FileOperations::prepare() {
   return NO_ERROR;
 }
 
-SystemError FileOperations::setFile(OperationFile file, int number, bool writable) {
+SystemError FileOperations::setFile(OperationFile file, int number, const FileUse& use) {
   if (inFlight_ != 0) return {"set file", EBUSY};
   auto copy = FileDescriptor::duplicate(number);
   if (!copy) return copy.error();
@@ -90,7 +90,7 @@ SystemError FileOperations::setFile(OperationFile file, int number, bool writabl
   if (const SystemError error = ring_.registerFile(target.registered, copy->number())) return error;
   target.descriptor = std::move(*copy);
   target.direct.setFile(target.descriptor.number(), zeros_.bytes());
-  target.writable = writable;
+  target.use = use;
   target.zeroRangeRefused = false;
   return NO_ERROR;
 }
@@ -149,7 +149,7 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
   if (!target.descriptor) return false;
   running.file = static_cast<uint8_t>(record.file);
   if (isHosts(kind)) return admitHelp(record, running);
-  if (changesFile(kind) && !target.writable) return false;
+  if (changesFile(kind) && !target.use.writable) return false;
 
   const bool ranged = kind != OperationKind::Flush && kind != OperationKind::Truncate;
   const bool gathers = kind == OperationKind::Write;
@@ -262,6 +262,7 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
     const int result = ::ftruncate(targetOf(running).descriptor.number(), static_cast<off_t>(running.hostOffset));
     return finish(index, running, result == 0 ? 0 : errno);
   }
+  if (running.kind == OperationKind::Flush && targetOf(running).use.ignoresFlushes) return completed(index, 0);
   io_uring_sqe& entry = ring_.prepare();
   entry.fd = static_cast<int32_t>(targetOf(running).registered);
   entry.flags = IOSQE_FIXED_FILE;

@@ -33,6 +33,13 @@ struct CoreMemory {
   bool consistent() const;
 };
 
+/** How a file is used. */
+struct FileUse {
+  bool writable = false;
+  /** A flush of it does nothing: the host said that a crash of the machine may cost what was written. */
+  bool ignoresFlushes = false;
+};
+
 /** Values of OperationFile. */
 inline constexpr size_t FILE_KINDS = 2;
 
@@ -53,7 +60,7 @@ class FileOperations {
   SystemError prepare();
 
   /** The file that operations mean from now on. Keeps a descriptor of its own until `dropFiles`. */
-  SystemError setFile(abi::OperationFile file, int number, bool writable);
+  SystemError setFile(abi::OperationFile file, int number, const FileUse& use);
   void dropFiles();
 
   /** Makes the scratch buffers of the core, each `length` bytes; the memory comes into being when it is first used. */
@@ -94,7 +101,7 @@ class FileOperations {
     /** Index in the ring's table of registered files. */
     uint32_t registered = 0;
     FileDescriptor descriptor;
-    bool writable = false;
+    FileUse use;
     /** The file system refused FALLOC_FL_ZERO_RANGE once (tmpfs does). */
     bool zeroRangeRefused = false;
     DirectFile direct;

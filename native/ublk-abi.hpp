@@ -45,6 +45,7 @@ struct DeviceInfo {
   uint32_t padding1;
   /** Feature bits. */
   uint64_t flags;
+  /** The server's own: the driver keeps it and gives it back. */
   uint64_t serverFlags;
   uint32_t ownerUser;
   uint32_t ownerGroup;
@@ -134,6 +135,9 @@ inline constexpr uint32_t START_DEVICE = _IOWR('u', 0x06, ControlCommand);
 inline constexpr uint32_t STOP_DEVICE = _IOWR('u', 0x07, ControlCommand);
 inline constexpr uint32_t SET_PARAMETERS = _IOWR('u', 0x08, ControlCommand);
 inline constexpr uint32_t GET_PARAMETERS = _IOR('u', 0x09, ControlCommand);
+inline constexpr uint32_t START_RECOVERY = _IOWR('u', 0x10, ControlCommand);
+inline constexpr uint32_t END_RECOVERY = _IOWR('u', 0x11, ControlCommand);
+inline constexpr uint32_t UPDATE_SIZE = _IOWR('u', 0x15, ControlCommand);
 inline constexpr uint32_t GET_FEATURES = _IOR('u', 0x13, ControlCommand);
 static_assert(GET_FEATURES == 0x80207513 && ADD_DEVICE == 0xc0207504);
 

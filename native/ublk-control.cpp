@@ -81,6 +81,7 @@ Result<ublk::DeviceInfo> ublkAdd(const UblkDeviceRequest& request) {
   info.deviceId = request.deviceId;
   info.serverProcess = -1;
   info.flags = request.flags;
+  info.serverFlags = request.mark;
   ublk::ControlCommand command{};
   command.deviceId = request.deviceId;
   const SystemError error = run("UBLK_U_CMD_ADD_DEV", ublk::ADD_DEVICE, command, &info, sizeof info);
@@ -88,12 +89,17 @@ Result<ublk::DeviceInfo> ublkAdd(const UblkDeviceRequest& request) {
   return info;
 }
 
-SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters, uint32_t discardGranularity) {
+SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters,
+                              const UblkDiscardLimits& limits) {
   ublk::Parameters buffer{sizeof(ublk::Parameters), ublk::PARAMETER_BASIC, parameters, {}};
-  if (discardGranularity != 0) {
-    constexpr uint32_t maxSectors = ublk::MAX_ZEROES_BYTES >> ublk::SECTOR_BITS;
+  if (limits.granularity != 0) {
     buffer.types |= ublk::PARAMETER_DISCARD;
-    buffer.discard = {discardGranularity, discardGranularity, maxSectors, maxSectors, 1, 0};
+    buffer.discard = {limits.granularity,
+                      limits.granularity,
+                      limits.maxDiscard >> ublk::SECTOR_BITS,
+                      limits.maxZeroes >> ublk::SECTOR_BITS,
+                      1,
+                      0};
   }
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
@@ -115,6 +121,26 @@ SystemError ublkStart(uint32_t deviceId, int32_t serverProcess) {
   command.deviceId = deviceId;
   command.data = static_cast<uint64_t>(serverProcess);
   return run("UBLK_U_CMD_START_DEV", ublk::START_DEVICE, command, nullptr, 0, START_SECONDS);
+}
+
+SystemError ublkStartRecovery(uint32_t deviceId) {
+  ublk::ControlCommand command{};
+  command.deviceId = deviceId;
+  return run("UBLK_U_CMD_START_USER_RECOVERY", ublk::START_RECOVERY, command);
+}
+
+SystemError ublkEndRecovery(uint32_t deviceId, int32_t serverProcess) {
+  ublk::ControlCommand command{};
+  command.deviceId = deviceId;
+  command.data = static_cast<uint64_t>(serverProcess);
+  return run("UBLK_U_CMD_END_USER_RECOVERY", ublk::END_RECOVERY, command, nullptr, 0, START_SECONDS);
+}
+
+SystemError ublkUpdateSize(uint32_t deviceId, uint64_t sectors) {
+  ublk::ControlCommand command{};
+  command.deviceId = deviceId;
+  command.data = sectors;
+  return run("UBLK_U_CMD_UPDATE_SIZE", ublk::UPDATE_SIZE, command);
 }
 
 SystemError ublkStop(uint32_t deviceId) {

@@ -21,6 +21,17 @@ struct UblkDeviceRequest {
   uint32_t maxIoBytes = 512 << 10;
   /** ublk::FEATURE_ bits. */
   uint64_t flags = 0;
+  /** Any number: GET_DEV_INFO gives it back. */
+  uint64_t mark = 0;
+};
+
+/** What a device offers besides reads, writes and flushes. All in bytes. */
+struct UblkDiscardLimits {
+  /** 0: neither DISCARD nor WRITE_ZEROES. */
+  uint32_t granularity = 0;
+  /** Longest of each; 0: not offered. */
+  uint32_t maxDiscard = 0;
+  uint32_t maxZeroes = 0;
 };
 
 /** Bits of what the driver can do; ENOENT when there is no driver, EACCES without permission. */
@@ -28,12 +39,21 @@ Result<uint64_t> ublkFeatures();
 
 /** Makes the char device. The answer says what was granted. */
 Result<ublk::DeviceInfo> ublkAdd(const UblkDeviceRequest& request);
-/** @param discardGranularity bytes; 0 offers neither DISCARD nor WRITE_ZEROES */
-SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters, uint32_t discardGranularity);
+SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& parameters,
+                              const UblkDiscardLimits& limits);
 Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId);
 
 /** Makes the block device; needs every queue to be fetching, by other threads. Gives up after a minute. */
 SystemError ublkStart(uint32_t deviceId, int32_t serverProcess);
+
+/** Takes over a device whose server died: its queues can be fetched anew then. EBUSY while the dead one still holds it. */
+SystemError ublkStartRecovery(uint32_t deviceId);
+
+/** The block device goes on; as `ublkStart` otherwise. */
+SystemError ublkEndRecovery(uint32_t deviceId, int32_t serverProcess);
+
+/** The block device has another capacity from now on. EOPNOTSUPP where the driver cannot. */
+SystemError ublkUpdateSize(uint32_t deviceId, uint64_t sectors);
 
 /** Removes the block device. Its queues must go on serving until their fetches come back aborted. */
 SystemError ublkStop(uint32_t deviceId);

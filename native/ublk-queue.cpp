@@ -146,11 +146,14 @@ int32_t UblkQueue::translate(uint32_t tag) {
     }
     record.guestOffset = descriptor.startSector << ublk::SECTOR_BITS;
     record.length = length;
-    const bool changes = kind == RequestKind::Write || kind == RequestKind::WriteZeroes;
-    if (changes && (flags & ublk::FLAG_FUA) != 0) record.flags |= static_cast<uint32_t>(RequestFlag::Durable);
-    if (kind == RequestKind::WriteZeroes && (flags & ublk::FLAG_NO_UNMAP) == 0) {
-      record.flags |= static_cast<uint32_t>(RequestFlag::Unmap);
-    }
+    // A durable discard is one whose zeros are: no discard of the core's can be asked to be.
+    const bool discards = kind == RequestKind::Discard;
+    if (discards && options_.durable) record.kind = static_cast<uint32_t>(RequestKind::WriteZeroes);
+    const bool durable = options_.durable || (!discards && (flags & ublk::FLAG_FUA) != 0);
+    if (kind != RequestKind::Read && durable) record.flags |= static_cast<uint32_t>(RequestFlag::Durable);
+    const bool zeroes = kind == RequestKind::WriteZeroes;
+    const bool unmaps = zeroes ? options_.unmap && (flags & ublk::FLAG_NO_UNMAP) == 0 : discards && options_.durable;
+    if (unmaps) record.flags |= static_cast<uint32_t>(RequestFlag::Unmap);
   }
   std::memcpy(memory_.base + memory_.requests + tag * sizeof record, &record, sizeof record);
   tags_[tag].length = moves ? static_cast<uint32_t>(record.length) : 0;

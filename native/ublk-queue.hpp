@@ -25,6 +25,10 @@ struct UblkQueueOptions {
   uint32_t maxIoBytes = 0;
   /** Bytes of the block device. */
   uint64_t deviceSize = 0;
+  /** Zeros that are written may give host clusters back, unless the kernel forbids it. */
+  bool unmap = true;
+  /** Every change is durable before it is answered. */
+  bool durable = false;
 };
 
 /** What became of a fetch. */
@@ -71,6 +75,9 @@ class UblkQueue {
 
   /** Serving this tag went wrong in a way that the core does not know of: its request will be answered with -EIO. */
   void spoil(uint32_t tag);
+
+  /** The block device is so many bytes long from now on: requests may reach as far. */
+  void setDeviceSize(uint64_t size) { options_.deviceSize = size; }
 
   void close();
   bool attached() const { return !tags_.empty(); }

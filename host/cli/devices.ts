@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { CorralError } from '../errors.js';
 import { requireAddon } from '../node/addon.js';
-import { listUblkDevices, type UblkListEntry } from '../node/ublk-device.js';
+import { listUblkDevices, type UblkListEntry } from '../node/ublk-control.js';
 import { requireUblk } from '../node/ublk-errors.js';
 import { CommandError, reasonOf } from './output.js';
 
@@ -27,6 +27,13 @@ export async function findDevices(): Promise<UblkListEntry[]> {
   const obstacle = await whyNoUblk();
   if (obstacle !== undefined) throw new CommandError(`Cannot list devices: ${obstacle}`);
   return listUblkDevices();
+}
+
+/** N of `/dev/ublkbN` or N. Throws `CommandError`. */
+export function deviceNumber(name: string): number {
+  const digits = /^(?:\/dev\/ublk[bc])?(\d{1,9})$/.exec(name)?.[1];
+  if (digits === undefined) throw new CommandError(`'${name}' is no ublk device: /dev/ublkbN or N is needed`);
+  return Number(digits);
 }
 
 /** Nothing of the device is left. */

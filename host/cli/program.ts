@@ -63,6 +63,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'end a block device and its server',
     load: async () => (await import('./commands/detach.js')).detach,
   },
+  recover: {
+    summary: 'serve again what a dead server left',
+    load: async () => (await import('./commands/recover.js')).recover,
+  },
   list: { summary: 'block devices that are served', load: async () => (await import('./commands/list.js')).list },
   serve: {
     summary: 'serve an image in the best way that works here',

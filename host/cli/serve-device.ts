@@ -1,73 +1,92 @@
-/** An image as a block device for as long as the process is not asked to stop. */
+/** Images as block devices for as long as the process is not asked to stop. */
 
 import { CorralError } from '../errors.js';
-import { createUblkDevice, type UblkDevice } from '../node/ublk-device.js';
+import { createDevice, type UblkDevice } from '../node/ublk-device.js';
+import type { UblkDeviceOptions } from '../node/ublk-options.js';
 import { whyNoUblk } from './devices.js';
 import { cannotOpen, openFile } from './open.js';
 import { CommandError, reasonOf } from './output.js';
 import type { StopSignal } from './signals.js';
 
-export interface DeviceOptions {
-  readOnly?: boolean;
-  /** Bytes. */
-  cacheSize?: number;
-  queueDepth?: number;
+export interface DeviceOptions extends Omit<UblkDeviceOptions, 'mayOpen' | 'noBacking'> {
   /** `--no-backing`: false keeps backing files closed. */
   backing?: boolean;
 }
 
+/** A device that lives, and what it is called in messages. */
+export interface ServedDevice {
+  readonly device: UblkDevice;
+  readonly path: string;
+}
+
 /**
- * Makes the device, reports it, and ends when it is gone: because of a signal, or because somebody else removed it.
- * Throws `CommandError`.
+ * Brings the devices to life one after the other and reports each, and ends when all of them are gone: because of a
+ * signal, or because somebody else removed them. When one cannot be made, those before it go away. Throws `CommandError`.
  */
-export async function serveDevice(
-  path: string,
-  options: DeviceOptions,
+export async function serveDevices(
+  makers: readonly (() => Promise<ServedDevice>)[],
   { signal }: StopSignal,
   onReady: (device: UblkDevice) => void,
 ): Promise<void> {
-  const device = await makeDevice(path, options);
-  const stopped = new Promise<void>((resolve, reject) => {
-    const stop = (): void => void device.stop().then(resolve, reject);
-    if (signal.aborted) stop();
-    else signal.addEventListener('abort', stop, { once: true });
-  });
+  const served: ServedDevice[] = [];
+  const stopAll = (): Promise<unknown> => Promise.allSettled(served.map(({ device }) => device.stop()));
   try {
-    if (!signal.aborted) onReady(device);
+    for (const make of makers) {
+      if (signal.aborted) break;
+      const one = await make();
+      served.push(one);
+      if (!signal.aborted) onReady(one.device);
+    }
   } catch (error) {
-    // Nobody has heard of the device.
-    await device.stop();
+    // Nobody will serve them.
+    await stopAll();
+    await Promise.allSettled(served.map(({ device }) => device.delete()));
     throw error;
   }
+  if (signal.aborted) void stopAll();
+  else signal.addEventListener('abort', () => void stopAll(), { once: true });
+  const ends = await Promise.allSettled(served.map(untilGone));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+}
+
+/** Whoever stopped it, nothing of it is left then. */
+async function untilGone({ device, path }: ServedDevice): Promise<void> {
   try {
-    // When both of us remove it, only one finds it there.
-    await Promise.race([
-      device.closed,
-      stopped.catch((error) => (isMissing(error) ? device.closed : Promise.reject(error))),
-    ]);
+    await device.closed.finally(() => device.delete());
   } catch (error) {
     throw new CommandError(`${device.node} ('${path}'): ${reasonOf(error)}`, 1, { cause: error });
   }
 }
 
-async function makeDevice(path: string, options: DeviceOptions): Promise<UblkDevice> {
+/** Throws `CommandError`. */
+export async function makeDevice(path: string, options: DeviceOptions): Promise<ServedDevice> {
   const write = options.readOnly !== true;
   // What is wrong with the file is told on a machine without ublk, too.
   await (await openFile(path, { write, mayReadOnly: true })).close();
   const obstacle = await whyNoUblk();
   if (obstacle !== undefined) throw new CommandError(`Cannot attach '${path}': ${obstacle}`);
   try {
-    // As everywhere on the command line, an image may name any file.
-    const { backing, ...rest } = options;
-    return await createUblkDevice(path, { ...rest, mayOpen: 'any', noBacking: backing === false });
-  } catch (error) {
-    if (error instanceof CorralError && 'operation' in error.details) {
-      throw new CommandError(`Cannot attach '${path}': ${reasonOf(error)}`, 1, { cause: error });
+    const device = await createDevice(path, deviceOptions(options));
+    try {
+      await device.start();
+    } catch (error) {
+      await device.delete().catch(() => {});
+      throw error;
     }
-    throw cannotOpen(path, error, { write, mayReadOnly: true });
+    return { device, path };
+  } catch (error) {
+    throw cannotAttach(path, options, error);
   }
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof CorralError && error.code === 'ERR_NOT_FOUND';
+/** As everywhere on the command line, an image may name any file. */
+export function deviceOptions({ backing, ...options }: DeviceOptions): UblkDeviceOptions {
+  return { ...options, mayOpen: 'any', noBacking: backing === false };
+}
+
+export function cannotAttach(path: string, { readOnly }: DeviceOptions, error: unknown): unknown {
+  if (error instanceof CorralError && ('operation' in error.details || error.code === 'ERR_INVALID_ARGUMENT')) {
+    return new CommandError(`Cannot attach '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+  return cannotOpen(path, error, { write: readOnly !== true, mayReadOnly: true });
 }

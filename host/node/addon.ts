@@ -66,6 +66,17 @@ export interface QueueOptions {
   maxIoBytes: number;
   /** Bytes of the block device. */
   deviceSize: number;
+  /** Zeros that are written may give host clusters back, unless the kernel forbids it. @default true */
+  unmap?: boolean;
+  /** Every change is durable before it is answered. @default false */
+  durable?: boolean;
+}
+
+/** How a ring uses a file. */
+export interface FileUse {
+  writable: boolean;
+  /** A flush of it does nothing. @default false */
+  ignoresFlushes?: boolean;
 }
 
 /** Counters of a ring. */
@@ -90,9 +101,9 @@ export interface Ring {
    */
   readonly turn: () => void;
   /** The image file that operations mean from now on; the ring keeps a descriptor of its own. */
-  setFile(descriptor: number, options: { writable: boolean }): void;
+  setFile(descriptor: number, options: FileUse): void;
   /** Likewise the image's external data file. A flush then makes that durable first. */
-  setDataFile(descriptor: number, options: { writable: boolean }): void;
+  setDataFile(descriptor: number, options: FileUse): void;
   /**
    * Slot n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
    * announced, 0 when there is none; the host keeps it up to date.
@@ -109,6 +120,8 @@ export interface Ring {
   deliver(operation: number, bytes: Uint8Array | null): boolean;
   /** Opens `/dev/ublkcN` and fetches with every tag. */
   attachQueue(options: QueueOptions): void;
+  /** The block device is so many bytes long from now on: requests may reach as far. */
+  setDeviceSize(size: number): void;
   /** A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers. */
   pretendQueue(options: QueueOptions & { descriptors: ArrayBuffer; answers: Int32Array }): void;
   /** A fetch of the pretended queue ends with this result in the next turn. */
@@ -140,6 +153,8 @@ export interface UblkInfo {
   serverPid: number;
   /** UBLK_F bits that were granted. */
   flags: number;
+  /** As given to `addDevice`, 0 when it was not. */
+  mark: number;
   ownerUid: number;
   ownerGid: number;
 }
@@ -166,6 +181,8 @@ export interface UblkParameters {
   rotational?: boolean;
   /** Bytes; 0 offers neither discards nor write zeroes. @default 0 */
   discardGranularity?: number;
+  /** With a granularity: discards are offered, and not write zeroes alone. @default true */
+  discards?: boolean;
 }
 
 /** Control commands of the ublk driver. Promises are rejected with a `SystemError`. */
@@ -179,11 +196,18 @@ export interface UblkControl {
     queueDepth: number;
     maxIoBytes: number;
     flags?: number;
+    mark?: number;
   }): Promise<UblkInfo>;
   setParameters(id: number, parameters: UblkParameters): Promise<void>;
-  getParameters(id: number): Promise<Required<UblkParameters>>;
+  getParameters(id: number): Promise<Required<Omit<UblkParameters, 'discardGranularity' | 'discards'>>>;
   /** Makes `/dev/ublkbN`; needs another thread to be fetching, which serves I/O before this resolves. */
   startDevice(id: number, pid?: number): Promise<void>;
+  /** Takes over a device whose server died; EBUSY while that still holds it. Then the queues can be fetched anew. */
+  startRecovery(id: number): Promise<void>;
+  /** `/dev/ublkbN` goes on; as `startDevice` otherwise. */
+  endRecovery(id: number, pid?: number): Promise<void>;
+  /** `/dev/ublkbN` has so many bytes from now on. */
+  updateSize(id: number, options: { size: number }): Promise<void>;
   /** Removes `/dev/ublkbN`; the queue must go on serving until it is stopped. */
   stopDevice(id: number): Promise<void>;
   /** Removes `/dev/ublkcN`; waits until its server has closed it. */

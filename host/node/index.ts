@@ -12,6 +12,13 @@ export * from '../index.js';
 export { loadCore } from './core.js';
 export { NodeFile, type NodeFileOptions } from './node-file.js';
 export { type PathGateOptions, pathGate } from './path-gate.js';
+export { checkDevice, type UblkPlan } from './ublk-check.js';
+export { detachUblkDevice, listUblkDevices, type UblkListEntry } from './ublk-control.js';
+export { createDevice, type StopOptions, UblkDevice, type UblkState } from './ublk-device.js';
+export type { UblkEvent } from './ublk-events.js';
+export type { ChosenFeatures, UblkRecovery } from './ublk-features.js';
+export type { UblkDeviceOptions } from './ublk-options.js';
+export { findWaitingDevices, recoverDevice } from './ublk-recover.js';
 
 /** `lock: false` leaves QEMU's image locks alone. */
 export type NodeOpenOptions = Partial<OpenOptions> & { lock?: boolean };

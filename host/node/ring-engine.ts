@@ -6,7 +6,8 @@
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
 import { RequestKind, type RequestView, Status } from '../abi.js';
-import { CoreInstance } from '../core-instance.js';
+import { type CoreConfiguration, CoreInstance } from '../core-instance.js';
+import type { EngineRequest } from '../engine.js';
 import { CorralError } from '../errors.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
 import type { Addon, Ring } from './addon.js';
@@ -42,9 +43,15 @@ export interface RingEngineOptions {
   cacheSize: number;
   /** The image's external data file, as open as the image; without it images that have one are refused by name. */
   dataFile?: { descriptor: number; length: number };
+  /** A flush of the files does nothing: who says so bears the loss of all of it with the machine. */
+  ignoresFlushes?: boolean;
+  /** How the core is to treat the image, where that is not as its header says. */
+  treatment?: Treatment;
   /** For what is more than file I/O; without it, what needs it is refused by name. */
   helper?: HelperOptions;
 }
+
+export type Treatment = Pick<CoreConfiguration, 'lazyRefcounts' | 'keepDiscarded' | 'passDiscard' | 'overlapChecks'>;
 
 /** The thread that decompresses, and reads what lies behind the image. Images that need none never start it. */
 export interface HelperOptions {
@@ -111,6 +118,7 @@ export class RingEngine {
         decompresses: options.helper !== undefined,
         backing: options.helper?.backing !== undefined,
         dataFileLength: options.dataFile?.length,
+        ...options.treatment,
       },
       {
         submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
@@ -130,9 +138,10 @@ export class RingEngine {
       events: this.events,
     });
     this.turn = this.ring.turn;
-    const { writable, dataFile } = options;
-    this.ring.setFile(options.descriptor, { writable });
-    if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, { writable });
+    const { writable, ignoresFlushes, dataFile } = options;
+    const use = { writable, ignoresFlushes: ignoresFlushes ?? false };
+    this.ring.setFile(options.descriptor, use);
+    if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, use);
     this.helper = options.helper && this.makeHelper(options.helper, options.descriptor);
     this.hasBacking = options.helper?.backing !== undefined;
   }
@@ -191,17 +200,27 @@ export class RingEngine {
    * @throws CorralError with which it failed
    */
   control<T>(kind: number, flags: number, collect: (core: CoreInstance, record: RequestView) => T): T {
-    let outcome: { value: T } | { error: CorralError } | undefined;
+    return this.run({ kind, flags, collect }) as T;
+  }
+
+  /**
+   * As `control`, for any control request; of `request`, buffer and signal do not matter.
+   *
+   * @throws CorralError with which it failed
+   */
+  run<T>(request: EngineRequest<T>): T | undefined {
+    let outcome: { value: T | undefined } | { error: CorralError } | undefined;
+    request.prepare?.(this.core);
     const record = this.core.request(this.controlSlot);
-    record.kind = kind;
-    record.flags = flags;
-    record.guestOffset = 0;
-    record.length = 0;
+    record.kind = request.kind;
+    record.flags = request.flags ?? 0;
+    record.guestOffset = request.guestOffset ?? 0;
+    record.length = request.length ?? 0;
     record.result = 0;
     this.controlDone = (status) => {
       outcome =
         status === Status.Ok
-          ? { value: collect(this.core, this.core.request(this.controlSlot)) }
+          ? { value: request.collect?.(this.core, this.core.request(this.controlSlot)) }
           : { error: this.core.failureError(status, this.causeOfFailure()) };
     };
     if (this.trap === undefined) this.enterCore(() => this.core.submit(this.controlSlot));

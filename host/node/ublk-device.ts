@@ -5,224 +5,346 @@
  * worker opens the image; ADD_DEV, SET_PARAMS; the worker fetches with every tag; START_DEV, which serves I/O before it
  * returns. And of its end: STOP_DEV; the worker sees its tags come back, flushes and closes the image; DEL_DEV.
  */
-import { readdir } from 'node:fs/promises';
-import { CorralError } from '../errors.js';
+import { CorralError, cancelled } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
-import type { Addon, UblkInfo, UblkParameters } from './addon.js';
+import { overlapBits } from '../overlap-check.js';
+import type { NewSnapshot, Snapshot, SnapshotSelection } from '../snapshot-record.js';
+import type { Addon, UblkInfo } from './addon.js';
 import { requireAddon } from './addon.js';
-import type { MayOpen } from './may-open.js';
-import { blockNode, describe, FEATURE_IOCTL_ENCODE, isGone, requireUblk } from './ublk-errors.js';
-import { ServingThread } from './ublk-thread.js';
+import { fromRecord } from './error-record.js';
+import { removeDevice, stopDevice } from './ublk-control.js';
+import { blockNode, describe, requireUblk } from './ublk-errors.js';
+import { type UblkEvent, UblkEvents } from './ublk-events.js';
+import { type ChosenFeatures, chooseFeatures } from './ublk-features.js';
+import { type CheckedOptions, checkOptions, type UblkDeviceOptions } from './ublk-options.js';
+import { deviceSizeOf, parametersOf } from './ublk-parameters.js';
+import { newMark, removeRecord, writeRecord } from './ublk-record.js';
+import { type IoErrorReport, ServingThread } from './ublk-thread.js';
+import type { UblkEngineStatistics, UblkVerb } from './ublk-verbs.js';
 
-const DEFAULT_QUEUE_DEPTH = 128;
-const DEFAULT_MAX_IO_BYTES = 512 * 1024;
-const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
-const DEFAULT_HELPER_JOBS = 8;
-const MAXIMUM_HELPER_JOBS = 64;
-/** The core has one request slot more than the queue has tags, and at most 4096. */
-const MAXIMUM_QUEUE_DEPTH = 4095;
+/** The image is open and the device is known to the driver; it serves; it serves no more; nothing of it is left. */
+export type UblkState = 'created' | 'live' | 'stopped' | 'deleted';
 
-const LOGICAL_BLOCK_SIZE = 512;
-const PHYSICAL_BLOCK_SIZE = 4096;
-
-export interface UblkDeviceOptions {
-  /** Default: reading and writing. */
-  readOnly?: boolean;
-  /** N of `/dev/ublkbN`; the driver chooses when it is left out. */
-  id?: number;
-  /** Requests at once, 1 to 4095, default 128. */
-  queueDepth?: number;
-  /** Bytes of the largest request, a multiple of 4096 up to 32 MiB, default 512 KiB. */
-  maxIoBytes?: number;
-  /** Bytes of the metadata cache, default 4 MiB. */
-  cacheSize?: number;
-  /**
-   * Clusters that are decompressed, or stretches that are read from behind the image, at once: 1 to 64, default 8. Each
-   * holds memory for a cluster or request; images that need none hold none.
-   */
-  helperJobs?: number;
-  /** Files that may be opened because the image names them, backing and data files: these paths, or `any`. Default: none. */
-  mayOpen?: MayOpen;
-  /** Backing files stay closed, whatever `mayOpen` says: an image that has one is refused. */
-  noBacking?: boolean;
+/** What a device is made of, before it serves. @internal */
+export interface UblkParts {
+  readonly addon: Addon;
+  readonly thread: ServingThread;
+  readonly events: UblkEvents;
+  readonly facts: ImageFacts;
+  readonly granted: UblkInfo;
+  readonly features: ChosenFeatures;
+  readonly options: CheckedOptions;
+  /** Bytes. */
+  readonly deviceSize: number;
+  /** Makes the block device, or lets it go on; the worker serves it. */
+  begin(id: number): Promise<void>;
 }
 
-/** A device of this machine, whoever serves it. */
-export interface UblkListEntry extends UblkInfo {
-  node: string;
-  parameters: Required<UblkParameters>;
+export interface StopOptions {
+  /** Milliseconds that requests under way may take; without it, as long as they need. */
+  timeout?: number | undefined;
 }
 
 export class UblkDevice {
-  /** Path of the block device. */
+  readonly id: number;
+  /** Path of the block device, which is there from `start` to `stop`. */
   readonly node: string;
+  /** Facts of the image's header when it was opened. */
+  readonly info: ImageFacts;
+  readonly readOnly: boolean;
+  /** What of the driver is used. */
+  readonly features: ChosenFeatures;
   /**
-   * Ends when the device is gone and the image is closed, whoever stopped it; rejects with a CorralError when something
-   * went wrong on the way, above all when the last flush failed.
+   * Ends when nothing is served any more and the image is closed, whoever stopped the device; rejects with a CorralError
+   * when something went wrong on the way, above all when the last flush failed.
    */
   readonly closed: Promise<void>;
+  private current: UblkState = 'created';
+  private deviceSize: number;
+  private starting: Promise<void> | undefined;
   private stopping: Promise<void> | undefined;
+  private deleting: Promise<void> | undefined;
 
   /** @internal */
-  constructor(
-    readonly id: number,
-    /** Facts of the image's header when it was opened. */
-    readonly info: ImageFacts,
-    readonly readOnly: boolean,
-    private readonly addon: Addon,
-    thread: ServingThread,
-  ) {
-    this.node = blockNode(id);
-    this.closed = thread.ended.finally(() => removeDevice(addon, id)).finally(() => thread.release());
-    // Whoever does not ask is not to be ended by an unhandled rejection: stop() tells as well.
-    this.closed.catch(() => {});
+  constructor(private readonly parts: UblkParts) {
+    const { granted, facts, options, thread, events } = parts;
+    this.id = granted.id;
+    this.node = blockNode(granted.id);
+    this.info = facts;
+    this.readOnly = options.readOnly;
+    this.features = parts.features;
+    this.deviceSize = parts.deviceSize;
+    this.closed = thread.ended.finally(() => {
+      this.current = 'stopped';
+      thread.release();
+    });
+    // Whoever does not ask is not to be ended by an unhandled rejection: stop() and the events tell as well.
+    this.closed.then(
+      () => events.emit({ type: 'stopped', error: undefined }),
+      (error: CorralError) => events.emit({ type: 'stopped', error }),
+    );
+  }
+
+  get state(): UblkState {
+    return this.current;
+  }
+
+  /** Bytes of the block device, which may be fewer than those of the disk. */
+  get size(): number {
+    return this.deviceSize;
+  }
+
+  /** Everything that happens from now on; ends with the event `stopped`. */
+  events(): AsyncIterableIterator<UblkEvent> {
+    return this.parts.events.iterate();
   }
 
   /**
-   * Removes the device. Requests under way are answered first, everything answered is made durable, and the image is
-   * closed. Rejects with the CorralError of whatever failed.
+   * Makes the block device and serves it. A second call is the first one's. After a failure the device is to be deleted.
+   *
+   * @throws CorralError ERR_PERMISSION, ERR_IO, ERR_CLOSED after `stop`
    */
-  stop(): Promise<void> {
-    this.stopping ??= stopDevice(this.addon, this.id).then(() => this.closed);
-    return this.stopping;
+  start(): Promise<void> {
+    this.starting ??= this.begin();
+    return this.starting;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop();
+  /**
+   * Takes the block device away: requests under way are answered first, everything answered is made durable, and the
+   * image is closed. A second call is the first one's. Rejects with the CorralError of whatever failed; with ERR_CANCELLED
+   * when the time was up, and then the device goes on stopping.
+   */
+  stop({ timeout }: StopOptions = {}): Promise<void> {
+    this.stopping ??= this.end();
+    return timeout === undefined ? this.stopping : inTime(this.stopping, timeout, this.node);
+  }
+
+  /** Lets the driver forget the device, which is stopped if it is not. A second call is the first one's. */
+  delete(): Promise<void> {
+    this.deleting ??= this.forget();
+    return this.deleting;
+  }
+
+  /** Stops and deletes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.delete();
+  }
+
+  /** The image's internal snapshots, in the order of the table. */
+  snapshots(): Promise<Snapshot[]> {
+    return this.call({ name: 'snapshotList' }) as Promise<Snapshot[]>;
+  }
+
+  /**
+   * Makes a snapshot of the disk as it is, of everything that was answered before; the guest's requests wait meanwhile.
+   * What its file system has not written yet is not in it.
+   */
+  async createSnapshot(snapshot: NewSnapshot): Promise<void> {
+    await this.call({ name: 'snapshotCreate', snapshot });
+  }
+
+  /** A text is an id, or a name when no snapshot has that id. Rejects with ERR_NOT_FOUND. */
+  async deleteSnapshot(snapshot: string | SnapshotSelection): Promise<void> {
+    await this.call({ name: 'snapshotDelete', snapshot });
+  }
+
+  /** Everything that was answered before becomes durable. */
+  async flush(): Promise<void> {
+    await this.call({ name: 'flush' });
+  }
+
+  statistics(): Promise<UblkEngineStatistics> {
+    return this.call({ name: 'statistics' }) as Promise<UblkEngineStatistics>;
+  }
+
+  /**
+   * Makes the disk longer, in whole blocks, and the block device with it where the driver can do that; else that has its
+   * old size until it is made anew. Resolves with the bytes of both. Rejects with ERR_INVALID_ARGUMENT for a shorter one.
+   */
+  async resize(size: number): Promise<{ size: number; deviceSize: number }> {
+    const { addon, options, features } = this.parts;
+    if (!Number.isSafeInteger(size) || size % options.blockSize !== 0) {
+      throw new CorralError('ERR_INVALID_ARGUMENT', {
+        reason: `The new size must be a multiple of ${options.blockSize} bytes`,
+      });
+    }
+    const deviceSize = features.updateSize ? size : this.deviceSize;
+    await this.call({ name: 'resize', size, deviceSize });
+    if (features.updateSize) {
+      await addon.ublk.updateSize(this.id, { size }).catch((error) => Promise.reject(describe(error, this.id)));
+      this.deviceSize = size;
+    }
+    return { size, deviceSize: this.deviceSize };
+  }
+
+  private call(verb: UblkVerb): Promise<unknown> {
+    return this.parts.thread.call(verb);
+  }
+
+  private async begin(): Promise<void> {
+    const { thread, granted, options, events } = this.parts;
+    if (this.current !== 'created' || this.stopping !== undefined) throw new CorralError('ERR_CLOSED');
+    thread.order({
+      type: 'attach',
+      deviceId: this.id,
+      queueDepth: granted.queueDepth,
+      maxIoBytes: granted.maxIoBytes,
+      deviceSize: this.deviceSize,
+      unmap: options.discard === 'unmap',
+      durable: options.cache === 'writethrough',
+    });
+    try {
+      await thread.attached;
+      await Promise.race([this.parts.begin(this.id), thread.failure]);
+    } catch (error) {
+      throw describe(error, this.id);
+    }
+    this.current = 'live';
+    events.emit({ type: 'started', node: this.node });
+  }
+
+  private async end(): Promise<void> {
+    const { addon, thread } = this.parts;
+    // A start under way would wait for queues that are gone.
+    const started = await this.starting?.then(
+      () => true,
+      () => false,
+    );
+    if (started !== true) thread.order({ type: 'close' });
+    // Somebody else may have stopped and deleted it: what counts is how the image was closed.
+    if (started !== undefined) await stopDevice(addon, this.id).catch(passUnless('ERR_NOT_FOUND'));
+    await this.closed;
+  }
+
+  private async forget(): Promise<void> {
+    try {
+      await this.stop();
+    } finally {
+      await removeDevice(this.parts.addon, this.id);
+      await removeRecord(this.id);
+      this.current = 'deleted';
+    }
   }
 }
 
 /**
- * Makes a block device of the image at `path`.
+ * Opens the image at `path` and makes a device of it, which `start` brings to life. An abort of the signal ends what is
+ * under way with ERR_CANCELLED, and deletes the device whenever it comes.
  *
- * @throws CorralError of opening the image; ERR_ADDON_MISSING; ERR_NO_UBLK when the kernel has no ublk driver;
- * ERR_PERMISSION; ERR_EXISTS when the wanted id is taken; ERR_IO
+ * @throws CorralError of opening the image; ERR_INVALID_ARGUMENT; ERR_ADDON_MISSING; ERR_NO_UBLK when the kernel has no
+ * ublk driver; ERR_UNSUPPORTED when that cannot do what is asked for; ERR_PERMISSION; ERR_EXISTS when the wanted id is
+ * taken; ERR_IO
  */
-export async function createUblkDevice(path: string, options: UblkDeviceOptions = {}): Promise<UblkDevice> {
+export async function createDevice(
+  path: string,
+  { signal, ...options }: UblkDeviceOptions & { signal?: AbortSignal } = {},
+): Promise<UblkDevice> {
+  const checked = checkOptions(options);
   const addon = requireAddon();
-  const { queueDepth, maxIoBytes, helperJobs } = checkOptions(options);
-  await requireUblk(addon);
-
-  const thread = new ServingThread(addon, {
-    path,
-    readOnly: options.readOnly ?? false,
-    queueDepth,
-    cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
-    helperJobs,
-    mayOpen: options.mayOpen,
-    noBacking: options.noBacking ?? false,
-  });
+  const features = chooseFeatures(await requireUblk(addon), checked.recovery);
+  if (signal?.aborted) throw cancelled(signal);
+  const events = new UblkEvents();
+  const thread = serve(addon, path, checked, events);
   let id: number | undefined;
   try {
     const facts = await thread.opened;
-    const device = await addon.ublk
-      .addDevice({ id: options.id, queueDepth, maxIoBytes, flags: FEATURE_IOCTL_ENCODE })
-      .catch((error) => Promise.reject(describe(error, options.id)));
-    id = device.id;
-    const deviceSize = facts.virtualSize - (facts.virtualSize % LOGICAL_BLOCK_SIZE);
-    await addon.ublk.setParameters(id, {
-      size: deviceSize,
-      maxIoBytes: device.maxIoBytes,
-      readOnly: options.readOnly ?? false,
-      logicalBlockSize: LOGICAL_BLOCK_SIZE,
-      physicalBlockSize: PHYSICAL_BLOCK_SIZE,
-      ioMin: PHYSICAL_BLOCK_SIZE,
-      ioOpt: Math.max(facts.clusterSize, PHYSICAL_BLOCK_SIZE),
-      // Only whole clusters are ever freed.
-      discardGranularity: options.readOnly ? 0 : Math.max(facts.clusterSize, LOGICAL_BLOCK_SIZE),
+    if (signal?.aborted) throw cancelled(signal);
+    const deviceSize = deviceSizeOf(facts, checked);
+    const mark = newMark();
+    const granted = await addon.ublk.addDevice({
+      id: checked.id,
+      queueDepth: checked.queueDepth,
+      maxIoBytes: checked.maxIoBytes,
+      flags: features.flags,
+      mark,
     });
-    thread.order({
-      type: 'attach',
-      deviceId: id,
-      queueDepth: device.queueDepth,
-      maxIoBytes: device.maxIoBytes,
+    id = granted.id;
+    await addon.ublk.setParameters(id, parametersOf(facts, checked, granted, deviceSize));
+    if (checked.recovery !== 'off') await writeRecord(id, mark, path, checked);
+    const begin = (device: number): Promise<void> => addon.ublk.startDevice(device, process.pid);
+    const device = new UblkDevice({
+      addon,
+      thread,
+      events,
+      facts,
+      granted,
+      features,
+      options: checked,
       deviceSize,
+      begin,
     });
-    await thread.attached;
-    await Promise.race([addon.ublk.startDevice(id, process.pid), thread.failure]);
-    return new UblkDevice(id, facts, options.readOnly ?? false, addon, thread);
+    if (signal?.aborted) throw cancelled(signal);
+    signal?.addEventListener('abort', () => void device.delete().catch(() => {}), { once: true });
+    return device;
   } catch (error) {
     await abandon(addon, thread, id);
-    throw describe(error, id);
+    throw describe(error, id ?? checked.id);
   }
 }
 
 /**
- * Removes any device of this machine; its server flushes and closes the image.
+ * Opens the image on a thread that will serve it.
  *
- * @throws CorralError ERR_NOT_FOUND, ERR_PERMISSION, ERR_NO_UBLK, ERR_IO
+ * @param folder of names that are relative to where the server runs
+ * @internal
  */
-export async function detachUblkDevice(id: number): Promise<void> {
-  const addon = requireAddon();
-  await requireUblk(addon);
-  await stopDevice(addon, id);
-  await removeDevice(addon, id);
-}
-
-/**
- * The ublk devices of this machine, by id.
- *
- * @throws CorralError ERR_NO_UBLK, ERR_PERMISSION, ERR_IO
- */
-export async function listUblkDevices(): Promise<UblkListEntry[]> {
-  const addon = requireAddon();
-  await requireUblk(addon);
-  const names = await readdir('/sys/class/ublk-char').catch(() => []);
-  const ids = names.flatMap((name) => /^ublkc(\d+)$/.exec(name)?.slice(1).map(Number) ?? []).sort((a, b) => a - b);
-  const entries: UblkListEntry[] = [];
-  for (const id of ids) {
-    try {
-      const [info, parameters] = [await addon.ublk.getInfo(id), await addon.ublk.getParameters(id)];
-      entries.push({ ...info, node: blockNode(id), parameters });
-    } catch (error) {
-      if (!isGone(error)) throw describe(error, id);
-    }
-  }
-  return entries;
+export function serve(
+  addon: Addon,
+  path: string,
+  options: CheckedOptions,
+  events: UblkEvents,
+  folder = process.cwd(),
+): ServingThread {
+  return new ServingThread(
+    addon,
+    {
+      path,
+      folder,
+      readOnly: options.readOnly,
+      queueDepth: options.queueDepth,
+      cacheSize: options.cacheSize,
+      helperJobs: options.helperJobs,
+      mayOpen: options.mayOpen,
+      noBacking: options.noBacking,
+      ignoresFlushes: options.cache === 'unsafe',
+      treatment: {
+        lazyRefcounts: options.lazyRefcounts,
+        keepDiscarded: options.discardNoUnref,
+        passDiscard: options.passDiscard,
+        overlapChecks: overlapBits(options.overlapCheck ?? 'cached'),
+      },
+    },
+    ({ error, missed, broken }: IoErrorReport) =>
+      events.emit(
+        broken
+          ? { type: 'engineFailure', error: fromRecord(error) }
+          : { type: 'ioError', error: fromRecord(error), missed },
+      ),
+  );
 }
 
 /** Takes back what was made of a device that did not come to life. */
 async function abandon(addon: Addon, thread: ServingThread, id: number | undefined): Promise<void> {
   thread.order({ type: 'close' });
-  if (id !== undefined) await stopDevice(addon, id).catch(() => {});
   await thread.ended.catch(() => {});
-  if (id !== undefined) await removeDevice(addon, id).catch(() => {});
+  if (id !== undefined) {
+    await removeDevice(addon, id).catch(() => {});
+    await removeRecord(id).catch(() => {});
+  }
   thread.release();
 }
 
-async function stopDevice(addon: Addon, id: number): Promise<void> {
-  await addon.ublk.stopDevice(id).catch((error) => {
-    throw describe(error, id);
+async function inTime(work: Promise<void>, milliseconds: number, node: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const reason = `Requests are still under way after ${milliseconds / 1000} s: the storage below the image is stuck`;
+    timer = setTimeout(() => reject(new CorralError('ERR_CANCELLED', { path: node, reason })), milliseconds);
   });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
-/** Somebody else may have been faster. */
-async function removeDevice(addon: Addon, id: number): Promise<void> {
-  await addon.ublk.stopDevice(id).catch(() => {});
-  await addon.ublk.deleteDevice(id).catch((error) => {
-    if (!isGone(error)) throw describe(error, id);
-  });
-}
-
-type CheckedOptions = Required<Pick<UblkDeviceOptions, 'queueDepth' | 'maxIoBytes' | 'helperJobs'>>;
-
-function checkOptions(options: UblkDeviceOptions): CheckedOptions {
-  const { queueDepth = DEFAULT_QUEUE_DEPTH, maxIoBytes = DEFAULT_MAX_IO_BYTES } = options;
-  const { helperJobs = DEFAULT_HELPER_JOBS } = options;
-  if (!Number.isInteger(queueDepth) || queueDepth < 1 || queueDepth > MAXIMUM_QUEUE_DEPTH) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', {
-      reason: `The queue depth must be from 1 to ${MAXIMUM_QUEUE_DEPTH}`,
-    });
-  }
-  if (!Number.isInteger(maxIoBytes) || maxIoBytes < 4096 || maxIoBytes > 32 << 20 || maxIoBytes % 4096 !== 0) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', {
-      reason: 'The largest request must be a multiple of 4096 bytes from 4 KiB to 32 MiB',
-    });
-  }
-  if (!Number.isInteger(helperJobs) || helperJobs < 1 || helperJobs > MAXIMUM_HELPER_JOBS) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', {
-      reason: `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
-    });
-  }
-  return { queueDepth, maxIoBytes, helperJobs };
+function passUnless(code: string): (error: unknown) => void {
+  return (error) => {
+    if (!(error instanceof CorralError) || error.code !== code) throw error;
+  };
 }

@@ -2,12 +2,14 @@
 import { CorralError } from '../errors.js';
 import type { Addon } from './addon.js';
 import { isSystemError } from './addon.js';
+import { chooseFeatures } from './ublk-features.js';
 
-/** UBLK_F_CMD_IOCTL_ENCODE: the command numbers that this program speaks. */
-export const FEATURE_IOCTL_ENCODE = 1 << 6;
-
-/** @throws CorralError ERR_NO_UBLK or ERR_PERMISSION that says what is missing and what to do */
-export async function requireUblk(addon: Addon): Promise<void> {
+/**
+ * The driver's feature bits.
+ *
+ * @throws CorralError ERR_NO_UBLK or ERR_PERMISSION that says what is missing and what to do
+ */
+export async function requireUblk(addon: Addon): Promise<number> {
   const features = await addon.ublk.getFeatures().catch((error: unknown) => {
     if (!isSystemError(error)) throw error;
     if (error.operation === 'open /dev/ublk-control' && ['ENOENT', 'ENODEV', 'ENXIO'].includes(error.code)) {
@@ -25,15 +27,16 @@ export async function requireUblk(addon: Addon): Promise<void> {
       cause: error,
     });
   });
-  if ((features & FEATURE_IOCTL_ENCODE) === 0) {
-    throw new CorralError('ERR_NO_UBLK', { reason: 'The ublk driver is too old: it has no ioctl-encoded commands' });
-  }
+  chooseFeatures(features, 'off');
+  return features;
 }
 
 /** An error of the control plane in the library's words; others pass. */
 export function describe(error: unknown, id: number | undefined): unknown {
   if (!isSystemError(error)) return error;
-  const details = { ...(id === undefined ? {} : { path: blockNode(id) }), operation: error.operation, cause: error };
+  const { operation, errno } = error;
+  const device = id === undefined ? {} : { path: blockNode(id), device: id };
+  const details = { ...device, operation, errno, cause: error };
   switch (error.code) {
     case 'EACCES':
     case 'EPERM':
@@ -48,7 +51,12 @@ export function describe(error: unknown, id: number | undefined): unknown {
       return new CorralError('ERR_EXISTS', { ...details, reason: 'A ublk device with this number exists already' });
     case 'ENOSPC':
     case 'EUSERS':
-      return new CorralError('ERR_NO_SPACE', { ...details, reason: 'The kernel allows no more ublk devices' });
+      return new CorralError('ERR_NO_SPACE', {
+        ...details,
+        reason: 'The kernel allows no more ublk devices: end one, or raise the parameter ublks_max of ublk_drv',
+      });
+    case 'EBUSY':
+      return new CorralError('ERR_LOCKED', { ...details, reason: 'Another process is serving this ublk device' });
     default:
       return new CorralError('ERR_IO', { ...details, reason: error.message });
   }

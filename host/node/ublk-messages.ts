@@ -3,10 +3,14 @@ import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
 import type { HelperData } from './helper-messages.js';
 import type { MayOpen } from './may-open.js';
+import type { Treatment } from './ring-engine.js';
+import type { UblkVerb } from './ublk-verbs.js';
 
 /** What a worker is started with. */
 export interface UblkWorkerData {
   path: string;
+  /** What a data file's name is relative to. */
+  folder: string;
   readOnly: boolean;
   queueDepth: number;
   cacheSize: number;
@@ -16,6 +20,9 @@ export interface UblkWorkerData {
   mayOpen: MayOpen | undefined;
   /** An image with a backing file is refused. */
   noBacking: boolean;
+  /** Flushes do nothing. */
+  ignoresFlushes: boolean;
+  treatment: Treatment;
   core: WebAssembly.Module;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
   abandoned: SharedArrayBuffer;
@@ -24,13 +31,23 @@ export interface UblkWorkerData {
 /** To the worker. It looks for them when its ring is woken. */
 export type UblkOrder =
   /** Serve the device that was added. */
-  | { type: 'attach'; deviceId: number; queueDepth: number; maxIoBytes: number; deviceSize: number }
+  | {
+      type: 'attach';
+      deviceId: number;
+      queueDepth: number;
+      maxIoBytes: number;
+      deviceSize: number;
+      unmap: boolean;
+      durable: boolean;
+    }
+  /** Carry this out beside the guest's requests; `verbEnded` answers. */
+  | { type: 'verb'; number: number; verb: UblkVerb }
   /** There will be no device: close the image. */
   | { type: 'close' }
   /** The helper thread of this number ended; why. */
   | { type: 'helperLost'; number: number; reason: string };
 
-/** From the worker, in this order; `failed` or `closed` is the last one. */
+/** From the worker, in this order where nothing else is said; `failed` or `closed` is the last one. */
 export type UblkReport =
   /** The image needs a helper thread: start it with this. At any time. */
   | { type: 'helper'; data: HelperData; number: number }
@@ -38,6 +55,10 @@ export type UblkReport =
   | { type: 'opened'; facts: ImageFacts; wakeDescriptor: number }
   /** Every tag is fetching: the device can be started. */
   | { type: 'attached' }
+  /** A verb has ended: its result, or why there is none. */
+  | { type: 'verbEnded'; number: number; result?: unknown; error?: ErrorRecord }
+  /** The kernel gets an error, and this is why; `missed` more came too fast to be told. `broken`: the engine itself failed. */
+  | { type: 'ioError'; error: ErrorRecord; missed: number; broken: boolean }
   /** Something went wrong; the image is closed as well as it can be. */
   | { type: 'failed'; error: ErrorRecord }
   /** The image is flushed and closed. */

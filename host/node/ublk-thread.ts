@@ -7,6 +7,15 @@ import { loadCore } from './core.js';
 import { fromRecord } from './error-record.js';
 import { startHelperThread } from './helper-thread.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import type { UblkVerb } from './ublk-verbs.js';
+
+/** An error that the kernel gets; see the report of this name. */
+export type IoErrorReport = UblkReport & { type: 'ioError' };
+
+interface Call {
+  resolve(result: unknown): void;
+  reject(error: CorralError): void;
+}
 
 /** Threads that would hold the process. */
 const living = new Set<ServingThread>();
@@ -26,10 +35,14 @@ export class ServingThread {
   private readonly worker: Worker;
   private readonly abandoned = new Int32Array(new SharedArrayBuffer(4));
   private waker: Waker | undefined;
+  private readonly calls = new Map<number, Call>();
+  private lastCall = 0;
+  private over = false;
 
   constructor(
     private readonly addon: Addon,
-    data: Omit<UblkWorkerData, 'core' | 'abandoned'>,
+    private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned'>,
+    onIoError: (report: IoErrorReport) => void,
   ) {
     const workerData: UblkWorkerData = {
       ...data,
@@ -45,12 +58,16 @@ export class ServingThread {
         if (report.type === 'closed') resolve();
         else if (report.type === 'failed') reject(fromRecord(report.error));
         else if (report.type === 'helper') this.startHelper(report);
+        else if (report.type === 'ioError') onIoError(report);
+        else if (report.type === 'verbEnded') this.takeResult(report);
       });
       this.worker.on('error', (error) => reject(new CorralError('ERR_INTERNAL', { path: data.path, cause: error })));
       this.worker.on('exit', () =>
         reject(new CorralError('ERR_INTERNAL', { reason: 'The serving thread ended', path: data.path })),
       );
     });
+    const refuseCalls = (): void => this.refuseCalls();
+    this.ended.then(refuseCalls, refuseCalls);
     this.failure = this.ended.then(() => Promise.reject(new CorralError('ERR_CLOSED', { path: data.path })));
     this.opened = Promise.race([this.reportOf('opened').then((report) => this.takeOpened(report)), this.failure]);
     this.attached = Promise.race([this.reportOf('attached').then(() => {}), this.failure]);
@@ -60,6 +77,16 @@ export class ServingThread {
   order(order: UblkOrder): void {
     this.worker.postMessage(order);
     this.waker?.wake();
+  }
+
+  /** Carries out a verb beside the guest's requests. Rejects with its CorralError, or ERR_CLOSED after the end. */
+  call(verb: UblkVerb): Promise<unknown> {
+    if (this.over) return Promise.reject(this.closedError());
+    const number = ++this.lastCall;
+    return new Promise((resolve, reject) => {
+      this.calls.set(number, { resolve, reject });
+      this.order({ type: 'verb', number, verb });
+    });
   }
 
   /** Nothing of the worker is needed any more. */
@@ -92,6 +119,23 @@ export class ServingThread {
     } catch (error) {
       tell((error as Error).message);
     }
+  }
+
+  private takeResult({ number, result, error }: UblkReport & { type: 'verbEnded' }): void {
+    const call = this.calls.get(number);
+    this.calls.delete(number);
+    if (error === undefined) call?.resolve(result);
+    else call?.reject(fromRecord(error));
+  }
+
+  private refuseCalls(): void {
+    this.over = true;
+    for (const call of this.calls.values()) call.reject(this.closedError());
+    this.calls.clear();
+  }
+
+  private closedError(): CorralError {
+    return new CorralError('ERR_CLOSED', { path: this.data.path });
   }
 
   private setWaker(descriptor: number): void {

@@ -9,6 +9,7 @@ import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';
+import { checkFacts } from '../open-options.js';
 import { isDirtyImage, repairDirty } from '../repair.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
 import { systemErrorOf } from './errno.js';
@@ -18,12 +19,17 @@ import { gateOf } from './may-open.js';
 import { NodeFile } from './node-file.js';
 import { RingEngine } from './ring-engine.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import { carryOut } from './ublk-verbs.js';
 
 type AttachOrder = UblkOrder & { type: 'attach' };
+type VerbOrder = UblkOrder & { type: 'verb' };
 
 const data = workerData as UblkWorkerData;
 const MAXIMUM_FAILURES_TOLD = 10;
 let failuresTold = 0;
+/** Errors that are reported in one second; the others are counted. */
+const ERRORS_A_SECOND = 100;
+const errors = { second: 0, reported: 0, missed: 0 };
 /** Helper threads that were asked for: one, or a second one after a repair. */
 let helperCount = 0;
 const abandoned = new Int32Array(data.abandoned);
@@ -33,6 +39,7 @@ try {
   try {
     // Not closed: that would close the file.
     const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
+    checkFacts(info, { core: data.core, discardNoUnref: data.treatment.keepDiscarded ?? false });
     const dataFile = await openDataFile(file, info);
     try {
       await serveClean(file, async () =>
@@ -72,7 +79,7 @@ async function sized(file: NodeFile): Promise<Sized> {
 /** The external data file. As for QEMU, its name is a path of the working directory, never a protocol. */
 async function openDataFile(image: NodeFile, { hasDataFile, dataFile }: ImageFacts): Promise<NodeFile | undefined> {
   if (!hasDataFile || dataFile === undefined) return undefined;
-  const name = resolve(dataFile);
+  const name = resolve(data.folder, dataFile);
   const gate = gateOf(data.mayOpen);
   const write = !data.readOnly;
   return (await gate({ role: 'data file', name, from: data.path, write, above: [image.identity] })) as NodeFile;
@@ -95,6 +102,7 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
   const { file } = image;
   let attachment: AttachOrder | undefined;
   let closing = false;
+  const verbs: VerbOrder[] = [];
   let stopped: { errno: number } | undefined;
   let failure: unknown;
   const engine = new RingEngine(
@@ -108,6 +116,8 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
       guestCapacity: data.queueDepth,
       cacheSize: data.cacheSize,
       dataFile: dataFile && { descriptor: dataFile.file.descriptor, length: dataFile.length },
+      ignoresFlushes: data.ignoresFlushes,
+      treatment: data.treatment,
       helper: {
         jobs: data.helperJobs,
         backing,
@@ -122,13 +132,14 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
         for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
           if (order.type === 'attach') attachment = order;
           else if (order.type === 'close') closing = true;
+          else if (order.type === 'verb') verbs.push(order);
           else if (order.number === helperCount) engine.helperLost(order.reason);
         }
       },
       onQueueStopped: (errno) => {
         stopped = { errno };
       },
-      onFailure: tell,
+      onFailure: (error) => tell(error, engine.trap !== undefined),
     },
   );
 
@@ -138,6 +149,9 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
     while (!closing && stopped === undefined && failure === undefined) {
       engine.step(TurnMode.Wait);
       if (isAbandoned()) return;
+      for (let order = verbs.shift(); order !== undefined; order = verbs.shift()) {
+        carryOutVerb(engine, order, facts);
+      }
       if (attachment === undefined) continue;
       try {
         attach(engine, attachment);
@@ -171,15 +185,33 @@ function end(engine: RingEngine): void {
   }
 }
 
-/** Says why the kernel gets an error, at once: this thread sends no messages before its end. The first few times. */
-function tell(error: CorralError): void {
+function carryOutVerb(engine: RingEngine, { number, verb }: VerbOrder, facts: ImageFacts): void {
+  try {
+    report({ type: 'verbEnded', number, result: carryOut(engine, verb, facts) });
+  } catch (error) {
+    report({ type: 'verbEnded', number, error: toRecord(inWords(error)) });
+    if (!(error instanceof CorralError)) throw error;
+  }
+}
+
+/** Says why the kernel gets an error: to whoever reads the device's events, and the first few times at once. */
+function tell(error: CorralError, broken: boolean): void {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== errors.second) Object.assign(errors, { second, reported: 0 });
+  if (errors.reported < ERRORS_A_SECOND) {
+    errors.reported++;
+    report({ type: 'ioError', error: toRecord(error), missed: errors.missed, broken });
+    errors.missed = 0;
+  } else {
+    errors.missed++;
+  }
   if (failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
   writeSync(process.stderr.fd, `corral: '${data.path}': ${error.message}\n`);
 }
 
 function attach({ ring }: RingEngine, order: AttachOrder): void {
-  const { deviceId, queueDepth, maxIoBytes, deviceSize } = order;
-  ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize });
+  const { deviceId, queueDepth, maxIoBytes, deviceSize, unmap, durable } = order;
+  ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize, unmap, durable });
   report({ type: 'attached' });
 }
 

@@ -143,6 +143,8 @@ describe('corral attach complains in one line about', () => {
   test.each([
     ['a missing file', ['missing.qcow2'], /Could not open 'missing\.qcow2': No such file or directory/],
     ['a folder', ['.'], /Could not open '\.': /],
+    ['a bad block size', ['--block-size', '1024k', 'image'], /Invalid block size specified: '1024k'/],
+    ['the second of two images', ['image', 'missing.qcow2'], /missing\.qcow2|ublk|addon|root/],
     ['a bad queue depth', ['--queue-depth', '0', 'image'], /Invalid queue depth specified: '0'/],
     ['a bad cache size', ['--cache-size', 'much', 'image'], /Invalid cache size specified: 'much'/],
   ])('%s', (_, args, reason) => {
@@ -180,6 +182,13 @@ describe('where no ublk devices can be', () => {
 
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/^corral: .*(root|modprobe|addon|io_uring|ublk).*\n$/);
+  });
+
+  test.each([['recover'], ['recover', '/dev/ublkb0']])('corral %s %s says what to do', (...args) => {
+    const { status, stdout, stderr } = corral(args, process.getuid?.() === 0 ? nobody : {});
+
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toMatch(/^corral: Cannot recover devices: .*(root|modprobe|addon|io_uring|ublk).*\n$/);
   });
 
   test.each(['x', '/dev/sda', '/dev/ublkb', '-1', '99999999999'])('corral detach refuses %s', (name) => {

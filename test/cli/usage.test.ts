@@ -33,10 +33,12 @@ describe('corral', () => {
     ['an unknown command', ['inspekt']],
     ['an unknown option', ['--loud']],
     ...VERBS.map((verb): [string, string[]] => [`an unknown option of ${verb}`, [verb, '--no-such-option']]),
-    ...VERBS.filter((verb) => verb !== 'convert').map((verb): [string, string[]] => [
+    ...VERBS.filter((verb) => verb !== 'convert' && verb !== 'attach').map((verb): [string, string[]] => [
       `too many arguments of ${verb}`,
       [verb, 'a', '1', 'c', 'd'],
     ]),
+    ['attach of nothing', ['attach']],
+    ['a kind of recovery that is unknown', ['attach', '--recovery=maybe', 'x']],
     ['an option without its value', ['info', '-f']],
     ['another kind of output', ['info', '--output=xml', 'x']],
     ['an escape sequence', ['\x1b[2J']],

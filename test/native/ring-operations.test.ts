@@ -1,4 +1,4 @@
-import { openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BufferSpace, OperationKind, Status } from '../../host/abi.js';
 import { EventType, OutgoingType, TurnMode } from '../../host/node/addon.js';
@@ -267,3 +267,18 @@ test('closing waits for the operations under way', () => {
 function openFull(): number {
   return openSync('/dev/full', 'r+');
 }
+
+test('a flush of a file whose flushes are to be ignored never asks the file', () => {
+  using fixture = new RingFixture();
+  const cannotFlush = openSync('/dev/null', 'r+');
+  const flush = { kind: OperationKind.Flush };
+
+  fixture.ring.setFile(cannotFlush, { writable: true });
+  const asked = fixture.carryOut(flush);
+  fixture.ring.setFile(cannotFlush, { writable: true, ignoresFlushes: true });
+  const ignored = fixture.carryOut(flush);
+  closeSync(cannotFlush);
+
+  expect(asked.status).toBe(Status.InputOutput);
+  expect(ignored).toEqual(OK);
+});

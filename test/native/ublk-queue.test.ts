@@ -34,7 +34,15 @@ let descriptors: DataView;
 let answers: Int32Array;
 const content = pattern(65_536);
 
-beforeEach(() => {
+beforeEach(() => makeQueue());
+afterEach(() => fixture[Symbol.dispose]());
+
+function replaceQueue(more: { unmap?: boolean; durable?: boolean }): void {
+  fixture[Symbol.dispose]();
+  makeQueue(more);
+}
+
+function makeQueue(more: { unmap?: boolean; durable?: boolean } = {}): void {
   fixture = new RingFixture(content, { folder: ON_DISK });
   fixture.attachGuestBuffers();
   const memory = new ArrayBuffer(DEPTH * DESCRIPTOR_SIZE);
@@ -47,9 +55,9 @@ beforeEach(() => {
     deviceSize: DEVICE_SIZE,
     descriptors: memory,
     answers,
+    ...more,
   });
-});
-afterEach(() => fixture[Symbol.dispose]());
+}
 
 /** Lets the kernel's request arrive under a tag, and returns the events of the turn that sees it. */
 function arrive(tag: number, { operation, sectors, start }: Descriptor): RingEvent[] {
@@ -115,6 +123,40 @@ describe('a request of the kernel becomes a Request record', () => {
     expect(events).toEqual([{ type: EventType.Request, a: 1, b: 0, c: 0 }]);
     expect(record(1)).toEqual(expected);
     expect(answers[1]).toBe(UNANSWERED);
+  });
+
+  test.each([
+    [WRITE, { kind: RequestKind.Write, flags: RequestFlag.Durable }],
+    [WRITE_ZEROES, { kind: RequestKind.WriteZeroes, flags: RequestFlag.Durable | RequestFlag.Unmap }],
+    [WRITE_ZEROES | NO_UNMAP, { kind: RequestKind.WriteZeroes, flags: RequestFlag.Durable }],
+    // No discard can be asked to be durable: its zeros can.
+    [DISCARD, { kind: RequestKind.WriteZeroes, flags: RequestFlag.Durable | RequestFlag.Unmap }],
+    [READ, { kind: RequestKind.Read, flags: 0 }],
+  ])('of a queue whose answers are durable: %i', (operation, expected) => {
+    replaceQueue({ durable: true });
+
+    arrive(1, { operation, sectors: 8, start: 16 });
+
+    expect(record(1)).toEqual({ ...expected, guestOffset: 8192, length: 4096 });
+  });
+
+  test('of a queue that gives nothing back', () => {
+    replaceQueue({ unmap: false });
+
+    arrive(1, { operation: WRITE_ZEROES, sectors: 8, start: 16 });
+
+    expect(record(1)).toEqual({ kind: RequestKind.WriteZeroes, flags: 0, guestOffset: 8192, length: 4096 });
+  });
+
+  test('as far as the device reaches, once it is longer', () => {
+    const beyond = { operation: READ, sectors: 8, start: DEVICE_SIZE / 512 };
+    expect(arrive(1, beyond)).toEqual([]);
+
+    fixture.ring.setDeviceSize(DEVICE_SIZE + 4096);
+
+    expect(arrive(2, beyond)).toEqual([{ type: EventType.Request, a: 2, b: 0, c: 0 }]);
+    expect(arrive(3, { ...beyond, sectors: 9 })).toEqual([]);
+    expect(() => fixture.ring.setDeviceSize(-1)).toThrow();
   });
 
   test('with nothing left of the last request of its slot', () => {

@@ -141,6 +141,12 @@ describe.each(KERNEL_SERIES)('on Linux %s', (series) => {
     expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
   });
 
+  test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
+    const outcome = await scenario('recovered', '3');
+
+    expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+  });
+
   test('attach says in one line why it cannot', async () => {
     await scenario('refusals');
   });

@@ -1,20 +1,23 @@
-/** `corral attach`: serves an image as a Linux block device until a signal comes. */
+/** `corral attach`: serves images as Linux block devices until a signal comes. */
 
+import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
+import type { UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
-import { flag, value } from '../option-table.js';
-import { CommandError } from '../output.js';
-import { serveDevice } from '../serve-device.js';
+import { cacheOption } from '../common-options.js';
+import { flag, type Option, value } from '../option-table.js';
+import { CommandError, type Terminal, UsageError } from '../output.js';
+import { cannotAttach, type DeviceOptions, deviceOptions, makeDevice, serveDevices } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
-import { defineVerb, oneOperand } from '../verb.js';
+import { defineVerb } from '../verb.js';
 
 const MAXIMUM_CACHE_SIZE = 1024 ** 3;
 const MAXIMUM_QUEUE_DEPTH = 4095;
 
 export const attach = defineVerb({
   about:
-    'Serves an image as the block device whose name it prints, until SIGINT or SIGTERM. What was answered is safe then,\n' +
-    'and the device is gone. Runs in the foreground.',
-  operands: 'IMAGE',
+    'Serves each image as a block device, whose name it prints, until SIGINT or SIGTERM. What was answered is safe then,\n' +
+    'and the devices are gone. Runs in the foreground.',
+  operands: 'IMAGE...',
   options: {
     readOnly: flag('-r, --read-only', 'refuse writes'),
     noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
@@ -22,17 +25,68 @@ export const attach = defineVerb({
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),
     ),
+    blockSize: value('--block-size BYTES', '512 or 4096 (default: 512)', (given) =>
+      countArgument(given, 'block size', 512, 4096),
+    ),
+    cache: cacheOption('-t, --cache MODE'),
+    discard: oneOf<'unmap' | 'ignore'>(
+      '--discard MODE',
+      'unmap (the default) or ignore: whether discards are offered',
+      ['unmap', 'ignore'],
+    ),
+    recovery: oneOf<UblkRecovery>(
+      '--recovery MODE',
+      "when this process dies: off: the device goes away; reissue: it waits for 'corral recover'; fail: as that, but what\n" +
+        'was under way fails',
+      ['off', 'fail', 'reissue'],
+    ),
+    dryRun: flag('--dry-run', 'only say what would be done, or why it cannot be'),
+    verbose: flag('-v, --verbose', "also say what of the kernel's driver is used"),
   },
-  async run({ values: { noBacking, ...options }, operands }, { terminal }) {
-    const path = oneOperand(operands);
+  async run({ values, operands }, { terminal }) {
+    if (operands.length === 0) throw new UsageError('Expecting image file names');
+    const { noBacking, dryRun, verbose, ...options } = values;
+    const device: DeviceOptions = { ...options, backing: !noBacking };
+    if (dryRun) {
+      for (const path of operands) await tryOut(path, device, terminal);
+      return;
+    }
     const stop = stopSignal();
     try {
-      await serveDevice(path, { ...options, backing: !noBacking }, stop, ({ node }) => terminal.print(`${node}\n`));
+      const makers = operands.map((path) => () => makeDevice(path, device));
+      await serveDevices(makers, stop, ({ node, features }) => {
+        const { dataPath, recovery, updateSize } = features;
+        const used = `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}`;
+        terminal.print(verbose ? `${node}\n${node}: ${used}\n` : `${node}\n`);
+      });
     } finally {
       stop.release();
     }
   },
 });
+
+async function tryOut(path: string, options: DeviceOptions, terminal: Terminal): Promise<void> {
+  let plan: UblkPlan;
+  try {
+    plan = await checkDevice(path, deviceOptions(options));
+  } catch (error) {
+    throw cannotAttach(path, options, error);
+  }
+  const { parameters, features, offered, queueDepth } = plan;
+  terminal.print(
+    `${path}: ${parameters.size} bytes in blocks of ${parameters.logicalBlockSize}, ` +
+      `${parameters.readOnly ? 'read-only' : 'read-write'}, queue depth ${queueDepth}\n` +
+      `data path: ${features.dataPath}; recovery: ${features.recovery}; live resize: ${features.updateSize ? 'yes' : 'no'}\n` +
+      `driver: ${offered.join(' ')}\n`,
+  );
+}
+
+function oneOf<T extends string>(names: string, about: string, known: readonly T[]): Option<T | undefined> {
+  return value(names, about, (given) => {
+    if ((known as readonly string[]).includes(given)) return given as T;
+    throw new UsageError(`${names.split(' ')[0]} expects ${known.join(', ')}, not '${given}'`);
+  });
+}
 
 function cacheArgument(text: string): number {
   const size = Number(sizeArgument(text, 'cache size'));

@@ -3,12 +3,14 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemErrorCode } from '../../errors.js';
-import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-device.js';
-import { findDevices, isGone } from '../devices.js';
+import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-control.js';
+import { deviceNumber, findDevices, isGone } from '../devices.js';
 import { flag } from '../option-table.js';
 import { CommandError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
+/** Value of UblkInfo.state. */
+const LIVE = 1;
 /** Milliseconds between two looks. */
 const POLL = 20;
 /** Milliseconds. A server that has a lot to write to a slow disk needs a while. */
@@ -24,16 +26,15 @@ export const detach = defineVerb({
 });
 
 async function detachDevice(name: string, { force }: { force?: boolean }): Promise<void> {
-  const digits = /^(?:\/dev\/ublk[bc])?(\d{1,9})$/.exec(name)?.[1];
-  if (digits === undefined) throw new CommandError(`'${name}' is no ublk device: /dev/ublkbN or N is needed`);
-  const id = Number(digits);
+  const id = deviceNumber(name);
   const device = (await findDevices()).find((candidate) => candidate.id === id);
   if (device === undefined) throw new CommandError(`There is no ublk device '${name}' (see corral list)`);
   if (!force && isInUse(device)) {
     throw new CommandError(`${device.node} is in use: unmount it first (--force detaches it all the same)`);
   }
-  const { serverPid } = device;
-  if (!signal(serverPid, 'SIGTERM')) return detachUblkDevice(id);
+  const { serverPid, state } = device;
+  // The process of a device that is not live is dead: its number may be somebody else's by now.
+  if (state !== LIVE || !signal(serverPid, 'SIGTERM')) return detachUblkDevice(id);
   if (!(await comesTrue(() => isGone(id), PATIENCE))) {
     throw new CommandError(`${device.node} is still there: process ${serverPid}, which serves it, does not end`);
   }

@@ -1,6 +1,6 @@
 /** `corral list`: the ublk devices of this machine. */
 
-import type { UblkListEntry } from '../../node/ublk-device.js';
+import type { UblkListEntry } from '../../node/ublk-control.js';
 import { outputArgument } from '../arguments.js';
 import { findDevices } from '../devices.js';
 import { value } from '../option-table.js';

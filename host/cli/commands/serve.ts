@@ -74,8 +74,8 @@ async function overUblk(
   { readOnly, noBacking }: Options,
   { terminal, stop }: Surroundings,
 ): Promise<void> {
-  const { serveDevice } = await import('../serve-device.js');
-  await serveDevice(path, { readOnly, backing: !noBacking }, stop, ({ node, info }) => {
+  const { makeDevice, serveDevices } = await import('../serve-device.js');
+  await serveDevices([() => makeDevice(path, { readOnly, backing: !noBacking })], stop, ({ node, info }) => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
       `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +

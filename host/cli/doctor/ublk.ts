@@ -2,7 +2,7 @@
 
 import { CorralError } from '../../errors.js';
 import { isSystemError } from '../../node/addon.js';
-import { FEATURE_IOCTL_ENCODE } from '../../node/ublk-errors.js';
+import { UblkFeature } from '../../node/ublk-features.js';
 import { reasonOf } from '../output.js';
 import { NEEDS_ADDON } from './addon.js';
 import type { Finding } from './finding.js';
@@ -72,7 +72,7 @@ async function examineControl(host: HostView): Promise<[control: Finding, featur
     const features = await host.addon().ublk.getFeatures();
     const control: Finding = { ...CONTROL, status: 'ok', found: 'answers' };
     const found = featureNames(features).join(', ') || 'none';
-    if ((features & FEATURE_IOCTL_ENCODE) !== 0) return [control, { ...FEATURES, status: 'ok', found }];
+    if ((features & UblkFeature.CommandIoctlEncode) !== 0) return [control, { ...FEATURES, status: 'ok', found }];
     return [control, { ...FEATURES, status: 'missing', found, fix: 'Linux 6.5 or newer' }];
   } catch (error) {
     return unanswered(host, error);

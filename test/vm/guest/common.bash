@@ -20,19 +20,28 @@ say() {
 
 # attach [OPTION...] IMAGE: starts a server in the background; sets `device` and `server`.
 attach() {
+  start_server attach "$@"
+}
+
+# recover [DEVICE]: the same for a device whose server died.
+recover() {
+  start_server recover "$@"
+}
+
+start_server() {
   device=
   corral_output=$(mktemp -p /run corral-XXXXXX)
   # A shell without job control has its background commands ignore SIGINT.
-  env --default-signal=INT "${corral_command[@]}" attach "$@" > "$corral_output" 2> "$corral_output.err" < /dev/null &
+  env --default-signal=INT "${corral_command[@]}" "$@" > "$corral_output" 2> "$corral_output.err" < /dev/null &
   server=$!
   for ((tries = 0; tries < 1200; tries++)); do
     if read -r device < "$corral_output" && [ -b "$device" ]; then
       return
     fi
-    kill -0 "$server" 2> /dev/null || fail "attach ended: $(cat "$corral_output" "$corral_output.err")"
+    kill -0 "$server" 2> /dev/null || fail "$1 ended: $(cat "$corral_output" "$corral_output.err")"
     sleep 0.05
   done
-  fail "attach gave no device within 60 s: $(cat "$corral_output" "$corral_output.err")"
+  fail "$1 gave no device within 60 s: $(cat "$corral_output" "$corral_output.err")"
 }
 
 # Waits for the server's end; it must be a good one, in time, that leaves no device.

@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
-import { createUblkDevice, listUblkDevices } from '../../../dist/host/node/ublk-device.js';
+import { listUblkDevices } from '../../../dist/host/node/ublk-control.js';
+import { createDevice } from '../../../dist/host/node/ublk-device.js';
 
 const BLOCK_LENGTH = 65536;
 const [image, count] = process.argv.slice(2);
@@ -40,12 +41,14 @@ async function settled(good) {
 
 let first;
 for (let round = 1; round <= Number(count); round++) {
-  const device = await createUblkDevice(image);
+  const device = await createDevice(image);
+  await device.start();
   assert.equal(device.node, '/dev/ublkb0', 'an earlier device is still there');
   writeBlock(device.node, round);
   verifyBlocks(device.node, round);
   await device.stop();
-  assert.ok(!existsSync(device.node), `${device.node} is still there after stop()`);
+  await device.delete();
+  assert.ok(!existsSync(device.node), `${device.node} is still there after delete()`);
   assert.deepEqual(await listUblkDevices(), []);
   if (round > 1) continue;
   // The first round leaves what the process keeps for good.

@@ -1,0 +1,62 @@
+/** Whether a device could be made here, without making anything. */
+import { readFile } from 'node:fs/promises';
+import { CorralError } from '../errors.js';
+import { Image } from '../image.js';
+import type { ImageFacts } from '../image-facts.js';
+import type { UblkParameters } from './addon.js';
+import { requireAddon } from './addon.js';
+import { loadCore } from './core.js';
+import { gateOf } from './may-open.js';
+import { nodeCodec } from './node-codec.js';
+import { NodeFile } from './node-file.js';
+import { requireUblk } from './ublk-errors.js';
+import { type ChosenFeatures, chooseFeatures, featureNames } from './ublk-features.js';
+import { checkOptions, type UblkDeviceOptions } from './ublk-options.js';
+import { deviceSizeOf, parametersOf } from './ublk-parameters.js';
+
+/** The capability without which the driver makes no devices. */
+const CAP_SYS_ADMIN = 21n;
+
+/** What `createDevice` would do. */
+export interface UblkPlan {
+  readonly info: ImageFacts;
+  readonly parameters: UblkParameters;
+  readonly queueDepth: number;
+  /** What the driver can do. */
+  readonly offered: readonly string[];
+  readonly features: ChosenFeatures;
+}
+
+/**
+ * Checks options, driver, permissions and the image, and everything behind it, and changes nothing: an image that was not
+ * closed cleanly stays so. Rejects as `createDevice` would.
+ */
+export async function checkDevice(path: string, options: UblkDeviceOptions = {}): Promise<UblkPlan> {
+  const checked = checkOptions(options);
+  const { readOnly, maxIoBytes, queueDepth } = checked;
+  const offered = await requireUblk(requireAddon());
+  const features = chooseFeatures(offered, checked.recovery);
+  await requireAdministrator();
+  const file = await NodeFile.open(path, { write: !readOnly });
+  const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen);
+  const { discardNoUnref, overlapCheck } = checked;
+  const read = { core: loadCore(), codec: nodeCodec, gate, tablesOnly: false, discardNoUnref, overlapCheck };
+  const image = await Image.open(file, read).catch(async (error: unknown) => {
+    await file.close();
+    throw error;
+  });
+  try {
+    const size = deviceSizeOf(image.info, checked);
+    const parameters = parametersOf(image.info, checked, { maxIoBytes }, size);
+    return { info: image.info, parameters, queueDepth, offered: featureNames(offered), features };
+  } finally {
+    await image.close();
+  }
+}
+
+async function requireAdministrator(): Promise<void> {
+  const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
+  const capabilities = /^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1];
+  if (capabilities === undefined || (BigInt(`0x${capabilities}`) >> CAP_SYS_ADMIN) % 2n === 1n) return;
+  throw new CorralError('ERR_PERMISSION', { reason: 'Making ublk devices is not permitted: run it as root' });
+}

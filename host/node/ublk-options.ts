@@ -1,0 +1,124 @@
+/** What may be said of a block device, checked before anything is made. */
+import type { CacheMode } from '../cache-mode.js';
+import type { PassDiscard } from '../core-instance.js';
+import { CorralError } from '../errors.js';
+import { type OverlapCheckOption, overlapBits } from '../overlap-check.js';
+import type { MayOpen } from './may-open.js';
+import type { UblkRecovery } from './ublk-features.js';
+
+const DEFAULT_QUEUE_DEPTH = 128;
+const DEFAULT_MAX_IO_BYTES = 512 * 1024;
+const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
+const DEFAULT_HELPER_JOBS = 8;
+const MAXIMUM_HELPER_JOBS = 64;
+const MAXIMUM_DEVICE_ID = 2 ** 20;
+/** The core has one request slot more than the queue has tags, and at most 4096. */
+const MAXIMUM_QUEUE_DEPTH = 4095;
+
+export interface UblkDeviceOptions {
+  /** Default: reading and writing. */
+  readOnly?: boolean | undefined;
+  /** N of `/dev/ublkbN`; the driver chooses when it is left out. */
+  id?: number | undefined;
+  /** Requests at once, 1 to 4095, default 128. */
+  queueDepth?: number | undefined;
+  /** Bytes of the largest request, a multiple of 4096 up to 32 MiB, default 512 KiB. */
+  maxIoBytes?: number | undefined;
+  /** Bytes of the metadata cache, default 4 MiB. */
+  cacheSize?: number | undefined;
+  /** Bytes of a logical block: 512, the default, or 4096, which the disk's size must be a multiple of. */
+  blockSize?: number | undefined;
+  /**
+   * Clusters that are decompressed, or stretches that are read from behind the image, at once: 1 to 64, default 8. Each
+   * holds memory for a cluster or request; images that need none hold none.
+   */
+  helperJobs?: number | undefined;
+  /** Files that may be opened because the image names them, backing and data files: these paths, or `any`. Default: none. */
+  mayOpen?: MayOpen | undefined;
+  /** Backing files stay closed, whatever `mayOpen` says: an image that has one is refused. */
+  noBacking?: boolean | undefined;
+  /**
+   * When writes are durable. With `writethrough` the device has no cache to flush: each change is durable when it is
+   * answered. With `unsafe` flushes do nothing. Past the page cache (`none`, `directsync`) is not possible. Default:
+   * writeback.
+   */
+  cache?: CacheMode | undefined;
+  /** Whether the device offers discards; without them zeros keep their space, too. Default: unmap. */
+  discard?: 'unmap' | 'ignore' | undefined;
+  /** As of `Image.open`. */
+  lazyRefcounts?: boolean | undefined;
+  /** As of `Image.open`. */
+  discardNoUnref?: boolean | undefined;
+  /** As of `Image.open`. */
+  passDiscard?: PassDiscard | undefined;
+  /** As of `Image.open`. */
+  overlapCheck?: OverlapCheckOption | undefined;
+  /** What becomes of the device when this process dies. Default: off. */
+  recovery?: UblkRecovery | undefined;
+}
+
+type Defaulted =
+  | 'readOnly'
+  | 'queueDepth'
+  | 'maxIoBytes'
+  | 'cacheSize'
+  | 'blockSize'
+  | 'helperJobs'
+  | 'noBacking'
+  | 'cache'
+  | 'discard'
+  | 'recovery';
+
+/** Options of which those with a default are filled in. */
+export type CheckedOptions = UblkDeviceOptions & { [Name in Defaulted]: NonNullable<UblkDeviceOptions[Name]> };
+
+/** @throws CorralError ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED */
+export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
+  const checked: CheckedOptions = {
+    ...options,
+    readOnly: options.readOnly ?? false,
+    queueDepth: options.queueDepth ?? DEFAULT_QUEUE_DEPTH,
+    maxIoBytes: options.maxIoBytes ?? DEFAULT_MAX_IO_BYTES,
+    cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
+    blockSize: options.blockSize ?? 512,
+    helperJobs: options.helperJobs ?? DEFAULT_HELPER_JOBS,
+    noBacking: options.noBacking ?? false,
+    cache: options.cache ?? 'writeback',
+    discard: options.discard ?? 'unmap',
+    recovery: options.recovery ?? 'off',
+  };
+  const { id, queueDepth, maxIoBytes, blockSize, helperJobs, cache, recovery, discard } = checked;
+  refuseUnless(
+    id === undefined || inRange(id, 0, MAXIMUM_DEVICE_ID),
+    `The device's number must be from 0 to ${MAXIMUM_DEVICE_ID}`,
+  );
+  refuseUnless(inRange(queueDepth, 1, MAXIMUM_QUEUE_DEPTH), `The queue depth must be from 1 to ${MAXIMUM_QUEUE_DEPTH}`);
+  refuseUnless(
+    inRange(maxIoBytes, 4096, 32 << 20) && maxIoBytes % 4096 === 0,
+    'The largest request must be a multiple of 4096 bytes from 4 KiB to 32 MiB',
+  );
+  refuseUnless(blockSize === 512 || blockSize === 4096, 'The block size must be 512 or 4096');
+  refuseUnless(
+    inRange(helperJobs, 1, MAXIMUM_HELPER_JOBS),
+    `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
+  );
+  refuseUnless(['off', 'fail', 'reissue'].includes(recovery), "The recovery must be 'off', 'fail' or 'reissue'");
+  refuseUnless(['unmap', 'ignore'].includes(discard), "The discard option must be 'unmap' or 'ignore'");
+  if (cache === 'none' || cache === 'directsync') {
+    throw new CorralError('ERR_UNSUPPORTED', { reason: `A block device cannot have the cache mode '${cache}'` });
+  }
+  refuseUnless(
+    ['writeback', 'writethrough', 'unsafe'].includes(cache),
+    "The cache mode must be 'writeback', 'writethrough' or 'unsafe'",
+  );
+  overlapBits(options.overlapCheck ?? 'cached');
+  return checked;
+}
+
+function inRange(value: number, minimum: number, maximum: number): boolean {
+  return Number.isInteger(value) && value >= minimum && value <= maximum;
+}
+
+function refuseUnless(good: boolean, reason: string): void {
+  if (!good) throw new CorralError('ERR_INVALID_ARGUMENT', { reason });
+}

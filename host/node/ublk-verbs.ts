@@ -1,0 +1,116 @@
+/** What can be done with the image of a device while it serves: on its serving thread, beside the guest's requests. */
+import { RequestKind } from '../abi.js';
+import { CorralError } from '../errors.js';
+import type { ImageFacts } from '../image-facts.js';
+import { resizeRequest } from '../resize.js';
+import {
+  type NewSnapshot,
+  readSnapshots,
+  type Snapshot,
+  type SnapshotSelection,
+  writeSelection,
+  writeSnapshotOptions,
+} from '../snapshot-record.js';
+import type { RingEngine } from './ring-engine.js';
+
+export type UblkVerb =
+  | { name: 'snapshotList' }
+  | { name: 'snapshotCreate'; snapshot: NewSnapshot }
+  /** A text is an id, or a name when no snapshot has that id. */
+  | { name: 'snapshotDelete'; snapshot: string | SnapshotSelection }
+  /** Only longer; the device's requests may reach as far as `deviceSize` from then on. */
+  | { name: 'resize'; size: number; deviceSize: number }
+  | { name: 'flush' }
+  | { name: 'statistics' };
+
+/** Counters since the image was opened. */
+export interface UblkEngineStatistics {
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
+  readonly cacheEvictions: number;
+  readonly cacheSize: number;
+  readonly allocatedClusters: number;
+  readonly writeOuts: number;
+  readonly flushes: number;
+  readonly waits: number;
+  /** What the core asked for and was refused: 0, or a fault of ours. */
+  readonly violations: number;
+  /** Requests of the kernel that made no sense. */
+  readonly malformed: number;
+}
+
+/** Comes back when the verb has ended. @throws CorralError with which it failed */
+export function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageFacts): unknown {
+  switch (verb.name) {
+    case 'snapshotList':
+      return listSnapshots(engine);
+    case 'snapshotCreate':
+      return engine.run({
+        kind: RequestKind.SnapshotCreate,
+        prepare: (core) => writeSnapshotOptions(core, verb.snapshot),
+      });
+    case 'snapshotDelete': {
+      const found = findSnapshot(engine, verb.snapshot);
+      return engine.run({ kind: RequestKind.SnapshotDelete, prepare: (core) => writeSelection(core, found) });
+    }
+    case 'resize':
+      return resize(engine, verb, facts);
+    case 'flush':
+      return engine.run({ kind: RequestKind.Flush });
+    case 'statistics':
+      return statistics(engine);
+  }
+}
+
+function listSnapshots(engine: RingEngine): Snapshot[] {
+  const snapshots: Snapshot[] = [];
+  while (true) {
+    const request = { kind: RequestKind.SnapshotList, guestOffset: snapshots.length, collect: readSnapshots };
+    const more = engine.run(request) ?? [];
+    if (more.length === 0) return snapshots;
+    snapshots.push(...more);
+  }
+}
+
+function findSnapshot(engine: RingEngine, wanted: string | SnapshotSelection): SnapshotSelection {
+  if (typeof wanted !== 'string') return wanted;
+  const snapshots = listSnapshots(engine);
+  const found = snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
+  if (found === undefined) throw new CorralError('ERR_NOT_FOUND', { reason: `Snapshot '${wanted}' not found` });
+  return { id: found.idBytes, name: found.nameBytes };
+}
+
+/** @param facts of the image when it was opened */
+function resize(engine: RingEngine, { size, deviceSize }: UblkVerb & { name: 'resize' }, facts: ImageFacts): number {
+  const virtualSize = engine.core.info.virtualSize;
+  if (facts.hasDataFile) {
+    throw new CorralError('ERR_UNSUPPORTED', {
+      reason: 'The disk has an external data file: it cannot be resized while it is served',
+    });
+  }
+  if (size < virtualSize) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: 'A disk cannot become smaller while it is served: detach the device first',
+    });
+  }
+  engine.run(resizeRequest({ ...facts, virtualSize }, size, {}));
+  engine.ring.setDeviceSize(deviceSize);
+  return engine.core.info.virtualSize;
+}
+
+function statistics(engine: RingEngine): UblkEngineStatistics {
+  const core = engine.core.statistics();
+  const { violations, malformed } = engine.ring.statistics();
+  return {
+    cacheHits: core.cacheHits,
+    cacheMisses: core.cacheMisses,
+    cacheEvictions: core.cacheEvictions,
+    cacheSize: core.cacheSize,
+    allocatedClusters: core.allocatedClusters,
+    writeOuts: core.writeOuts,
+    flushes: core.flushes,
+    waits: core.waits,
+    violations,
+    malformed,
+  };
+}

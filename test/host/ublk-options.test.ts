@@ -1,0 +1,126 @@
+/** What may be said of a block device, and what becomes of it. */
+import { describe, expect, test } from 'vitest';
+import { chooseFeatures, featureNames, featuresOf } from '../../host/node/ublk-features.js';
+import { checkOptions, type UblkDeviceOptions } from '../../host/node/ublk-options.js';
+import { deviceSizeOf, parametersOf } from '../../host/node/ublk-parameters.js';
+
+const IOCTL_ENCODED = 2 ** 6;
+const USER_RECOVERY = 2 ** 3;
+const REISSUE = 2 ** 4;
+const UPDATE_SIZE = 2 ** 10;
+/** A bit that no driver of today has, above what an int32 holds. */
+const FUTURE = 2 ** 40;
+
+function facts(virtualSize: number, clusterSize = 65536) {
+  return { virtualSize, clusterSize } as Parameters<typeof deviceSizeOf>[0];
+}
+
+describe('options of a block device', () => {
+  test.each<[string, UblkDeviceOptions]>([
+    ['a queue depth of 0', { queueDepth: 0 }],
+    ['a queue depth beyond the limit', { queueDepth: 4096 }],
+    ['a request of half a page', { maxIoBytes: 2048 }],
+    ['a request beyond 32 MiB', { maxIoBytes: (32 << 20) + 4096 }],
+    ['blocks of 1024 bytes', { blockSize: 1024 }],
+    ['no helper jobs', { helperJobs: 0 }],
+    ['a number below 0', { id: -1 }],
+    ['a number that is none', { id: 0.5 }],
+  ])('%s is refused', (_what, options) => {
+    expect(() => checkOptions(options)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
+  });
+
+  test.each(['none', 'directsync'] as const)('the cache mode %s is not to be had', (cache) => {
+    expect(() => checkOptions({ cache })).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
+  });
+
+  test('what is left out has its default, what is undefined too', () => {
+    expect(checkOptions({ queueDepth: undefined, cache: undefined })).toMatchObject({
+      readOnly: false,
+      queueDepth: 128,
+      maxIoBytes: 524288,
+      blockSize: 512,
+      cache: 'writeback',
+      discard: 'unmap',
+      recovery: 'off',
+    });
+  });
+});
+
+describe('the block device of an image', () => {
+  test('blocks of 512 bytes hide what is no whole block, blocks of 4096 are refused then', () => {
+    expect(deviceSizeOf(facts(1_000_000), checkOptions({}))).toBe(999_936);
+    expect(deviceSizeOf(facts(8192), checkOptions({ blockSize: 4096 }))).toBe(8192);
+    expect(() => deviceSizeOf(facts(8704), checkOptions({ blockSize: 4096 }))).toThrow(/8704 bytes.*4096/);
+  });
+
+  test.each([
+    [512, 512, 512, 4096],
+    [512, 4096, 4096, 4096],
+    [65536, 512, 65536, 65536],
+    [2 << 20, 4096, 2 << 20, 2 << 20],
+  ])('clusters of %i in blocks of %i: discards of %i, best I/O of %i', (clusterSize, blockSize, granularity, ioOpt) => {
+    const parameters = parametersOf(
+      facts(1 << 30, clusterSize),
+      checkOptions({ blockSize }),
+      { maxIoBytes: 4096 },
+      4096,
+    );
+
+    expect(parameters).toMatchObject({
+      discardGranularity: granularity,
+      ioOpt,
+      ioMin: 4096,
+      logicalBlockSize: blockSize,
+    });
+  });
+
+  test.each([
+    ['writeback', true],
+    ['writethrough', false],
+    ['unsafe', false],
+  ] as const)('with the cache mode %s the kernel flushes: %s', (cache, flushes) => {
+    const parameters = parametersOf(facts(1 << 30), checkOptions({ cache }), { maxIoBytes: 4096 }, 4096);
+
+    expect(parameters).toMatchObject({ volatileCache: flushes, fua: flushes });
+  });
+
+  test('one that is only read offers no discards, one that ignores them still takes zeros', () => {
+    const of = (options: UblkDeviceOptions) =>
+      parametersOf(facts(1 << 30), checkOptions(options), { maxIoBytes: 4096 }, 4096);
+
+    expect(of({ readOnly: true }).discardGranularity).toBe(0);
+    expect(of({ discard: 'ignore' })).toMatchObject({ discardGranularity: 65536, discards: false });
+  });
+});
+
+describe('features of the driver', () => {
+  test('commands of the old kind are not enough', () => {
+    expect(() => chooseFeatures(USER_RECOVERY, 'off')).toThrow(expect.objectContaining({ code: 'ERR_NO_UBLK' }));
+  });
+
+  test('what the driver has is used, what it lacks is not asked for', () => {
+    expect(chooseFeatures(IOCTL_ENCODED, 'off')).toMatchObject({ flags: IOCTL_ENCODED, updateSize: false });
+    expect(chooseFeatures(IOCTL_ENCODED + UPDATE_SIZE + REISSUE + USER_RECOVERY + FUTURE, 'off')).toMatchObject({
+      flags: IOCTL_ENCODED + UPDATE_SIZE,
+      updateSize: true,
+    });
+  });
+
+  test('a recovery that the driver cannot do is refused, and no lesser one taken', () => {
+    const features = IOCTL_ENCODED + USER_RECOVERY;
+
+    expect(chooseFeatures(features, 'fail').flags).toBe(IOCTL_ENCODED + USER_RECOVERY);
+    expect(() => chooseFeatures(features, 'reissue')).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
+  });
+
+  test.each(['off', 'fail', 'reissue'] as const)('a device of recovery %s is known by its flags', (recovery) => {
+    const all = IOCTL_ENCODED + USER_RECOVERY + REISSUE + UPDATE_SIZE;
+    const chosen = chooseFeatures(all, recovery);
+
+    expect(featuresOf(chosen.flags)).toEqual(chosen);
+  });
+
+  test('every bit has a name, or is told by its number', () => {
+    expect(featureNames(IOCTL_ENCODED + UPDATE_SIZE + FUTURE)).toEqual(['ioctl-encoded', 'update-size', 'bit-40']);
+  });
+});
