@@ -1,5 +1,11 @@
 /** What every kind of file implements: bytes at offsets, and when they are durable. All numbers are bytes. */
 
+/** A stretch of a file, up to `end`. A hole reads as zeros. */
+export interface FileExtent {
+  readonly end: number;
+  readonly hole: boolean;
+}
+
 /**
  * One open file. Calls may overlap in time; the engine never has two overlapping writes to the same bytes in flight.
  * A method that fails rejects; an error whose `code` is `ENOSPC` means that the storage is full.
@@ -26,6 +32,11 @@ export interface BlockFile {
   truncate(length: number): Promise<void>;
   /** Everything that was written by calls that ended before this one began is durable when it ends. */
   flush(): Promise<void>;
+  /**
+   * The hole, or the stretch of bytes that may be anything, that `offset` is in. Undefined where nothing is known, and
+   * behind the end of the file. A file may have no such method at all.
+   */
+  extentAt?(offset: number): FileExtent | undefined;
   /** Releases the file. Nothing else may be called afterwards. */
   close(): Promise<void>;
 }
@@ -37,4 +48,27 @@ export const ZEROES = new Uint8Array(65536);
 export function appendZeroes(pieces: Uint8Array[], length: number): void {
   for (let left = length; left > 0; left -= ZEROES.length)
     pieces.push(ZEROES.subarray(0, Math.min(left, ZEROES.length)));
+}
+
+/** A stretch of a file from `offset` on. */
+export interface FileStretch {
+  readonly offset: number;
+  readonly length: number;
+  readonly hole: boolean;
+}
+
+/** What the file consists of from `offset` on, in order and without gaps; what lies behind its end counts as a hole. */
+export function* stretchesOf(
+  file: Pick<BlockFile, 'extentAt'>,
+  { offset, length, fileLength }: { offset: number; length: number; fileLength: number },
+): Generator<FileStretch> {
+  const wanted = offset + length;
+  const whole = Math.min(wanted, Math.max(offset, fileLength));
+  for (let start = offset; start < whole; ) {
+    const extent = file.extentAt?.(start) ?? { end: whole, hole: false };
+    const end = Math.min(Math.max(extent.end, start + 1), whole);
+    yield { offset: start, length: end - start, hole: extent.hole };
+    start = end;
+  }
+  if (whole < wanted) yield { offset: whole, length: wanted - whole, hole: true };
 }

@@ -3,7 +3,7 @@
  * layer reaches nobody else's memory. Layers are only read.
  */
 
-import type { BlockFile } from './block-file.js';
+import { type BlockFile, stretchesOf } from './block-file.js';
 import type { Backing } from './engine.js';
 import { CorralError } from './errors.js';
 import type { ImageFacts } from './image-facts.js';
@@ -24,6 +24,8 @@ export interface Layer extends Backing {
   readonly location: string | undefined;
   /** What lies behind this layer. */
   readonly backing: Layer | undefined;
+  /** Where the bytes lie that `map` tells of as data; undefined when they are not there as they are. */
+  readonly file: BlockFile | undefined;
   /** What this layer alone says of a part of its disk. */
   map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
   /** Closes its file and all layers behind it. */
@@ -33,6 +35,7 @@ export interface Layer extends Backing {
 /** An image that is a layer: what the chain needs of it. */
 export interface LayerImage {
   readonly size: number;
+  readonly guestFile: BlockFile | undefined;
   readonly backing: Layer | undefined;
   read(offset: number, target: Uint8Array): Promise<void>;
   map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
@@ -148,13 +151,12 @@ function rawLayer(file: BlockFile, fileLength: number): Layer {
     length,
     location: file.location,
     backing: undefined,
+    file,
     read: (offset, target) => readInside(offset, target, fileLength, (at, inside) => file.read(at, inside)),
     async *map({ offset, length: wanted }) {
-      const inFile = Math.min(wanted, Math.max(0, fileLength - offset));
-      const end = offset + inFile;
-      if (inFile > 0) yield { offset, length: inFile, kind: 'data', allocated: true, hostOffset: offset };
-      if (wanted > inFile)
-        yield { offset: end, length: wanted - inFile, kind: 'zero', allocated: true, hostOffset: end };
+      for (const { offset: start, length: count, hole } of stretchesOf(file, { offset, length: wanted, fileLength })) {
+        yield { offset: start, length: count, kind: hole ? 'zero' : 'data', allocated: true, hostOffset: start };
+      }
     },
     close: () => file.close(),
   };
@@ -167,6 +169,7 @@ function imageLayer(file: BlockFile, image: LayerImage): Layer {
     length,
     location: file.location,
     backing: image.backing,
+    file: image.guestFile,
     read: (offset, target) => readInside(offset, target, length, (at, inside) => image.read(at, inside)),
     map: (options) => image.map(options),
     close: () => image.close(),

@@ -5,8 +5,9 @@
  * something else there. Writes begin in the order of the disk, so that a new image's clusters lie in that order too.
  */
 
-import type { BlockFile } from './block-file.js';
+import { type BlockFile, stretchesOf } from './block-file.js';
 import { mapChain } from './chain-map.js';
+import { type CopyRange, inPieces, type Place, wholeUnits } from './copy-range.js';
 import { cancelled } from './errors.js';
 import type { Image } from './image.js';
 import { SerialQueue } from './serial-queue.js';
@@ -17,16 +18,6 @@ const DEFAULT_SPARSE_LENGTH = 4096;
 const PIECE_LENGTH = 2 * 1024 * 1024;
 /** Milliseconds that a limited rate makes a request wait before it looks whether it is cancelled. */
 const LONGEST_WAIT = 1000;
-
-/** A stretch of a disk. Numbers are bytes. */
-export interface CopyRange {
-  readonly offset: number;
-  readonly length: number;
-  /** Known to read as zeros. */
-  readonly zero: boolean;
-  /** With `zero`: what the target has there is right already. */
-  readonly kept?: boolean;
-}
 
 export interface CopySource {
   /** Bytes of the disk. */
@@ -42,6 +33,22 @@ export interface CopyTarget {
   write(offset: number, source: Uint8Array): Promise<void>;
   /** Makes a range read as zeros. Called only without `targetIsZero`. */
   writeZeroes(offset: number, length: number): Promise<void>;
+  /** The file whose bytes are the target's, at the same offsets, where there is one. */
+  readonly file?: BlockFile;
+}
+
+/** What a host does faster than by reads and writes of this thread. */
+export interface CopyHelper {
+  /**
+   * Fills `places` with where stretches of blocks begin that are not all zeros, and where they end, by turns; returns how
+   * many places there are.
+   */
+  findData(bytes: Uint8Array, blockLength: number, places: Int32Array): number;
+  /**
+   * Copies from one file to another, both of them open and page cached; blocks of zeros, counted from the start, are left
+   * out unless `blockLength` is 0. Resolves with false when it could not, or not all of it.
+   */
+  copy(from: Place, to: Place, length: number, blockLength: number): Promise<boolean>;
 }
 
 export interface ConvertOptions {
@@ -57,6 +64,8 @@ export interface ConvertOptions {
   onProgress?: (done: number, total: number) => void;
   /** Aborting leaves the target half written. */
   signal?: AbortSignal;
+  /** Default: none. */
+  helper?: CopyHelper | undefined;
 }
 
 /**
@@ -68,9 +77,13 @@ export function imageSource(image: Image, options: { topOnly?: boolean } = {}): 
   return {
     length: image.size,
     async *ranges(signal) {
-      for await (const { offset, length, kind, depth } of mapChain(image, { offset: 0, length: image.size, signal })) {
+      for await (const extent of mapChain(image, { offset: 0, length: image.size, signal })) {
+        const { offset, length, kind, depth, layer, hostOffset } = extent;
         const kept = topOnly && (depth > 0 || kind === 'unallocated');
-        yield { offset, length, zero: kept || kind === 'zero' || kind === 'unallocated', kept };
+        const file = layer === undefined ? image.guestFile : layer.file;
+        const isPlain = kind === 'data' && !kept && file !== undefined && hostOffset !== undefined;
+        const place = isPlain ? { file, offset: hostOffset } : undefined;
+        yield { offset, length, zero: kept || kind === 'zero' || kind === 'unallocated', kept, place };
       }
     },
     read: (offset, target) => image.read(offset, target),
@@ -112,7 +125,8 @@ export function partOf(source: CopySource, offset: number, length: number): Copy
       for await (const range of source.ranges(signal)) {
         const from = Math.max(range.offset, offset);
         const to = Math.min(range.offset + range.length, offset + length);
-        if (from < to) yield { ...range, offset: from - offset, length: to - from };
+        const place = range.place && { ...range.place, offset: range.place.offset + from - range.offset };
+        if (from < to) yield { ...range, offset: from - offset, length: to - from, place };
       }
     },
     read: (at, target) => source.read(offset + at, target),
@@ -124,7 +138,10 @@ export function fileSource(file: BlockFile, length: number): CopySource {
   return {
     length,
     async *ranges() {
-      if (length > 0) yield { offset: 0, length, zero: false };
+      const fileLength = await file.size();
+      for (const { offset, length: count, hole } of stretchesOf(file, { offset: 0, length, fileLength })) {
+        yield { offset, length: count, zero: hole, place: hole ? undefined : { file, offset } };
+      }
     },
     read: (offset, target) => file.read(offset, target),
   };
@@ -143,6 +160,7 @@ export function imageTarget(image: Image, options: { compress?: boolean } = {}):
 export function fileTarget(file: BlockFile): CopyTarget {
   return {
     granularity: 512,
+    file,
     write: (offset, source) => file.write(offset, [source]),
     writeZeroes: (offset, length) => file.writeZeroes(offset, length),
   };
@@ -169,6 +187,8 @@ class Conversion {
   private readonly sparseLength: number;
   private readonly pieceLength: number;
   private readonly ranges: AsyncIterator<CopyRange>;
+  /** Ranges that have a place are copied by the helper. */
+  private readonly copies: boolean;
   private readonly queue = new SerialQueue();
   private turn: Promise<void> = Promise.resolve();
   private done = 0;
@@ -185,7 +205,11 @@ class Conversion {
     const sparseLength = options.sparseLength ?? DEFAULT_SPARSE_LENGTH;
     this.sparseLength = roundUp(sparseLength, target.granularity);
     this.pieceLength = Math.max(PIECE_LENGTH, this.sparseLength);
-    const rounded = wholeUnits(source.ranges(options.signal), target.granularity, source.length);
+    const { helper, signal, targetIsZero } = options;
+    // What is left out has to be zeros already.
+    this.copies = helper !== undefined && target.file !== undefined && targetIsZero === true;
+    const units = { unit: target.granularity, length: source.length, keepPlaces: this.copies };
+    const rounded = wholeUnits(source.ranges(signal), units);
     this.ranges = inPieces(rounded, this.pieceLength, (range) => this.needsBuffer(range))[Symbol.asyncIterator]();
   }
 
@@ -206,12 +230,14 @@ class Conversion {
   }
 
   private async work(): Promise<void> {
-    let buffer: Uint8Array | undefined;
+    let workspace: Workspace | undefined;
     for (let piece = await this.next(); piece !== undefined; piece = await this.next()) {
       try {
         if (this.needsBuffer(piece)) {
-          buffer ??= new Uint8Array(this.pieceLength);
-          await this.copy(piece, buffer.subarray(0, piece.length));
+          if (!(await this.copyPlace(piece))) {
+            workspace ??= new Workspace(this.pieceLength, this.sparseLength, this.options.helper);
+            await this.copy(piece, workspace);
+          }
           await this.slowDown(piece.length);
         } else if (!this.options.targetIsZero && !piece.kept) {
           await this.target.writeZeroes(piece.offset, piece.length);
@@ -256,10 +282,18 @@ class Conversion {
     });
   }
 
-  private async copy(piece: Piece, buffer: Uint8Array): Promise<void> {
+  /** From file to file, where both are known. When that fails, the other way fails too, and knows more about why. */
+  private async copyPlace({ place, offset, length }: Piece): Promise<boolean> {
+    const { helper } = this.options;
+    const { file } = this.target;
+    if (!this.copies || place === undefined || file === undefined || helper === undefined) return false;
+    return helper.copy(place, { file, offset }, length, this.sparseLength);
+  }
+
+  private async copy(piece: Piece, workspace: Workspace): Promise<void> {
+    const buffer = workspace.bytes(piece.length);
     await this.source.read(piece.offset, buffer);
-    const whole = [{ start: 0, end: buffer.length, zero: false }];
-    const runs = this.sparseLength === 0 ? whole : zeroRuns(buffer, this.sparseLength);
+    const runs = workspace.runs(buffer);
     await piece.turn;
     const writes: Promise<void>[] = [];
     for (const { start, end, zero } of runs) {
@@ -274,76 +308,50 @@ class Conversion {
   }
 }
 
-/** Stretches without data that are kept in memory until it is known how far the data behind them reaches back. */
-const MAXIMUM_GAPS = 1024;
-
-/** The ranges with data widened to whole units of the target; what is left of the others between them. */
-async function* wholeUnits(ranges: AsyncIterable<CopyRange>, unit: number, length: number): AsyncGenerator<CopyRange> {
-  let gaps: CopyRange[] = [];
-  /** Where the next range begins. */
-  let position = 0;
-  let held: { offset: number; end: number } | undefined;
-  const upTo = function* (end: number): Generator<CopyRange> {
-    if (held !== undefined) {
-      yield { offset: held.offset, length: held.end - held.offset, zero: false };
-      position = held.end;
-      held = undefined;
-    }
-    for (const gap of gaps) {
-      const from = Math.max(gap.offset, position);
-      const to = Math.min(gap.offset + gap.length, end);
-      if (from < to) yield { ...gap, offset: from, length: to - from };
-    }
-    position = Math.max(position, end);
-  };
-  for await (const range of ranges) {
-    if (range.zero) {
-      gaps.push(range);
-      if (gaps.length < MAXIMUM_GAPS) continue;
-      yield* upTo(Math.floor(range.offset / unit) * unit);
-      gaps = [range];
-      continue;
-    }
-    const offset = Math.max(position, Math.floor(range.offset / unit) * unit);
-    const end = Math.min(roundUp(range.offset + range.length, unit), length);
-    if (held !== undefined && offset <= held.end) {
-      held.end = Math.max(held.end, end);
-    } else {
-      yield* upTo(offset);
-      held = { offset, end };
-    }
-    gaps = [];
-  }
-  yield* upTo(length);
-}
-
-/** The ranges cut at multiples of `pieceLength`: those that need a buffer. */
-async function* inPieces(
-  ranges: AsyncIterable<CopyRange>,
-  pieceLength: number,
-  needsBuffer: (range: CopyRange) => boolean,
-): AsyncGenerator<CopyRange> {
-  for await (const range of ranges) {
-    if (!needsBuffer(range)) {
-      yield range;
-      continue;
-    }
-    const end = range.offset + range.length;
-    for (let offset = range.offset; offset < end; ) {
-      const next = Math.min(end, (Math.floor(offset / pieceLength) + 1) * pieceLength);
-      yield { offset, length: next - offset, zero: range.zero };
-      offset = next;
-    }
-  }
-}
-
 interface Run {
   readonly start: number;
   end: number;
   readonly zero: boolean;
 }
 
-/** The bytes as runs of blocks that are all zeros, and of others. */
+/** The memory of one request. */
+class Workspace {
+  private readonly buffer: Uint8Array;
+  private readonly places: Int32Array;
+
+  /** @param sparseLength bytes of a block that is left out when it is zeros; 0 when none is */
+  constructor(
+    length: number,
+    private readonly sparseLength: number,
+    private readonly helper: CopyHelper | undefined,
+  ) {
+    this.buffer = new Uint8Array(length);
+    this.places = new Int32Array(helper === undefined || sparseLength === 0 ? 0 : Math.ceil(length / sparseLength) + 1);
+  }
+
+  bytes(length: number): Uint8Array {
+    return this.buffer.subarray(0, length);
+  }
+
+  /** The bytes as runs of blocks that are all zeros, and of others. */
+  runs(bytes: Uint8Array): Run[] {
+    if (this.sparseLength === 0) return [{ start: 0, end: bytes.length, zero: false }];
+    if (this.helper === undefined) return zeroRuns(bytes, this.sparseLength);
+    const { places } = this;
+    const count = this.helper.findData(bytes, this.sparseLength, places);
+    const runs: Run[] = [];
+    let end = 0;
+    for (let index = 0; index < count; index += 2) {
+      const [start, next] = [places[index] as number, places[index + 1] as number];
+      if (start > end) runs.push({ start: end, end: start, zero: true });
+      runs.push({ start, end: next, zero: false });
+      end = next;
+    }
+    if (end < bytes.length) runs.push({ start: end, end: bytes.length, zero: true });
+    return runs;
+  }
+}
+
 function zeroRuns(bytes: Uint8Array, blockLength: number): Run[] {
   const runs: Run[] = [];
   for (let start = 0; start < bytes.length; start += blockLength) {

@@ -7,7 +7,7 @@
 
 import { BufferSpace, OperationFile, OperationKind, type RequestView, Status } from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
-import type { Codec } from './codec/codec.js';
+import type { Codec, CompressionType } from './codec/codec.js';
 import { CoreInstance, type PassDiscard } from './core-instance.js';
 import { CorralError, cancelled, isNoSpace, systemErrorCode } from './errors.js';
 
@@ -286,10 +286,15 @@ export class Engine {
     const { hostOffset, sourceOffset, sourceLength, length } = this.core.operation(index);
     const target = this.spaceOf(index);
     const { clusterBits, compressionType } = this.core.info;
+    const type = compressionType === 1 ? 'zstd' : 'zlib';
+    const codec = this.codec as Codec;
+    const clusterSize = 2 ** clusterBits;
+    const place = { type, hostOffset, sourceLength, clusterSize, skipped: sourceOffset } as const;
+    const filled = codec.decompressFrom?.(this.file, place, target);
+    if (filled !== undefined) return filled;
     const source = new Uint8Array(sourceLength);
     await this.file.read(hostOffset, source);
-    const type = compressionType === 1 ? 'zstd' : 'zlib';
-    const cluster = await (this.codec as Codec).decompress(type, source, 2 ** clusterBits).catch((error: unknown) => {
+    const cluster = await codec.decompress(type, source, clusterSize).catch((error: unknown) => {
       throw new CorralError('ERR_IMAGE_CORRUPT', { cause: error, reason: (error as Error).message });
     });
     target.set(cluster.subarray(sourceOffset, sourceOffset + length));
@@ -306,15 +311,25 @@ export class Engine {
       padded.set(source);
       source = padded;
     }
+    const compressed = await this.compressTo(this.scratch(edges - 1), source, compressionType === 1 ? 'zstd' : 'zlib');
+    this.core.operation(index).sourceLength = compressed;
+  }
+
+  /** The compressed bytes, and zeros up to a whole sector. Returns how many they are; 0 when nothing would be saved. */
+  private async compressTo(target: Uint8Array, source: Uint8Array, type: CompressionType): Promise<number> {
     const codec = this.codec as Required<Codec>;
-    const result = await codec.compress(compressionType === 1 ? 'zstd' : 'zlib', source, this.compressionLevel);
-    const fits = roundUp(result.length, SECTOR) < clusterSize;
-    if (fits) {
-      const target = this.scratch(edges - 1);
+    // Less than a cluster, in whole sectors.
+    const room = target.subarray(0, source.length - SECTOR);
+    const filled = await codec.compressInto?.(type, source, room, this.compressionLevel);
+    let length = filled ?? 0;
+    if (filled === undefined) {
+      const result = await codec.compress(type, source, this.compressionLevel);
+      if (result.length > room.length) return 0;
       target.set(result);
-      target.fill(0, result.length, roundUp(result.length, SECTOR));
+      length = result.length;
     }
-    this.core.operation(index).sourceLength = fits ? result.length : 0;
+    target.fill(0, length, roundUp(length, SECTOR));
+    return length;
   }
 
   /** The bytes that an operation names. */

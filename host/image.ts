@@ -176,6 +176,11 @@ export class Image {
     return this.facts.virtualSize;
   }
 
+  /** Where the bytes lie that `map` tells of as data; undefined when they are encrypted. It stays the image's. */
+  get guestFile(): BlockFile | undefined {
+    return this.facts.encryption === 'none' ? this.files[0] : undefined;
+  }
+
   /** Fills the whole target from guest byte `offset` on. The target must be left alone until the promise ends. */
   async read(offset: number | bigint, target: Uint8Array, options: CallOptions = {}): Promise<void> {
     this.refuseClosed();

@@ -85,6 +85,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportByteLocks(env, exports);
   exportSpace(env, exports);
   exportProbe(env, exports);
+  exportTransfer(env, exports);
   return exports;
 }
 

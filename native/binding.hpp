@@ -54,5 +54,6 @@ void exportUblkControl(Napi::Env env, Napi::Object exports);
 void exportByteLocks(Napi::Env env, Napi::Object exports);
 void exportSpace(Napi::Env env, Napi::Object exports);
 void exportProbe(Napi::Env env, Napi::Object exports);
+void exportTransfer(Napi::Env env, Napi::Object exports);
 
 }  // namespace corral

@@ -27,7 +27,10 @@ export function sourceOf(disk: Disk, { topOnly = false, salvage }: SourceOptions
     length: source.length,
     async *ranges(signal) {
       try {
-        yield* source.ranges(signal);
+        for await (const range of source.ranges(signal)) {
+          // What cannot be read has to be found here.
+          yield salvage === undefined ? range : { ...range, place: undefined };
+        }
       } catch (error) {
         throw failed(error);
       }

@@ -5,6 +5,7 @@ import { chmod, realpath, rename, unlink } from 'node:fs/promises';
 import type { CacheMode } from '../cache-mode.js';
 import { type CopySource, type CopyTarget, convert as copyDisk, fileTarget, imageTarget } from '../convert.js';
 import { CorralError, systemErrorCode } from '../errors.js';
+import { copyHelper } from '../node/copy-helper.js';
 import type { BitmapCopy } from './copy-bitmaps.js';
 import type { NewImage } from './create-options.js';
 import { type Disk, openDisk } from './disk.js';
@@ -163,6 +164,7 @@ async function copyWithProgress(
     bytesPerSecond: options.rate,
     signal: stop.signal,
     onProgress: progress.report,
+    helper: copyHelper(),
   });
   progress.finish();
 }

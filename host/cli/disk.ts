@@ -1,5 +1,6 @@
 /** A disk that the command line names, whatever its format: opened in QEMU's way, and with its words when that fails. */
 
+import { stretchesOf } from '../block-file.js';
 import { isWriteThrough } from '../cache-mode.js';
 import type { ChainExtent } from '../chain-map.js';
 import { mapChain } from '../chain-map.js';
@@ -100,7 +101,8 @@ function warnOfGuess(text: string, terminal: Terminal | undefined): void {
 
 async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
   const base = name.window?.offset ?? 0;
-  const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
+  const fileLength = await file.size();
+  const length = Math.ceil(fileLength / SECTOR) * SECTOR;
   const size = name.window?.size ?? Math.max(0, length - base);
   if (base + size > length) {
     await file.close();
@@ -122,8 +124,12 @@ async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
     async *extents({ offset = 0, length: wanted = size - offset } = {}) {
       const whole = Math.min(wanted, size - offset);
       if (whole <= 0) return;
-      const hostOffset = base + offset;
-      yield { offset, length: whole, kind: 'data', allocated: true, hostOffset, depth: 0, layer: undefined };
+      const range = { offset: base + offset, length: whole, fileLength };
+      for (const { offset: hostOffset, length: count, hole } of stretchesOf(file, range)) {
+        const kind = hole ? 'zero' : 'data';
+        const place = { kind, allocated: true, hostOffset, depth: 0, layer: undefined } as const;
+        yield { ...place, offset: hostOffset - base, length: count };
+      }
     },
     close: () => file.close(),
   };

@@ -1,5 +1,6 @@
 /** Decompressing and compressing clusters: what the engine asks of a host's libraries. */
 
+import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
 
 /** Compression types of the specification's header field. */
@@ -18,6 +19,32 @@ export interface Codec {
    * @param level of the library; its own default when undefined
    */
   compress?(type: CompressionType, source: Uint8Array, level: number | undefined): Promise<Uint8Array>;
+  /**
+   * Reads compressed data and decompresses them in one go, into the target: as many bytes of the cluster as that has, from
+   * `skipped` on. Undefined when this file or type is not for this way. Rejects with ERR_IMAGE_CORRUPT when the data are
+   * damaged, or with the system's error.
+   */
+  decompressFrom?(file: BlockFile, cluster: CompressedCluster, target: Uint8Array): Promise<void> | undefined;
+  /**
+   * As `compress`, but into the target, which must be left alone as well: resolves with how many of its bytes are used, 0
+   * when it is too small. Undefined when this type is not for this way.
+   */
+  compressInto?(
+    type: CompressionType,
+    source: Uint8Array,
+    target: Uint8Array,
+    level: number | undefined,
+  ): Promise<number> | undefined;
+}
+
+/** Where the compressed data of a cluster lie. Numbers are bytes. */
+export interface CompressedCluster {
+  readonly type: CompressionType;
+  readonly hostOffset: number;
+  readonly sourceLength: number;
+  readonly clusterSize: number;
+  /** Of the cluster, ahead of what is wanted. */
+  readonly skipped: number;
 }
 
 const HIGHEST_LEVEL: Readonly<Record<CompressionType, number>> = { zlib: 9, zstd: 19 };

@@ -252,7 +252,65 @@ export interface Addon {
   zeroRange(descriptor: number, offset: number, length: number): void;
   /** Makes a ring and gives it back; a `wide` one, with submissions of 128 bytes, is what control commands need. */
   probeRing(wide: boolean): RingAbilities;
+  /**
+   * Where the stretch of data, or the hole, ends that `offset` is in: for a hole as it is, for data negative; 0 when the
+   * file ends before that.
+   */
+  findExtent(descriptor: number, offset: number): number;
+  /**
+   * Copies bytes between open files on another thread; blocks of zeros, counted from the start, are left out unless
+   * `blockLength` is 0. Zeros lie beyond the end of the source. Answers 0 or a negative errno: then a part may be copied.
+   */
+  copyRange(
+    source: number,
+    sourceOffset: number,
+    target: number,
+    targetOffset: number,
+    length: number,
+    blockLength: number,
+    callback: (answer: number) => void,
+  ): void;
+  /**
+   * Decompresses a cluster out of an open file on another thread: of `clusterSize` bytes those from `skipped` on that fill
+   * the target. Answers 0, a negative errno, or `DAMAGED`.
+   *
+   * @param type 0 zlib, 1 zstd
+   */
+  decompressCluster(
+    descriptor: number,
+    hostOffset: number,
+    sourceLength: number,
+    type: number,
+    clusterSize: number,
+    skipped: number,
+    target: Uint8Array,
+    callback: (answer: number) => void,
+  ): void;
+  /**
+   * Compresses on another thread. Answers how many bytes of the target are used, or 0 when it is too small.
+   *
+   * @param type 0 zlib, 1 zstd
+   * @param level 0 for the library's own
+   */
+  compressCluster(
+    type: number,
+    level: number,
+    source: Uint8Array,
+    target: Uint8Array,
+    callback: (answer: number) => void,
+  ): void;
+  /**
+   * Fills `places` with where stretches of blocks begin that are not all zeros, and where they end, by turns.
+   *
+   * @returns how many places there are
+   */
+  findData(bytes: Uint8Array, blockLength: number, places: Int32Array): number;
+  /** Whether clusters of this type (0 zlib, 1 zstd) can be compressed and decompressed here. */
+  codecAvailable(type: number): boolean;
 }
+
+/** How `decompressCluster` says that the data are damaged. */
+export const DAMAGED = -65536;
 
 const PATH = fileURLToPath(new URL('../../native/corral.node', import.meta.url));
 

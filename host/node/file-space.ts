@@ -1,5 +1,6 @@
 /** Space of a file through the addon: holes, and zeros that cost no writing. Where that cannot be had, nothing happens. */
 
+import type { FileExtent } from '../block-file.js';
 import { systemErrorCode } from '../errors.js';
 import { findAddon } from './addon.js';
 
@@ -14,6 +15,17 @@ const UNSUPPORTED = ['EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'ENODEV', 'ESPIPE'];
 export interface FileRange {
   readonly start: number;
   readonly end: number;
+}
+
+/** The stretch that `offset` is in; undefined where the file system does not say, and behind the end of the file. */
+export function findExtent(descriptor: number, offset: number): FileExtent | undefined {
+  try {
+    const found = findAddon()?.findExtent(descriptor, offset) ?? 0;
+    return found === 0 ? undefined : { end: Math.abs(found), hole: found > 0 };
+  } catch (error) {
+    if (UNSUPPORTED.includes(systemErrorCode(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /** The whole blocks in `length` bytes from `offset` on; empty when there are none. */

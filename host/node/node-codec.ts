@@ -1,12 +1,17 @@
 /**
- * Codecs on Node: zlib on libuv's threads; zstd there too where Node has it (22.15), else fzstd to decompress, and threads
- * of our own to compress.
+ * Codecs on Node: those of the addon, where it has them. Else zlib on libuv's threads; zstd there too where Node has it
+ * (22.15), else fzstd to decompress, and threads of our own to compress.
  */
 
 import * as zlib from 'node:zlib';
-import { type Codec, type CompressionType, expectSize } from '../codec/codec.js';
+import type { BlockFile } from '../block-file.js';
+import { type Codec, type CompressedCluster, type CompressionType, expectSize } from '../codec/codec.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { cutFrame } from '../codec/zstd-frame.js';
+import { CorralError } from '../errors.js';
+import { type Addon, DAMAGED, findAddon } from './addon.js';
+import { systemErrorOf } from './errno.js';
+import { NodeFile } from './node-file.js';
 import { compressInThread } from './zstd-threads.js';
 
 type Callback = (error: Error | null, result: Uint8Array) => void;
@@ -43,7 +48,43 @@ export const nodeCodec: Codec = {
     if (zstdCompress === undefined) return compressInThread(source, zstdLevel);
     return run(zstdCompress, source, { params: { [constants.ZSTD_c_compressionLevel as number]: zstdLevel } });
   },
+
+  decompressFrom(file: BlockFile, cluster: CompressedCluster, target: Uint8Array): Promise<void> | undefined {
+    const addon = addonFor(cluster.type);
+    if (addon === undefined || !(file instanceof NodeFile) || file.isDirect) return undefined;
+    const { hostOffset, sourceLength, type, clusterSize, skipped } = cluster;
+    const number = TYPE_NUMBERS[type];
+    return new Promise((resolve, reject) => {
+      const ended = (answer: number): void => {
+        if (answer === 0) resolve();
+        else if (answer === DAMAGED)
+          reject(new CorralError('ERR_IMAGE_CORRUPT', { reason: 'the compressed data are damaged' }));
+        else reject(systemErrorOf(-answer));
+      };
+      const { descriptor } = file;
+      addon.decompressCluster(descriptor, hostOffset, sourceLength, number, clusterSize, skipped, target, ended);
+    });
+  },
+
+  compressInto(
+    type: CompressionType,
+    source: Uint8Array,
+    target: Uint8Array,
+    level: number | undefined,
+  ): Promise<number> | undefined {
+    const addon = addonFor(type);
+    if (addon === undefined) return undefined;
+    return new Promise((resolve) => addon.compressCluster(TYPE_NUMBERS[type], level ?? 0, source, target, resolve));
+  },
 };
+
+const TYPE_NUMBERS: Readonly<Record<CompressionType, number>> = { zlib: 0, zstd: 1 };
+
+/** The addon, where it has this codec. */
+function addonFor(type: CompressionType): Addon | undefined {
+  const addon = findAddon();
+  return addon?.codecAvailable(TYPE_NUMBERS[type]) ? addon : undefined;
+}
 
 function run<Options>(transform: Transform<Options>, source: Uint8Array, options: Options): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {

@@ -2,11 +2,12 @@
 
 import { close, constants, fstat, fsync, ftruncate, open, read, type Stats, writev } from 'node:fs';
 import { promisify } from 'node:util';
-import { appendZeroes, type BlockFile } from '../block-file.js';
+import { appendZeroes, type BlockFile, type FileExtent } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
+import { SerialQueue } from '../serial-queue.js';
 import { DirectIo } from './direct-io.js';
 import { lockImage } from './file-lock.js';
-import { punchHole, wholeBlocks, zeroRange } from './file-space.js';
+import { findExtent, punchHole, wholeBlocks, zeroRange } from './file-space.js';
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
@@ -16,6 +17,8 @@ const ftruncateAsync = promisify(ftruncate);
 /** Most pieces of one gathered write (IOV_MAX). */
 const MAXIMUM_PIECES = 1024;
 const ZERO_BATCH = 16 * 65536;
+/** Bytes of a write that takes longer than handing it over. */
+const LONG_WRITE = 262144;
 /** Fewer zeros than these are written. */
 const SHORTEST_TOLD = 65536;
 
@@ -35,6 +38,9 @@ export interface NodeFileOptions {
 }
 
 export class NodeFile implements BlockFile {
+  /** The kernel lets one in at a time; the threads of the others would spend theirs with waiting. */
+  private readonly longWrites = new SerialQueue();
+
   private constructor(
     /** The open file descriptor; stays the file's. */
     readonly descriptor: number,
@@ -44,6 +50,11 @@ export class NodeFile implements BlockFile {
     readonly identity: string,
     private readonly direct: DirectIo | undefined,
   ) {}
+
+  /** Past the page cache: the descriptor takes whole blocks only. */
+  get isDirect(): boolean {
+    return this.direct !== undefined;
+  }
 
   get location(): string {
     return this.path;
@@ -96,6 +107,12 @@ export class NodeFile implements BlockFile {
   async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
     this.refuseReadOnly();
     if (this.direct !== undefined) return this.direct.write(offset, pieces);
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length < LONG_WRITE) return this.writePieces(offset, pieces);
+    return this.longWrites.run(() => this.writePieces(offset, pieces));
+  }
+
+  private async writePieces(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
     let left = pieces.filter((piece) => piece.length > 0);
     let position = offset;
     while (left.length > 0) {
@@ -136,6 +153,11 @@ export class NodeFile implements BlockFile {
 
   async flush(): Promise<void> {
     await fsyncAsync(this.descriptor);
+  }
+
+  extentAt(offset: number): FileExtent | undefined {
+    // A device has no holes that it would tell of.
+    return this.zeroBeyondEnd ? findExtent(this.descriptor, offset) : undefined;
   }
 
   async close(): Promise<void> {

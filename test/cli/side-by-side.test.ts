@@ -1,4 +1,4 @@
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mustQemuImg, qemuIo } from './run-corral.js';
@@ -21,8 +21,21 @@ const files = settingOf((folder) => {
   create('-u', '-b', 'gone.qcow2', '-F', 'qcow2', at('orphan.qcow2'), '4M');
   writeFileSync(at('disk.raw'), Buffer.alloc(MIB, 7));
   truncateSync(at('disk.raw'), 2 * MIB);
+  makeSparse(at('sparse.raw'));
+  create('-b', 'sparse.raw', '-F', 'raw', at('over.qcow2'), '9M');
+  qemuIo(at('over.qcow2'), 'write -P 6 1M 64k');
   writeFileSync(at('text'), 'no image');
 });
+
+/** Holes, data, zeros that are written, and an end within a sector. */
+function makeSparse(path: string): void {
+  writeFileSync(path, '');
+  const descriptor = openSync(path, 'r+');
+  writeSync(descriptor, Buffer.alloc(12_288, 1), 0, 12_288, 409_600);
+  writeSync(descriptor, Buffer.alloc(65_536), 0, 65_536, 2 * MIB);
+  writeSync(descriptor, Buffer.alloc(5000, 2), 0, 5000, 8 * MIB - 5000 - 20);
+  closeSync(descriptor);
+}
 
 /** Arguments, and what may differ. */
 type Case = readonly [line: string, allowance?: Allowance];
@@ -79,6 +92,8 @@ sameFor('compare', [
   ['compare -q base.qcow2 other.qcow2'],
   ['compare -p base.qcow2 base.qcow2', { progress: true }],
   ['compare -f raw -F raw disk.raw disk.raw'],
+  ['compare -f raw -F raw sparse.raw disk.raw'],
+  ['compare -f raw -F qcow2 sparse.raw over.qcow2'],
   ['compare base.qcow2 gone'],
   ['compare gone base.qcow2'],
   ['compare base.qcow2 orphan.qcow2'],
@@ -104,6 +119,9 @@ sameFor('measure', [
   ['measure -O qcow2 -o preallocation=full base.qcow2'],
   ['measure base.qcow2'],
   ['measure -f raw disk.raw'],
+  ['measure -f raw sparse.raw'],
+  ['measure -f raw -O qcow2 sparse.raw'],
+  ['measure -O qcow2 -o cluster_size=4k over.qcow2'],
   ['measure -f qcow2 --size 1'],
   ['measure base.qcow2 mid.qcow2'],
   ['measure --size 1G base.qcow2'],
@@ -149,6 +167,11 @@ describe('convert makes the same disk', () => {
     ['convert -O qcow2 -W -m 2 -S 0 top.qcow2 new', 'qcow2'],
     ['convert -O qcow2 base.qcow2 disk.raw other.qcow2 new', 'qcow2'],
     ['convert base.qcow2 disk.raw new', 'raw'],
+    ['convert -f raw -O raw sparse.raw new', 'raw'],
+    ['convert -f raw -O qcow2 sparse.raw new', 'qcow2'],
+    ['convert -S 0 -f raw sparse.raw new', 'raw'],
+    ['convert over.qcow2 new', 'raw'],
+    ['convert over.qcow2 sparse.raw new', 'raw'],
     ['convert -O qcow2 -B base.qcow2 -F qcow2 mid.qcow2 new', 'qcow2'],
     ['convert -O qcow2 -B mid.qcow2 -F qcow2 top.qcow2 new', 'qcow2'],
     ['convert -O qcow2 -o backing_file=mid.qcow2,backing_fmt=qcow2,cluster_size=4k top.qcow2 new', 'qcow2'],
@@ -353,6 +376,10 @@ sameFor('map', [
   ['map --output=json -s 100k -l 1M top.qcow2', { offsets: true }],
   ['map --output=json -s 100M base.qcow2'],
   ['map -s 100M base.qcow2'],
+  ['map -f raw sparse.raw'],
+  ['map -f raw --output=json sparse.raw'],
+  ['map -f raw --output=json -s 411000 -l 2M sparse.raw'],
+  ['map --output=json over.qcow2'],
   ['map gone'],
   ['map -f foo base.qcow2'],
   ['map orphan.qcow2'],
