@@ -19,6 +19,7 @@ import { addonStage, missingCompiler } from './build/addon.mjs';
 import { bundleStage } from './build/bundle.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
+import { manualStage } from './build/manual.mjs';
 import { root } from './lib/repository.mjs';
 import { isMissing, isStale, runStage, StageError, withBuildLock } from './lib/stage.mjs';
 
@@ -37,7 +38,7 @@ async function build() {
   const abi = abiStage();
   if (isStale(abi) && (await runReported(abi)) !== 0) return 1; // the other stages read what it writes
 
-  const stages = [...coreStages(), hostsStage(), bundleStage()];
+  const stages = [...coreStages(), hostsStage(), bundleStage(), manualStage()];
   const addonStatus = planAddon(stages);
   const todo = stages.filter(options['if-missing'] ? isMissing : isStale);
   if (todo.length > 0 && options.quiet) {

@@ -17,6 +17,7 @@ import { root } from './lib/repository.mjs';
 const STEPS = [
   { name: 'lock-file', run: checkLockFile },
   { name: 'abi', run: checkAbi },
+  { name: 'manual', run: checkManual },
   { name: 'form', run: checkForm },
   { name: 'core', run: checkCore },
   { name: 'imports', run: checkImportDeclarations },
@@ -56,6 +57,12 @@ process.exitCode = failed === 0 ? 0 : 1;
 /** What is generated from assembly/abi/ and committed must be what would be generated now. */
 async function checkAbi() {
   const output = await mustPass(join(root, '.tools/generate-abi.mjs'), ['--check']);
+  return output.trim();
+}
+
+/** Likewise the manual pages, from the tables of options. */
+async function checkManual() {
+  const output = await mustPass(join(root, '.tools/generate-manual.mjs'), ['--check']);
   return output.trim();
 }
 

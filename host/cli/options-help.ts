@@ -6,7 +6,8 @@ import { optionList } from './arguments.js';
 type Row = readonly [name: string, kind: string, about: string];
 
 const SIZE: Row = ['size', 'size', 'bytes of the disk'];
-const QCOW2: readonly Row[] = [
+/** Every option that new images can have. */
+export const CREATE_OPTIONS: readonly Row[] = [
   ['backing_file', 'str', 'what the disk continues from'],
   ['backing_fmt', 'str', 'format of that file: qcow2 or raw'],
   ['cluster_size', 'size', 'bytes that are allocated together, 512 to 2M'],
@@ -28,19 +29,14 @@ export function asksForOptions(lists: readonly string[]): boolean {
   return lists.some((list) => optionList([list]).has('help') || optionList([list]).has('?'));
 }
 
-/** Names of all options that new images can have. */
-export function createOptionNames(): string[] {
-  return QCOW2.map(([name]) => name);
-}
-
 /** The options that a new image of this format can have. */
 export function createOptionsHelp(format: Format): string {
-  return `Supported ${format} options:\n${rowsText(format === 'qcow2' ? QCOW2 : RAW)}`;
+  return `Supported ${format} options:\n${rowsText(format === 'qcow2' ? CREATE_OPTIONS : RAW)}`;
 }
 
 /** Those that an image can get later. */
 export function amendOptionsHelp(): string {
-  return `Amend options for 'qcow2':\n${rowsText(QCOW2.filter(([name]) => AMENDED.includes(name)))}`;
+  return `Amend options for 'qcow2':\n${rowsText(CREATE_OPTIONS.filter(([name]) => AMENDED.includes(name)))}`;
 }
 
 function rowsText(rows: readonly Row[]): string {

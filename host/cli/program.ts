@@ -163,7 +163,7 @@ function failed(error: unknown, name: string | undefined, terminal: Terminal): n
 }
 
 function programHelp(program: string): string {
-  const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}\n`);
+  const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(10)}  ${summary}\n`);
   return (
     `Usage: ${program} [--help | --version] COMMAND [OPTIONS] ...\n\n` +
     `QCOW2 images: facts, checks, copies, and block devices.\n\nOptions:\n${optionLines(OPTIONS)}\n` +

@@ -2,7 +2,7 @@
 
 import type { VerbDescription } from '../description.js';
 import type { Option, OptionTable } from '../option-table.js';
-import { createOptionNames } from '../options-help.js';
+import { CREATE_OPTIONS } from '../options-help.js';
 
 /** What can stand in one place: some words, files, a list of `name=value` between commas; or nobody knows. */
 export type Candidates =
@@ -108,7 +108,7 @@ function completedOptions(options: OptionTable): CompletedOption[] {
 function argumentCandidates({ argument, longs }: Option<unknown>): Candidates {
   if (argument === undefined) return { kind: 'nothing' };
   if (FILES.includes(argument)) return { kind: 'files' };
-  if (argument === 'LIST') return { kind: 'list', names: createOptionNames() };
+  if (argument === 'LIST') return { kind: 'list', names: CREATE_OPTIONS.map(([name]) => name) };
   const key = [argument, ...longs].find((name) => Object.hasOwn(WORDS, name));
   return key === undefined ? { kind: 'nothing' } : { kind: 'words', words: WORDS[key] as readonly string[] };
 }

@@ -19,14 +19,15 @@ const COMMANDS: readonly Command[] = [
   ...[breakAt, waitBreak, resume, removeBreak, open, close, reopen, sleep, sigraise, abort, quit],
   ...zoneCommands,
 ];
-const ALL = [...COMMANDS, helpCommand(COMMANDS)];
+/** Every command. */
+export const SHELL_COMMANDS = [...COMMANDS, helpCommand(COMMANDS)];
 
 /** Resolves to whether it succeeded; what went wrong has been printed then. */
 export async function runLine(session: Session, line: string): Promise<boolean> {
   const [name, ...words] = splitWords(line);
   if (name === undefined) return true;
   const { output } = session;
-  const command = ALL.find((known) => known.name === name || known.short === name);
+  const command = SHELL_COMMANDS.find((known) => known.name === name || known.short === name);
   if (command === undefined) {
     output.note(`command "${name}" not found`);
     return false;
