@@ -33,7 +33,9 @@ export const FORCE_SHARE = { forceShare: flag('-U, --force-share', 'also when an
 
 export const QUIET = { quiet: flag('-q, --quiet', 'print nothing but errors') };
 
-export const PROGRESS = { progress: flag('-p, --progress', 'show how far it is') };
+export const PROGRESS = {
+  progress: flag('-p, --progress', 'show how far it is, on a terminal with the time that is left'),
+};
 
 export const OUTPUT = {
   output: value('--output KIND', 'human or json', (given): 'human' | 'json' => {

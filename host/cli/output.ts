@@ -6,6 +6,8 @@ import { CorralError, systemErrorCode } from '../errors.js';
 export interface Terminal {
   /** The name by which the program was called: its lines begin with it. */
   readonly program: string;
+  /** Characters in a line, where standard output is a terminal. */
+  readonly columns?: number | undefined;
   /** Prints to standard output as it is. Throws `OutputClosed` when nobody reads it any more. */
   print(text: string): void;
   /** One line for standard error, without its end; what could deceive a terminal is escaped. */

@@ -57,6 +57,10 @@ class ProcessTerminal implements Terminal {
     process.stderr.on('error', () => {});
   }
 
+  get columns(): number | undefined {
+    return process.stdout.isTTY ? process.stdout.columns : undefined;
+  }
+
   print(text: string): void {
     if (this.failure !== undefined) throw new OutputClosed();
     process.stdout.write(text);

@@ -1,9 +1,9 @@
-/** How far it is, in QEMU's line. */
+/** How far it is: a bar where somebody looks, QEMU's line where not. */
 
 import { formatPercent, type Terminal } from './output.js';
 
 export interface Progress {
-  /** Least percents between two lines are one. */
+  /** What is done of all, in any unit. */
   readonly report: (done: number, total: number) => void;
   /** Says that all is done, and ends the line. */
   finish(): void;
@@ -11,25 +11,76 @@ export interface Progress {
   end(): void;
 }
 
+/** Milliseconds between two pictures of the bar. */
+const LEAST_PAUSE = 100;
+const LONGEST_BAR = 40;
+/** What stands around the bar. */
+const FRAME = '    [] 100.0%   00:00:00'.length;
+
 /** Shows nothing unless `show`. Begins with nothing done. */
-export function showProgress(terminal: Terminal, show: boolean): Progress {
-  let shown = Number.NEGATIVE_INFINITY;
-  const report = (done: number, total: number): void => {
-    const percent = total === 0 ? 100 : (done / total) * 100;
-    if (!show || (percent - shown < 1 && !(done === total && shown < 100))) return;
-    shown = percent;
-    terminal.print(`    (${formatPercent(total === 0 ? 1 : done, total || 1)}/100%)\r`);
-  };
+export function showProgress(terminal: Terminal, show: boolean, now: () => number = Date.now): Progress {
+  const line = show ? (barLine(terminal, now) ?? percentLine(terminal)) : () => {};
   const end = (): void => {
     if (show) terminal.print('\n');
   };
-  report(0, 1);
+  line(0, 1);
   return {
-    report,
+    report: (done, total) => line(total === 0 ? 1 : done, total || 1),
     finish() {
-      report(1, 1);
+      line(1, 1);
       end();
     },
     end,
   };
+}
+
+type Line = (done: number, total: number) => void;
+
+/** QEMU's: least percents between two are one. */
+function percentLine(terminal: Terminal): Line {
+  let shown = Number.NEGATIVE_INFINITY;
+  return (done, total) => {
+    const percent = (done / total) * 100;
+    if (percent - shown < 1 && !(done === total && shown < 100)) return;
+    shown = percent;
+    terminal.print(`    (${formatPercent(done, total)}/100%)\r`);
+  };
+}
+
+/**
+ * A bar, how much that is, and how long the rest will take; at the end how long all of it took. Undefined where there is no
+ * terminal, or no room. Every picture is as long as the one that it is written over.
+ */
+function barLine(terminal: Terminal, now: () => number): Line | undefined {
+  const { columns = 0 } = terminal;
+  // The last column stays free: not every terminal can go back from there.
+  const length = Math.min(LONGEST_BAR, columns - FRAME - 1);
+  if (length < 1) return undefined;
+  const start = now();
+  let shownAt = Number.NEGATIVE_INFINITY;
+  let complete = false;
+  return (done, total) => {
+    const time = now();
+    if (complete || (done < total && time - shownAt < LEAST_PAUSE)) return;
+    complete = done >= total;
+    shownAt = time;
+    const part = Math.min(1, done / total);
+    const filled = Math.floor(part * length);
+    // Not 100 before it is complete.
+    const percent = (Math.floor(part * 1000) / 10).toFixed(1);
+    const elapsed = time - start;
+    const clock = complete ? elapsed : part === 0 ? undefined : elapsed * (1 / part - 1);
+    const bar = `${'#'.repeat(filled)}${'.'.repeat(length - filled)}`;
+    terminal.print(`    [${bar}] ${percent.padStart(5)}% ${clockText(clock).padStart(10)}\r`);
+  };
+}
+
+/** Minutes and seconds, and hours when there are some. */
+function clockText(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return '--:--';
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds >= 100 * 3600) return '> 99 h';
+  const two = (value: number): string => String(Math.floor(value)).padStart(2, '0');
+  const minutes = `${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return seconds < 3600 ? minutes : `${two(seconds / 3600)}:${minutes}`;
 }
