@@ -1,8 +1,8 @@
 /**
- * Each program in a few files, one for each verb and one for what they share: loading a hundred small ones takes longer
- * than most verbs work. They lie as deep below dist/ as the files that they are made of, so that what these look for
- * beside themselves (the core, the addon, package.json) is found. The programs share no files: what is cut where two
- * of them differ is more to load for both.
+ * Each program in one file, with one more for each kind of worker: loading many small ones takes longer than most verbs
+ * work. The program is CommonJS: in that form what a verb does not use is not run, and not loaded from Node either. They
+ * lie as deep below dist/ as the files that they are made of, so that what these look for beside themselves (the
+ * core, the addon, package.json) is found.
  */
 import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,12 +16,26 @@ const PROGRAMS = [
   { folder: 'io', main: 'host/cli/io/main.ts', workers: ['zstd-worker'] },
 ].map(({ folder, ...program }) => ({ folder: `dist/bundle/${folder}`, ...program }));
 
+/** @type {import('esbuild').BuildOptions} */
+const COMMON = {
+  absWorkingDir: root,
+  bundle: true,
+  minify: true,
+  platform: 'node',
+  target: 'node20',
+  // The first looks for a file beside itself; the others do what Node does faster, and would be read at every start.
+  external: ['@bokuweb/zstd-wasm', 'fflate', 'fzstd'],
+  logLevel: 'silent',
+};
+
 /** @returns {import('../lib/stage.mjs').Stage} */
 export function bundleStage() {
   return {
     name: 'bundle',
     inputs: ['tsconfig.json', 'package-lock.json', '.tools/build/bundle.mjs', ...sourceFiles(['host'], ['.ts'])],
-    outputs: PROGRAMS.flatMap(({ folder, workers }) => ['main', ...workers].map((name) => `${folder}/${name}.js`)),
+    outputs: PROGRAMS.flatMap(({ folder, workers }) =>
+      ['main.cjs', ...workers.map((name) => `${name}.js`)].map((name) => `${folder}/${name}`),
+    ),
     async run() {
       for (const program of PROGRAMS) await bundleProgram(program);
     },
@@ -31,24 +45,25 @@ export function bundleStage() {
 /** @param {typeof PROGRAMS[number]} program */
 async function bundleProgram({ folder, main, workers }) {
   rmSync(join(root, folder), { recursive: true, force: true });
+  const outfile = join(root, folder, 'main.cjs');
   try {
     await build({
-      entryPoints: [main, ...workers.map((name) => `host/node/${name}.ts`)].map((path) => join(root, path)),
+      ...COMMON,
+      entryPoints: [join(root, main)],
+      outfile,
+      format: 'cjs',
+      define: { 'import.meta.url': 'moduleUrl' },
+      banner: { js: 'const moduleUrl = require("node:url").pathToFileURL(__filename).href;' },
+    });
+    await build({
+      ...COMMON,
+      entryPoints: workers.map((name) => join(root, `host/node/${name}.ts`)),
       entryNames: '[name]',
       outdir: join(root, folder),
-      absWorkingDir: root,
-      bundle: true,
-      splitting: true,
-      minify: true,
-      platform: 'node',
       format: 'esm',
-      target: 'node20',
-      // It looks for a file beside itself.
-      external: ['@bokuweb/zstd-wasm'],
-      logLevel: 'silent',
     });
   } catch (error) {
     throw new StageError(/** @type {Error} */ (error).message);
   }
-  chmodSync(join(root, folder, 'main.js'), 0o755);
+  chmodSync(outfile, 0o755);
 }

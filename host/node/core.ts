@@ -8,7 +8,7 @@ let compiled: WebAssembly.Module | undefined;
 /** Path of the core in the built package. Sources, as tests run them, find the same file. */
 function corePath(): string {
   const here = fileURLToPath(import.meta.url);
-  const inDist = here.endsWith('.js');
+  const inDist = !here.endsWith('.ts');
   return fileURLToPath(new URL(inDist ? '../../corral.wasm' : '../../dist/corral.wasm', import.meta.url));
 }
 

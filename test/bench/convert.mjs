@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { makeMixedDisk } from './convert-disk.mjs';
 
-const MAIN = fileURLToPath(new URL('../../dist/bundle/cli/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../dist/bundle/cli/main.cjs', import.meta.url));
 const MIB = 1024 * 1024;
 
 const { values } = parseArgs({

@@ -18,7 +18,7 @@ function installedAs(name: string, args: readonly string[], main?: string): Outc
   return { status, stdout, stderr };
 }
 
-describe('the installed command, which is one of a few files', () => {
+describe('the installed command, which is one file', () => {
   test('says what the one of many files says', () => {
     const path = writtenImage();
 
