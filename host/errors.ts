@@ -29,8 +29,12 @@ export interface CorralErrorDetails {
   path?: string;
   /** Structure of the image, in the specification's words: "header", "L2 table", … */
   structure?: string;
+  /** The same as `Structure` of the ABI. */
+  structureCode?: number;
   /** Field or property of it. */
   field?: string;
+  /** The same as `Field` of the ABI. */
+  fieldCode?: number;
   hostOffset?: bigint;
   guestOffset?: bigint;
   found?: bigint;

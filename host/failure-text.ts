@@ -75,7 +75,9 @@ export function errorFromFailure(status: number, failure: FailureView, name: str
   return new CorralError(code, {
     reason: text(status, failure, name, guest, cause),
     structure,
+    structureCode: failure.structure,
     field: failure.field === Field.None ? undefined : field,
+    fieldCode: failure.field,
     hostOffset: structure === undefined || failure.structure === Structure.Request ? undefined : hostOffset,
     guestOffset: guest,
     found,

@@ -14,6 +14,9 @@ export { CorralError, type CorralErrorCode, type CorralErrorDetails } from './er
 export { Image } from './image.js';
 export type { ImageFacts } from './image-facts.js';
 export type { ImageStatistics } from './image-statistics.js';
+export { type InspectLimits, type InspectOptions, inspect } from './inspect/inspect.js';
+export { type Policy, type PolicyName, parsePolicy } from './inspect/policy.js';
+export type { InspectReport } from './inspect/report.js';
 export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
 export { listGate, type NamedFile, type OpenGate } from './open-gate.js';

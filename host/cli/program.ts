@@ -18,6 +18,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
   info: { summary: 'facts of an image', load: async () => (await import('./commands/info.js')).info },
   map: { summary: 'where the data of an image lies', load: async () => (await import('./commands/map.js')).map },
   check: { summary: 'look for errors in an image', load: async () => (await import('./commands/check.js')).check },
+  inspect: {
+    summary: 'whether to accept an image from a stranger',
+    load: async () => (await import('./commands/inspect.js')).inspect,
+  },
   create: { summary: 'make a new image', load: async () => (await import('./commands/create.js')).create },
   amend: { summary: 'change properties of an image', load: async () => (await import('./commands/amend.js')).amend },
   resize: { summary: 'change the size of a disk', load: async () => (await import('./commands/resize.js')).resize },

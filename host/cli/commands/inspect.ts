@@ -1,0 +1,164 @@
+/** `corral inspect`: a verdict on an image from a stranger. Opens the file that is named on the command line, and no other. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { CorralError } from '../../errors.js';
+import { FORMAT_NAMES, type FormatName } from '../../inspect/formats.js';
+import { DEFAULT_LIMITS, type InspectLimits, inspect as inspectFile } from '../../inspect/inspect.js';
+import { POLICY_NAMES, type Policy, type PolicyName, parsePolicy, policyOf } from '../../inspect/policy.js';
+import type { InspectReport } from '../../inspect/report.js';
+import { DEPTHS, type Depth, SEVERITIES, type Severity } from '../../inspect/rules.js';
+import { sarifOf } from '../../inspect/sarif.js';
+import { loadCore } from '../../node/core.js';
+import { nodeCodec } from '../../node/node-codec.js';
+import { countArgument, sizeParameter } from '../arguments.js';
+import { FORCE_SHARE } from '../common-options.js';
+import { inspectionText } from '../inspect-text.js';
+import { openFile } from '../open.js';
+import { flag, text, value } from '../option-table.js';
+import { CommandError, escapeText, formatJson, type Json, reasonOf, UsageError } from '../output.js';
+import { stopSignal } from '../signals.js';
+import { defineVerb, oneOperand } from '../verb.js';
+import { packageVersion } from '../version.js';
+
+/** Exit statuses; 1 is for a command that could not do its work. */
+const STATUSES = { accept: 0, reject: 2, incomplete: 3 } as const;
+
+type Kind = 'human' | 'json' | 'sarif';
+
+interface Options {
+  policy: string | undefined;
+  declared: FormatName | undefined;
+  depth: Depth | undefined;
+  content: boolean;
+  failOn: Severity | undefined;
+  output: Kind | undefined;
+  report: string | undefined;
+  quiet: boolean;
+  forceShare: boolean;
+  maxVirtualSize: number | undefined;
+  maxMemory: number | undefined;
+  maxRead: number | undefined;
+  maxTime: number | undefined;
+  maxClusters: number | undefined;
+}
+
+export const inspect = defineVerb({
+  about:
+    'Says whether to accept an image from a stranger. No file but the one that is named here is opened or looked for.\n' +
+    'Exit status: 0 accepted, 2 rejected, 3 not wholly inspected (never accept it), 1 the command failed.',
+  operands: 'FILE',
+  options: {
+    policy: text('--policy POLICY', `${POLICY_NAMES.join(', ')}, or a JSON file; default: upload`),
+    declared: value('--declared FMT', 'what the file is said to be', (given) => oneOf(given, FORMAT_NAMES, 'declared')),
+    depth: value('--depth DEPTH', 'header, tables (default) or full', (given) => oneOf(given, DEPTHS, 'depth')),
+    content: flag('--content', 'the same as --depth full'),
+    failOn: value('--fail-on SEVERITY', 'lowest severity that rejects: info, low, medium, high, critical', (given) =>
+      oneOf(given, SEVERITIES, 'fail-on'),
+    ),
+    maxVirtualSize: size('max-virtual-size', 'bytes of the virtual disk'),
+    maxMemory: size('max-memory', 'memory of the engine; default: 64M'),
+    maxRead: size('max-read', 'bytes to read; default: 256M'),
+    maxTime: value('--max-time SECONDS', 'time; default: 10', (given) => seconds(given)),
+    maxClusters: size('max-clusters', 'clusters of the file; default: 64M'),
+    output: value('--output KIND', 'human, json or sarif', (given) =>
+      oneOf(given, ['human', 'json', 'sarif'] as const, 'output'),
+    ),
+    report: text('--report FILE', 'write the JSON report there, too; the file must not exist'),
+    quiet: flag('-q, --quiet', 'print nothing: the exit status says it'),
+    ...FORCE_SHARE,
+  },
+  async run({ values, operands }, context) {
+    const path = oneOperand(operands);
+    const report = { ...tool(path), ...(await inspectPath(path, values)) };
+    const { result } = report.verdict;
+    // Somebody else's file must not be overwritten because it was named by mistake.
+    if (values.report !== undefined) writeReport(values.report, jsonText(report));
+    if (!values.quiet) context.terminal.print(printed(report, path, values.output));
+    context.exitCode = STATUSES[result];
+  },
+});
+
+/** What the command adds to the report of the library. */
+function tool(path: string): { tool: { name: string; version: string }; source: string } {
+  return { tool: { name: 'corral', version: packageVersion() }, source: path };
+}
+
+async function inspectPath(path: string, options: Options): Promise<InspectReport> {
+  const policy = chosenPolicy(options);
+  const depth = options.content ? 'full' : options.depth;
+  const file = await openFile(path, { forceShare: options.forceShare });
+  const { signal, release } = stopSignal();
+  try {
+    return await inspectFile(file, {
+      core: loadCore(),
+      codec: nodeCodec,
+      policy,
+      limits: limitsOf(options),
+      signal,
+      ...(depth === undefined ? {} : { depth }),
+      ...(options.declared === undefined ? {} : { declared: options.declared }),
+    });
+  } finally {
+    release();
+    await file.close();
+  }
+}
+
+function chosenPolicy({ policy = 'upload', failOn }: Options): Policy {
+  const known: readonly string[] = POLICY_NAMES;
+  const chosen = known.includes(policy) ? policyOf(policy as PolicyName) : policyFile(policy);
+  return failOn === undefined ? chosen : { ...chosen, failOn };
+}
+
+function policyFile(path: string): Policy {
+  try {
+    return parsePolicy(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof CorralError) throw new CommandError(`'${path}': ${error.message}`, 1, { cause: error });
+    throw new CommandError(`Could not read the policy '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+function limitsOf(options: Options): Partial<InspectLimits> {
+  const { maxVirtualSize, maxMemory, maxRead, maxTime, maxClusters } = options;
+  const given = Object.entries({ maxVirtualSize, maxMemory, maxRead, maxTime, maxClusters });
+  return { ...DEFAULT_LIMITS, ...Object.fromEntries(given.filter(([, limit]) => limit !== undefined)) };
+}
+
+type Printed = InspectReport & ReturnType<typeof tool>;
+
+function printed(report: Printed, path: string, kind: Kind = 'human'): string {
+  if (kind === 'json') return jsonText(report);
+  if (kind === 'sarif') return `${formatJson(sarifOf(report, report.tool.version, path) as Json)}\n`;
+  return inspectionText(report, escapeText(path));
+}
+
+/** The report is a tree of texts, numbers and lists. */
+function jsonText(report: Printed): string {
+  return `${formatJson(report as unknown as Json)}\n`;
+}
+
+function writeReport(path: string, contents: string): void {
+  try {
+    writeFileSync(path, contents, { flag: 'wx' });
+  } catch (error) {
+    throw new CommandError(`Could not write the report '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+function oneOf<T extends string>(given: string, known: readonly T[], option: string): T {
+  const found = known.find((name) => name === given);
+  if (found === undefined) throw new UsageError(`--${option} expects one of ${known.join(', ')}, not '${given}'`);
+  return found;
+}
+
+function size(name: string, about: string) {
+  return value(`--${name} SIZE`, about, (given) => {
+    const bytes = Number(sizeParameter(name, given));
+    return Number.isSafeInteger(bytes) ? bytes : Number.MAX_SAFE_INTEGER;
+  });
+}
+
+function seconds(given: string): number {
+  return countArgument(given.replace(/s$/, ''), 'time limit', 0, 1_000_000) * 1000;
+}

@@ -1,0 +1,281 @@
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { schemaFaults } from '../json-schema.js';
+import { below, chooseSeed, randomFrom } from '../random.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { corral, corralHere, MAIN, mustQemuImg, qemuIo } from './run-corral.js';
+import { newImage, writtenImage } from './sample-images.js';
+import { type UntrustedImage, untrustedImages } from './untrusted-images.js';
+
+const SCHEMA = JSON.parse(readFileSync(join(import.meta.dirname, '../../host/inspect/report.schema.json'), 'utf8'));
+
+let corpus: UntrustedImage[];
+
+beforeAll(() => {
+  corpus = untrustedImages();
+}, 120_000);
+
+/** The image of the corpus with this name, as a file. */
+function corpusFile(name: string): string {
+  const path = join(temporaryFolder(), 'image');
+  writeFileSync(path, (corpus.find((image) => image.name === name) as UntrustedImage).bytes);
+  return path;
+}
+
+describe('the exit status', () => {
+  test('is 0 for a good image', async () => {
+    const { status, stdout, stderr } = await corralHere('inspect', writtenImage());
+
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain(': accept (policy upload, depth tables)');
+  });
+
+  test('is 2 for an image that the policy rejects, and the finding is told', async () => {
+    const path = corpusFile('a backing file: an absolute path');
+
+    const { status, stdout } = await corralHere('inspect', path);
+
+    expect(status).toBe(2);
+    expect(stdout).toMatch(/^high +ref\.name-absolute: .*\(at byte 2048, length 11\)$/m);
+    expect(stdout).toContain('backing-file: "/etc/passwd", format "raw" (not opened)');
+  });
+
+  test('is 3 when a limit ends the inspection', async () => {
+    const { status, stdout } = await corralHere('inspect', '--max-read', '1k', writtenImage());
+
+    expect(status).toBe(3);
+    expect(stdout).toMatch(/^incomplete +limit\.read/m);
+  });
+
+  test('is 1 when there is no such file', async () => {
+    const { status, stdout, stderr } = await corralHere('inspect', join(temporaryFolder(), 'nothing'));
+
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toMatch(/^corral: Could not open .*No such file or directory\n$/);
+  });
+
+  test.each([
+    [['--policy', '/nowhere/policy.json']],
+    [['--depth', 'deep']],
+    [['--declared', 'qcow3']],
+    [['--fail-on', 'never']],
+    [['--max-read', 'much']],
+    [['--output', 'xml']],
+  ])('is 1 for options without sense: %s', async (options) => {
+    const { status, stdout, stderr } = await corralHere('inspect', ...options, writtenImage());
+
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).not.toBe('');
+  });
+
+  test('is all that -q leaves', async () => {
+    const outcome = await corralHere('inspect', '-q', corpusFile('the corrupt bit'));
+
+    expect(outcome).toEqual({ status: 2, stdout: '', stderr: '' });
+  });
+});
+
+test('--fail-on moves the border between accepted and rejected', async () => {
+  const path = corpusFile('the dirty bit');
+
+  expect((await corralHere('inspect', path)).status).toBe(0);
+  expect((await corralHere('inspect', '--fail-on', 'medium', path)).status).toBe(2);
+});
+
+test('a policy may be a file', async () => {
+  const policy = join(temporaryFolder(), 'policy.json');
+  writeFileSync(policy, '{"base":"upload","name":"ours","severities":{"hdr.dirty":"critical"}}');
+
+  const { status, stdout } = await corralHere('inspect', '--policy', policy, corpusFile('the dirty bit'));
+
+  expect(status).toBe(2);
+  expect(stdout).toContain('policy ours');
+});
+
+test('--report writes the JSON to a new file, and never over another one', async () => {
+  const path = join(temporaryFolder(), 'report.json');
+  const image = writtenImage();
+
+  const first = await corralHere('inspect', '-q', '--report', path, image);
+  const second = await corralHere('inspect', '--report', path, image);
+
+  expect(first.status).toBe(0);
+  expect(schemaFaults(SCHEMA, JSON.parse(readFileSync(path, 'utf8')))).toEqual([]);
+  expect(second).toMatchObject({ status: 1, stdout: '' });
+});
+
+test('what a terminal gets is printable', async () => {
+  const paths = ['a backing file: escape codes', 'a snapshot with escape codes in its name'].map(corpusFile);
+
+  for (const path of paths) {
+    for (const kind of ['human', 'json', 'sarif']) {
+      const { stdout } = await corralHere('inspect', '--output', kind, path);
+      expect(stdout).toMatch(/^[ -~\n]+$/);
+    }
+  }
+});
+
+test('every report of the corpus is as the schema says', async () => {
+  const faults: string[] = [];
+
+  for (const { name, bytes } of corpus) {
+    const path = join(temporaryFolder(), 'image');
+    writeFileSync(path, bytes);
+    const { stdout } = await corralHere('inspect', '--output=json', '--depth=full', '--policy=forensic', path);
+    faults.push(...schemaFaults(SCHEMA, JSON.parse(stdout)).map((fault) => `${name}: ${fault}`));
+  }
+
+  expect(faults).toEqual([]);
+});
+
+test('the schema refuses reports that lack something or have something else', () => {
+  const report = { schema: 'corral-inspect', version: 2, more: true };
+
+  const faults = schemaFaults(SCHEMA, report);
+
+  expect(faults).toContain('$ lacks checks');
+  expect(faults).toContain('$.version is 2');
+  expect(faults).toContain('$ has more');
+});
+
+test('SARIF has a result with its place for every finding', async () => {
+  const { stdout } = await corralHere('inspect', '--output=sarif', corpusFile('a backing file: an absolute path'));
+
+  const { version, runs } = JSON.parse(stdout);
+  expect(version).toBe('2.1.0');
+  expect(runs[0].results).toHaveLength(2);
+  expect(runs[0].results[1]).toMatchObject({
+    ruleId: 'ref.name-absolute',
+    level: 'error',
+    locations: [{ physicalLocation: { region: { byteOffset: 2048, byteLength: 11 } } }],
+  });
+  const rules = runs[0].tool.driver.rules.map(({ id }: { id: string }) => id);
+  expect(rules).toContain('ref.name-absolute');
+});
+
+/** Images whose references lead to this path. */
+const REFERENCES: Record<string, (target: string) => string> = {
+  'a backing file': (target) => rebased(target),
+  'a backing file as json:': (target) => rebased(`json:{"driver":"raw","file.filename":"${target}"}`),
+  'a data file': (target) => {
+    const path = join(temporaryFolder(), 'image.qcow2');
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-o', `data_file=${target}`, path, '4M');
+    return path;
+  },
+  'an extent of a VMDK': (target) => {
+    const path = join(temporaryFolder(), 'image.vmdk');
+    const lines = ['# Disk DescriptorFile', 'version=1', 'createType="monolithicFlat"', `RW 8192 FLAT "${target}" 0`];
+    writeFileSync(path, `${lines.join('\n')}\n`);
+    return path;
+  },
+};
+
+function rebased(name: string): string {
+  const path = newImage();
+  mustQemuImg('rebase', '-u', '-b', name, '-F', 'raw', path);
+  return path;
+}
+
+describe('nothing but the image is looked for, when it names', () => {
+  test.each(Object.entries(REFERENCES))('%s', (_, make) => {
+    const target = join(temporaryFolder(), 'secret-target');
+    const image = make(target);
+    writeFileSync(target, 'secret');
+    const log = join(temporaryFolder(), 'strace.log');
+    const command = [process.execPath, MAIN, 'inspect', '--depth=full', '--policy=forensic', image];
+
+    const { status } = spawnSync('strace', ['-f', '-qq', '-s', '4096', '-e', 'trace=%file', '-o', log, ...command]);
+
+    // The command itself is started with the image's name.
+    const calls = readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((call) => !call.includes('execve('));
+    const opened = calls.filter((call) => call.includes(`"${image}"`));
+    expect(status).not.toBe(1);
+    expect(opened).toHaveLength(1);
+    expect(opened[0]).toMatch(/open(at)?\(.*O_RDONLY/);
+    expect(calls.filter((call) => call.includes('secret-target'))).toEqual([]);
+  });
+});
+
+describe('the output is the same whether the named file exists, when it is', () => {
+  test.each(Object.entries(REFERENCES))('%s', (_, make) => {
+    const target = join(temporaryFolder(), 'target');
+    const image = make(target);
+    const outputs = [];
+
+    for (const exists of [true, false]) {
+      if (exists) copyFileSync(writtenImage(), target);
+      else rmSync(target);
+      for (const kind of ['human', 'json', 'sarif']) {
+        outputs.push(corral(['inspect', '--output', kind, '--depth', 'full', image]));
+      }
+    }
+
+    expect(existsSync(target)).toBe(false);
+    expect(outputs.slice(0, 3)).toEqual(outputs.slice(3));
+    expect(outputs[0]?.status).toBe(2);
+  });
+});
+
+describe('images that qemu-img makes', () => {
+  const seed = chooseSeed();
+
+  test(`are accepted, with 200 random option sets, CORRAL_SEED=${seed}`, async () => {
+    const random = randomFrom(seed);
+    const complaints: string[] = [];
+
+    for (let round = 0; round < 200; round++) {
+      const options = drawOptions(random);
+      // qemu-img takes minutes to preallocate millions of clusters.
+      const mapped = options.some((option) => /^preallocation=metadata|^data_file_raw/.test(option));
+      const sizes = mapped ? [1, 3, 20] : [1, 3, 64, 5000];
+      const path = newImage(options.join(','), `${pick(random, sizes)}M`);
+      if (random() < 0.5) qemuIo(path, 'write -P 1 0 100k', 'write -P 2 900k 64k');
+      if (random() < 0.3 && !options.some((option) => /^data_file|^refcount_bits=1$/.test(option))) {
+        mustQemuImg('snapshot', '-c', 'one', path);
+      }
+      for (const policy of ['forensic', 'upload']) {
+        const { status, stdout } = await corralHere('inspect', '--policy', policy, '--depth=full', path);
+        const refers = options.some((option) => /^(data_file|backing_file)=/.test(option));
+        const wanted = policy === 'upload' && refers ? 2 : 0;
+        if (status !== wanted) complaints.push(`${policy} ${options.join(',')}: ${status}\n${stdout}`);
+      }
+      rmSync(path);
+    }
+
+    expect(complaints).toEqual([]);
+  }, 240_000);
+});
+
+function drawOptions(random: () => number): string[] {
+  const folder = temporaryFolder();
+  const extended = random() < 0.25;
+  const old = !extended && random() < 0.2;
+  const cluster = pick(random, extended ? [16, 32, 64, 2048] : [0.5, 1, 4, 64, 256, 2048]) * 1024;
+  const options = [`cluster_size=${cluster}`, `compat=${old ? '0.10' : '1.1'}`];
+  if (extended) options.push('extended_l2=on');
+  if (!old) {
+    options.push(`refcount_bits=${pick(random, [1, 2, 4, 8, 16, 32, 64])}`);
+    if (random() < 0.3) options.push('lazy_refcounts=on');
+    if (random() < 0.3) options.push('compression_type=zstd');
+  }
+  const kind = random();
+  if (!old && kind < 0.15) {
+    options.push(`data_file=${join(folder, 'data.raw')}`);
+    if (random() < 0.5) options.push('data_file_raw=on');
+  } else if (kind < 0.3) {
+    const base = join(folder, 'base.raw');
+    writeFileSync(base, Buffer.alloc(1048576, 7));
+    options.push(`backing_file=${base}`, 'backing_fmt=raw');
+  } else if (random() < 0.4) {
+    options.push(`preallocation=${cluster < 4096 ? 'off' : 'metadata'}`);
+  }
+  return options;
+}
+
+function pick<T>(random: () => number, values: readonly T[]): T {
+  return values[below(random, values.length)] as T;
+}
