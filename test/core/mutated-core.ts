@@ -15,16 +15,15 @@ export interface Mutation {
   readonly replace: string;
 }
 
-/** Compiles the core with the change; what is on disk stays as it is. Without optimising, which takes most of the time. */
-export async function compileMutated({ file, find, replace }: Mutation): Promise<WebAssembly.Module> {
+/** Compiles the core with the changes; what is on disk stays as it is. Without optimising, which takes most of the time. */
+export async function compileMutated(...mutations: readonly Mutation[]): Promise<WebAssembly.Module> {
   const sources = new Map(sourcePaths().map((path) => [path, readFileSync(join(root, path), 'utf8')]));
-  const path = `assembly/${file}`;
-  const original = sources.get(path) ?? '';
-  if (original.split(find).length !== 2) throw new Error(`${path} does not contain this text exactly once: ${find}`);
-  sources.set(
-    path,
-    original.replace(find, () => replace),
-  );
+  for (const { file, find, replace } of mutations) {
+    const path = `assembly/${file}`;
+    const parts = (sources.get(path) ?? '').split(find);
+    if (parts.length !== 2) throw new Error(`${path} does not contain this text exactly once: ${find}`);
+    sources.set(path, parts.join(replace));
+  }
 
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main(

@@ -1,10 +1,8 @@
 /** Images with bitmaps, and what QEMU and Corral say of them. */
 
-import { execFile, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { copyFileSync, existsSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { openImage } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -35,14 +33,12 @@ export async function qemuRanges(path: string, name: string): Promise<{ offset: 
   const socket = `${path}.sock`;
   copyFileSync(path, copy);
   qemuBitmap(copy, name, '--disable');
-  const server = spawn('qemu-nbd', ['-r', '-B', name, '-f', 'qcow2', '-k', socket, copy], { stdio: 'ignore' });
-  const ended = once(server, 'exit');
-  while (!existsSync(socket)) await wait(10);
+  // Comes back when it listens, and is gone after its first client.
+  execFileSync('qemu-nbd', ['--fork', '-r', '-B', name, '-f', 'qcow2', '-k', socket, copy], { stdio: 'ignore' });
   const node = `driver=nbd,server.type=unix,server.path=${socket},x-dirty-bitmap=qemu:dirty-bitmap:${name}`;
   const { stdout } = await run('qemu-img', ['map', '--output=json', '--image-opts', node], {
     maxBuffer: 1 << 26,
   });
-  await ended;
   const extents: { start: number; length: number; data: boolean }[] = JSON.parse(stdout);
   return extents.filter(({ data }) => !data).map(({ start, length }) => ({ offset: start, length }));
 }

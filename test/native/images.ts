@@ -9,6 +9,10 @@ import { temporaryFolder } from '../temporary-folder.js';
 /** Bytes of the disks. */
 export const SIZE = 4 << 20;
 
+/** What `makeCompressed` has made before, by its options. */
+const compressed = new Map<string, Uint8Array>();
+let mixed: Uint8Array | undefined;
+
 /** An image of SIZE bytes that qemu-img compressed. */
 export function makeCompressed({ type, clusterSize }: { type: string; clusterSize: number }): {
   path: string;
@@ -17,14 +21,24 @@ export function makeCompressed({ type, clusterSize }: { type: string; clusterSiz
   const folder = temporaryFolder();
   const [raw, path] = [join(folder, 'raw'), join(folder, 'image.qcow2')];
   const contents = mixedContents();
-  writeFileSync(raw, contents);
   const options = `compression_type=${type},cluster_size=${clusterSize}`;
-  execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', options, raw, path]);
+  const made = compressed.get(options);
+  if (made !== undefined) writeFileSync(path, made);
+  else {
+    writeFileSync(raw, contents);
+    execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', options, raw, path]);
+    compressed.set(options, readFileSync(path));
+  }
   return { path, contents };
 }
 
-/** Source text, zeros, noise and repetition, one after the other. */
+/** Source text, zeros, noise and repetition, one after the other; a copy for the caller. */
 export function mixedContents(): Uint8Array {
+  mixed ??= makeMixed();
+  return mixed.slice();
+}
+
+function makeMixed(): Uint8Array {
   const contents = new Uint8Array(SIZE);
   const random = randomFrom(1);
   const source = readFileSync(new URL(import.meta.url));
