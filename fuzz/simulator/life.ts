@@ -19,6 +19,7 @@ import { ImageReader } from './image-reader.js';
 import type { SnapshotChange } from './model.js';
 import { fillPattern, identify } from './pattern.js';
 import type { CutResult } from './power-cut.js';
+import { judgeAnswer, sendQuestion } from './questions.js';
 import type { LifePlan } from './scenario.js';
 import { CALLS, CONTROLS, type Sent, type World } from './sent.js';
 import { completeSnapshotRequest, isHarmless } from './snapshot-requests.js';
@@ -41,7 +42,7 @@ export class Life {
   private healed: boolean;
   /** The image is being changed: the guest waits until it knows its size. */
   private changing = false;
-  /** A request about a bitmap, or for clusters ahead of writes, is under way: it has the page. */
+  /** A request about a bitmap, for clusters ahead of writes, or for an answer is under way: it has the page. */
   private calling = false;
   /** Sizes that the disk may have, as changes failed. */
   private readonly doubtfulSizes: number[] = [];
@@ -179,7 +180,7 @@ export class Life {
 
   /** What the administrator asks now, if anything. */
   private chooseControl(): ControlRequest | undefined {
-    const { snapshots, resizes, amends, preallocations, bitmapCalls } = this.plan;
+    const { snapshots, resizes, amends, preallocations, bitmapCalls, questions } = this.plan;
     const { random, model } = this.world;
     const { clear } = model.bitmaps;
     const choices: readonly [number, ControlRequest][] = [
@@ -188,6 +189,7 @@ export class Life {
       [amends, sendAmend],
       [preallocations, sendPreallocate],
       [clear ? bitmapCalls : 0, sendCall],
+      [questions, sendQuestion],
     ];
     return choices.find(([rate]) => rate > 0 && random.chance(rate))?.[1];
   }
@@ -200,7 +202,7 @@ export class Life {
     // Until it is known which size the disk has, the guest asks nothing.
     if (verb === 'resize' || verb === 'amend') this.changing = true;
     if (verb === 'snapshot') this.changing = sent.size !== undefined && sent.size !== this.world.size;
-    if (verb === 'bitmap' || verb === 'preallocate') this.calling = true;
+    if (verb === 'bitmap' || verb === 'preallocate' || verb === 'question') this.calling = true;
     this.settleAnswers();
   }
 
@@ -306,6 +308,12 @@ export class Life {
     const succeeded = status === Status.Ok;
     if (sent.call !== undefined) {
       this.settleCall(sent, sent.call, status, message);
+      return;
+    }
+    if (sent.question !== undefined) {
+      this.calling = false;
+      if (succeeded) judgeAnswer(sent.question, slot, this.world, this.engine);
+      else this.judgeFailure(sent, status, message);
       return;
     }
     if (sent.snapshot !== undefined) {

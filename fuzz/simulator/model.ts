@@ -202,6 +202,16 @@ export class Model {
     for (const [cell, id] of this.snapshots.get(number) ?? []) this.store(cell, id);
   }
 
+  /** Cells of a range of guest offsets that somebody wrote and nobody is writing, and what they hold. */
+  certainCells(offset: number, end: number): Map<number, number> {
+    const certain = new Map<number, number>();
+    for (const [cell, id] of this.base) {
+      const place = this.cells.offsetOf(cell);
+      if (place >= offset && place < end && !this.recent.has(cell)) certain.set(cell, id);
+    }
+    return certain;
+  }
+
   /** What a cell holds for certain: all that there is to say when nobody uses the image. */
   onDisk(cell: number): number {
     return this.base.get(cell) ?? this.background(cell);

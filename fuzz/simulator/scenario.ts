@@ -68,6 +68,8 @@ export interface LifePlan {
   readonly preallocations: number;
   /** How often a request is one about a bitmap. */
   readonly bitmapCalls: number;
+  /** How often a request asks what is where, or which snapshots there are. */
+  readonly questions: number;
   /** The engine's own check runs before the first request, and again before a close. */
   readonly check: boolean;
   /** How often the guest's host makes, applies or deletes a snapshot. */
@@ -219,6 +221,7 @@ function drawWholeLife(random: Random, scenario: Scenario, fileLength: number): 
     bitmapCalls: scenario.bitmaps ? random.pick([0.02, 0.1, 0.4]) : 0,
     check: random.chance(0.15) && fileLength < LONGEST_CHECKED * 2 ** scenario.clusterBits,
     snapshots: scenario.snapshotRequests ? random.pick([0.01, 0.03, 0.1, 0.3]) : 0,
+    questions: random.pick([0, 0, 0.02, 0.1]),
     eagerness: random.pick([0.1, 0.3, 0.6, 0.95]),
     habits: drawHabits(random, scenario),
   };

@@ -24,6 +24,15 @@ export interface World {
   backingFile: string;
 }
 
+/** What changes nothing and has an answer: a map, or a list of snapshots. */
+export interface Question {
+  readonly kind: RequestKind;
+  readonly offset: number;
+  readonly length: number;
+  /** Map: cells of the range whose value was certain when it was asked. */
+  readonly cells: ReadonlyMap<number, number>;
+}
+
 /** A request from its submission to its answer. */
 export interface Sent {
   readonly request: GuestRequest;
@@ -42,10 +51,12 @@ export interface Sent {
   /** A request about a bitmap, and the status with which it must fail, if it must. */
   readonly call?: BitmapCall;
   readonly refusal?: Status;
+  /** What changes nothing, and has an answer. */
+  readonly question?: Question;
   cancelled: boolean;
 }
 
-/** How each verb is asked for; snapshots and bitmaps have more than one kind. */
+/** How each verb is asked for; snapshots, bitmaps and questions have more than one kind. */
 export const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>> = {
   read: { kind: RequestKind.Read, flags: 0 },
   write: { kind: RequestKind.Write, flags: 0 },
@@ -60,6 +71,7 @@ export const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>>
   snapshot: { kind: RequestKind.SnapshotCreate, flags: 0 },
   bitmap: { kind: RequestKind.BitmapAdd, flags: 0 },
   preallocate: { kind: RequestKind.Preallocate, flags: 0 },
+  question: { kind: RequestKind.Map, flags: 0 },
 };
 /** They change the image as a whole. */
 export const CONTROLS: readonly Verb[] = ['resize', 'amend', 'snapshot', 'bitmap', 'preallocate'];

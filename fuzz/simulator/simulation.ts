@@ -11,6 +11,7 @@ import { finishRepair, repair } from './repair.js';
 import { CALM, drawLife, drawScenario, type Emphasis } from './scenario.js';
 import type { World } from './sent.js';
 import { type Sabotage, SimulatedDisk } from './simulated-disk.js';
+import { readSnapshot } from './snapshot-reads.js';
 import { examine, isDirty } from './survivors.js';
 import { SimulationFailure, Trace } from './trace.js';
 
@@ -75,6 +76,7 @@ function runLives(seed: number, { module, sabotage, emphasis }: SimulationOption
     }
     if (scenario.focus === 'growth' || random.chance(0.5)) edit(world);
     if (mayRepair(world) && random.chance(0.3)) repair(world);
+    if (random.chance(0.3)) readSnapshot(world);
     const plan = drawLife(random, scenario, disk.length, emphasis);
     trace.event('life', life, disk.length);
     trace.note(() => JSON.stringify(plan));

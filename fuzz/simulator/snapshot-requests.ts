@@ -35,15 +35,19 @@ export function sendSnapshotRequest({ random, model, disk }: World, engine: Engi
   const size = roots.find((root) => root.number === number)?.size;
   const change = { verb, number, submittedAt: model.clock++, ...(verb === 'apply' ? { size } : {}) } as SnapshotChange;
   model.pending = change;
-  const { core } = engine;
+  writeSnapshotId(engine, number);
+  engine.submit(slot, KINDS[verb], 0, 0, 0);
+  return change;
+}
+
+/** Names a snapshot in the page. */
+export function writeSnapshotId({ core }: Engine, number: number): void {
   const options = new SnapshotOptionsView(core.memory, core.layout.page);
   options.idLength = 1;
   options.nameLength = 0;
   options.vmClock = 0;
   options.icount = 0;
   core.bytes(core.layout.page + OPTIONS_SIZE, 1).set([0x30 + number]);
-  engine.submit(slot, KINDS[verb], 0, 0, 0);
-  return change;
 }
 
 /** It is done: the model follows. */

@@ -18,7 +18,8 @@ export type Verb =
   | 'amend'
   | 'snapshot'
   | 'bitmap'
-  | 'preallocate';
+  | 'preallocate'
+  | 'question';
 
 /** All of them hold the same. */
 const BACKING_NAMES = ['base', 'other', 'far/'.padEnd(300, 'away')];

@@ -257,6 +257,27 @@ describe('a core that breaks its own order is noticed:', () => {
       find: '(resize.flags & ResizeFlag.ZeroNew) !== 0 ? end : ',
       replace: '',
     },
+    'a map does not say where data are': {
+      only: isSmall,
+      emphasis: { plan: { requests: 40, questions: 0.3 } },
+      file: 'control/map.ts',
+      find: '  extent.kind = run.kind;',
+      replace: '  extent.kind = ExtentKind.Unallocated;',
+    },
+    'a list leaves a snapshot out': {
+      only: ({ snapshotRequests }) => snapshotRequests,
+      emphasis: { plan: { requests: 40, questions: 0.3 } },
+      file: 'control/snapshot-list.ts',
+      find: '      task.request.result++;\n',
+      replace: '      if (task.request.result === 0) task.request.result++;\n',
+    },
+    'who reads a snapshot gets the disk as it is': {
+      only: (scenario) => isSmall(scenario) && scenario.snapshotRequests,
+      emphasis: { scenario: { lives: 4 }, plan: { requests: 30, snapshots: 0.1 } },
+      file: 'control/snapshot-select.ts',
+      find: '  image.l1Offset = state.l1Offset;\n',
+      replace: '',
+    },
   };
 
   for (const [name, mistake] of Object.entries(mistakes)) test(name, () => expectCaught(mistake), CATCH_TIMEOUT);
