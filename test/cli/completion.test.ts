@@ -63,6 +63,7 @@ const LINES: readonly (readonly [line: string, expected: readonly string[]])[] =
   ['corral check -r l', ['leaks']],
   ['corral convert -t dir', ['directsync']],
   ['corral rebase -b a', ['a.qcow2']],
+  ['corral attach --recovery r', ['reissue']],
   ['corral completion z', ['zsh']],
   ['corral doctor i', ['images']],
   ['corral-io --cache=un', ['unsafe']],

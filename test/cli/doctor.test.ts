@@ -81,7 +81,7 @@ describe('a machine', () => {
 
     expect(findings.map(({ status }) => status)).toEqual(findings.map(() => 'ok'));
     expect(findings).toContainEqual(
-      expect.objectContaining({ id: 'ublk-features', found: 'user-recovery, ioctl-encoded, bit 40' }),
+      expect.objectContaining({ id: 'ublk-features', found: 'user-recovery, ioctl-encoded, bit-40' }),
     );
     expect(mayAttach(findings)).toBe(true);
   });

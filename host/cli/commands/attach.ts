@@ -28,7 +28,7 @@ export const attach = defineVerb({
     blockSize: value('--block-size BYTES', '512 or 4096 (default: 512)', (given) =>
       countArgument(given, 'block size', 512, 4096),
     ),
-    cache: cacheOption('-t, --cache MODE'),
+    cache: cacheOption('-t, --cache CACHE'),
     discard: oneOf<'unmap' | 'ignore'>(
       '--discard MODE',
       'unmap (the default) or ignore: whether discards are offered',

@@ -40,16 +40,16 @@ export interface CompletedProgram {
 /** The shells that there are scripts for. */
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
-const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'];
-
 /** By the name of an argument, else by a name of the option. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
   FMT: ['qcow2', 'raw'],
   KIND: ['human', 'json'],
-  CACHE: CACHE_MODES,
-  DISCARD: ['unmap', 'ignore'],
+  CACHE: ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'],
   AIO: ['threads', 'native', 'io_uring'],
   repair: ['leaks', 'all'],
+  discard: ['unmap', 'ignore'],
+  recovery: ['off', 'fail', 'reissue'],
+  'block-size': ['512', '4096'],
   preallocation: ['off', 'metadata', 'falloc', 'full'],
 };
 const FILES = ['FILE', 'PATH'];

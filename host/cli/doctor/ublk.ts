@@ -2,7 +2,7 @@
 
 import { CorralError } from '../../errors.js';
 import { isSystemError } from '../../node/addon.js';
-import { UblkFeature } from '../../node/ublk-features.js';
+import { featureNames, UblkFeature } from '../../node/ublk-features.js';
 import { reasonOf } from '../output.js';
 import { NEEDS_ADDON } from './addon.js';
 import type { Finding } from './finding.js';
@@ -13,26 +13,6 @@ const CONTROL = { id: 'ublk-control', about: '/dev/ublk-control' };
 const FEATURES = { id: 'ublk-features', about: 'ublk features' };
 
 const CONTROL_DEVICE = '/dev/ublk-control';
-
-/** UBLK_F names by the number of the bit. */
-const NAMES = [
-  'zero-copy',
-  'completion-in-task',
-  'need-get-data',
-  'user-recovery',
-  'user-recovery-reissue',
-  'unprivileged',
-  'ioctl-encoded',
-  'user-copy',
-  'zoned',
-  'user-recovery-fail-io',
-  'update-size',
-  'auto-buffer-registration',
-  'quiesce',
-  'per-io-daemon',
-  'buffer-registration-off-daemon',
-  'batch-io',
-];
 
 /** Three findings: the module, its control device, the driver's features. */
 export async function examineUblk(host: HostView): Promise<Finding[]> {
@@ -104,11 +84,4 @@ function unanswered(host: HostView, error: unknown): [control: Finding, features
     { ...CONTROL, status: 'ok', found: 'can be opened' },
     { ...FEATURES, status: 'missing', found: 'the driver is too old to tell', fix: 'Linux 6.5 or newer' },
   ];
-}
-
-function featureNames(features: number): string[] {
-  // The driver's answer has 64 bits, of which this number holds 53.
-  return [...Array(53).keys()]
-    .filter((bit) => Math.floor(features / 2 ** bit) % 2 === 1)
-    .map((bit) => NAMES[bit] ?? `bit ${bit}`);
 }

@@ -13,7 +13,7 @@ export const SHELL_OPTIONS = {
   C: flag('-C, --copy-on-read', 'what is read from a backing file is kept in the image'),
   t: text('-t, --cache CACHE', 'none, writeback, writethrough, directsync or unsafe'),
   n: flag('-n, --nocache', 'as -t none'),
-  d: text('-d, --discard DISCARD', 'unmap, or ignore discards'),
+  d: text('-d, --discard MODE', 'unmap, or ignore discards'),
   U: flag('-U, --force-share', 'also when another process uses the image'),
   imageOptions: flag('--image-opts', 'the file is a list of options, driver=FMT,file.filename=PATH'),
   object: list('--object OBJECT', 'an object such as a secret'),
