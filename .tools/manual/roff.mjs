@@ -44,9 +44,10 @@ export function operandText(operands) {
 export function optionList(options) {
   return Object.values(options)
     .filter(({ about }) => about !== undefined)
-    .map(({ shorts, longs, argument, about }) => {
+    .map(({ shorts, longs, argument, attached, about }) => {
       const names = [...shorts.map((letter) => `-${letter}`), ...longs.map((name) => `--${name}`)];
-      const value = argument === undefined ? '' : ` \\fI${escapeRoff(argument)}\\fR`;
+      const needed = argument === undefined ? '' : ` \\fI${escapeRoff(argument)}\\fR`;
+      const value = attached === undefined ? needed : `[=\\fI${escapeRoff(attached.argument)}\\fR]`;
       return `.TP\n${names.map((name) => `\\fB${escapeRoff(name)}\\fR`).join(', ')}${value}\n${paragraph(/** @type {string} */ (about))}`;
     })
     .join('\n');

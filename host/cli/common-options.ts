@@ -4,6 +4,7 @@ import type { CacheMode } from '../cache-mode.js';
 import { cacheArgument } from './arguments.js';
 import { flag, type Option, text, value } from './option-table.js';
 import { UsageError } from './output.js';
+import type { ProgressKind } from './progress.js';
 import { readSecrets } from './secrets.js';
 
 /** Secrets are looked at at once, so that a wrong one is told before anything is done. */
@@ -33,9 +34,22 @@ export const FORCE_SHARE = { forceShare: flag('-U, --force-share', 'also when an
 
 export const QUIET = { quiet: flag('-q, --quiet', 'print nothing but errors') };
 
-export const PROGRESS = {
-  progress: flag('-p, --progress', 'show how far it is, on a terminal with the time that is left'),
+/** JSON lines are asked for by `--progress=json`. */
+const SHOW_PROGRESS: Option<ProgressKind | undefined> = {
+  ...text(
+    '-p, --progress',
+    'show how far it is, on a terminal with the time that is left; json: in lines for programs',
+  ),
+  initial: undefined,
+  attached: { argument: 'KIND', words: ['json'] },
+  next(_, argument) {
+    if (argument === '') return 'people';
+    if (argument === 'json') return 'json';
+    throw new UsageError(`--progress expects 'json' not '${argument}'`);
+  },
 };
+
+export const PROGRESS = { progress: SHOW_PROGRESS };
 
 export const OUTPUT = {
   output: value('--output KIND', 'human or json', (given): 'human' | 'json' => {

@@ -13,7 +13,7 @@ import type { NameOptions } from './image-name.js';
 import { makeImage } from './new-file.js';
 import { openFile } from './open.js';
 import { CommandError, errorLine, reasonOf, type Terminal } from './output.js';
-import { showProgress } from './progress.js';
+import { type ProgressKind, showProgress } from './progress.js';
 import type { StopSignal } from './signals.js';
 
 /** How it is copied. */
@@ -21,7 +21,7 @@ export interface CopyOptions {
   /** Least zeros in a row that are not written, in bytes; 0 writes everything. */
   readonly sparseSize: number | undefined;
   readonly requests: number | undefined;
-  readonly progress: boolean;
+  readonly progress: ProgressKind | undefined;
   readonly compress: boolean;
   readonly compressionLevel: number | undefined;
   readonly noBacking: boolean;

@@ -20,10 +20,11 @@ export interface ProgramDescription {
   readonly verbs: readonly VerbDescription[];
 }
 
-/** `-f, --format FMT`. */
-export function optionNames({ shorts, longs, argument }: Option<unknown>): string {
+/** `-f, --format FMT`; `-p, --progress[=KIND]`. */
+export function optionNames({ shorts, longs, argument, attached }: Option<unknown>): string {
   const names = [...shorts.map((letter) => `-${letter}`), ...longs.map((name) => `--${name}`)];
-  return `${names.join(', ')}${argument === undefined ? '' : ` ${argument}`}`;
+  const value = argument === undefined ? '' : ` ${argument}`;
+  return `${names.join(', ')}${attached === undefined ? value : `[=${attached.argument}]`}`;
 }
 
 /** The help's lines on options; one without a text has none. */
@@ -35,9 +36,11 @@ export function optionLines(options: OptionTable): string {
       return [`${indent}${optionNames(option)}`, option.about as string];
     });
   const width = Math.min(30, Math.max(...rows.map(([names]) => names.length)));
+  const margin = ' '.repeat(width + 4);
   return rows
-    .map(([names, text]) =>
-      names.length > width ? `  ${names}\n  ${' '.repeat(width)}  ${text}\n` : `  ${names.padEnd(width)}  ${text}\n`,
-    )
+    .map(([names, text]) => {
+      const start = names.length > width ? `  ${names}\n${margin}` : `  ${names.padEnd(width)}  `;
+      return `${start}${text.replaceAll('\n', `\n${margin}`)}\n`;
+    })
     .join('');
 }

@@ -61,8 +61,10 @@ function takeLong(word: string, table: readonly Named[], rest: string[], take: T
   const name = equals === -1 ? word : word.slice(0, equals);
   const [option, full] = findLong(name, word, table);
   if (option[1].argument === undefined) {
-    if (equals !== -1) throw new UsageError(`option '--${full}' doesn't allow an argument`, 'getopt');
-    take(option, '');
+    if (equals !== -1 && option[1].attached === undefined) {
+      throw new UsageError(`option '--${full}' doesn't allow an argument`, 'getopt');
+    }
+    take(option, equals === -1 ? '' : word.slice(equals + 1));
     return;
   }
   const argument = equals === -1 ? rest.shift() : word.slice(equals + 1);

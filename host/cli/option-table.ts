@@ -6,8 +6,10 @@ export interface Option<T> {
   readonly shorts: readonly string[];
   /** Names without their dashes; all mean the same. */
   readonly longs: readonly string[];
-  /** What its argument is called in the help; undefined when it has none. */
+  /** What its argument is called in the help; undefined when it needs none. */
   readonly argument: string | undefined;
+  /** Without `argument`: what may stand behind a "=" of its long name; `next` gets an empty text when nothing does. */
+  readonly attached?: { readonly argument: string; readonly words: readonly string[] };
   /** A line of the help; undefined: not shown there. */
   readonly about: string | undefined;
   /** The value before it was given. */

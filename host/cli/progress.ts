@@ -1,36 +1,70 @@
-/** How far it is: a bar where somebody looks, QEMU's line where not. */
+/** How far it is: a bar where somebody looks, QEMU's line where not, JSON lines for programs. */
 
 import { formatPercent, type Terminal } from './output.js';
 
 export interface Progress {
-  /** What is done of all, in any unit. */
+  /** Bytes that are done, of all. */
   readonly report: (done: number, total: number) => void;
+  /** Says that all is done. */
+  complete(): void;
   /** Says that all is done, and ends the line. */
   finish(): void;
   /** Ends the line. */
   end(): void;
 }
 
-/** Milliseconds between two pictures of the bar. */
+/** For whom: a bar or a line of percents, or JSON lines. */
+export type ProgressKind = 'people' | 'json';
+
+/** Milliseconds between two pictures of the bar, or two JSON lines. */
 const LEAST_PAUSE = 100;
 const LONGEST_BAR = 40;
 /** What stands around the bar. */
 const FRAME = '    [] 100.0%   00:00:00'.length;
 
-/** Shows nothing unless `show`. Begins with nothing done. */
-export function showProgress(terminal: Terminal, show: boolean, now: () => number = Date.now): Progress {
-  const line = show ? (barLine(terminal, now) ?? percentLine(terminal)) : () => {};
-  const end = (): void => {
-    if (show) terminal.print('\n');
-  };
+/** Shows nothing when no kind is given. Begins with nothing done. */
+export function showProgress(
+  terminal: Terminal,
+  kind: ProgressKind | undefined,
+  now: () => number = Date.now,
+): Progress {
+  if (kind === undefined) return { report() {}, complete() {}, finish() {}, end() {} };
+  if (kind === 'json') return jsonLines(terminal, now);
+  const line = barLine(terminal, now) ?? percentLine(terminal);
+  const complete = (): void => line(1, 1);
+  const end = (): void => terminal.print('\n');
   line(0, 1);
   return {
     report: (done, total) => line(total === 0 ? 1 : done, total || 1),
+    complete,
     finish() {
-      line(1, 1);
+      complete();
       end();
     },
     end,
+  };
+}
+
+/** One object a line: bytes that are done, of how many, after how many seconds. The last one says that all is done. */
+function jsonLines(terminal: Terminal, now: () => number): Progress {
+  const start = now();
+  let shownAt = Number.NEGATIVE_INFINITY;
+  let [last, size] = [-1, 0];
+  const print = (transferred: number): void => {
+    const time = now();
+    if (transferred === last || (transferred < size && time - shownAt < LEAST_PAUSE)) return;
+    [last, shownAt] = [transferred, time];
+    terminal.print(`${JSON.stringify({ transferred, size, elapsed: (time - start) / 1000 })}\n`);
+  };
+  const complete = (): void => print(size);
+  return {
+    report(done, total) {
+      size = total;
+      print(done);
+    },
+    complete,
+    finish: complete,
+    end() {},
   };
 }
 

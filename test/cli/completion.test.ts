@@ -61,6 +61,7 @@ const LINES: readonly (readonly [line: string, expected: readonly string[]])[] =
   ['corral create -o extended_l2=on,la', ['extended_l2=on,lazy_refcounts=']],
   ['corral resize --preallocation=m', ['metadata']],
   ['corral check -r l', ['leaks']],
+  ['corral convert --progress=j', ['json']],
   ['corral convert -t dir', ['directsync']],
   ['corral rebase -b a', ['a.qcow2']],
   ['corral attach --recovery r', ['reissue']],

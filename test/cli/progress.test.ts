@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { showProgress } from '../../host/cli/progress.js';
 import { temporaryFolder } from '../temporary-folder.js';
-import { MAIN } from './run-corral.js';
+import { corralHere, MAIN, mustQemuImg, qemuIo } from './run-corral.js';
 import { writtenImage } from './sample-images.js';
 
 /** What is printed, by pictures that are written over each other; `columns`: of a terminal. */
@@ -19,7 +19,7 @@ function shown(
     printed += text;
   };
   const terminal = { program: 'corral', columns, print, complain: print, note: print };
-  const progress = showProgress(terminal, true, () => time);
+  const progress = showProgress(terminal, 'people', () => time);
   reports(progress.report, (next) => {
     time = next;
   });
@@ -91,6 +91,53 @@ describe('progress', () => {
   test('where a bar has no room is the line of percents', () => {
     expect(shown(20, () => {})).toEqual(['    (0.00/100%)', '    (100.00/100%)', '\n']);
   });
+});
+
+describe('for programs', () => {
+  test('are lines of JSON, the last of which says that all is done', async () => {
+    const image = writtenImage();
+
+    const { status, stdout, stderr } = await corralHere('convert', '--progress=json', image, `${image}.raw`);
+
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(lines.at(-1)).toEqual({ transferred: 10 << 20, size: 10 << 20, elapsed: expect.any(Number) });
+    for (const line of lines) expect(Object.keys(line)).toEqual(['transferred', 'size', 'elapsed']);
+  });
+
+  test.each([
+    ['rebase', (image: string) => ['rebase', '--progress=json', '-b', '', overlayOf(image)]],
+    ['commit', (image: string) => ['commit', '--progress=json', overlayOf(image)]],
+    ['compare', (image: string) => ['compare', '--progress=json', image, image]],
+    ['checksum', (image: string) => ['checksum', '--progress=json', image]],
+  ])('%s prints them, too', async (_, args) => {
+    const { status, stdout } = await corralHere(...args(writtenImage()));
+
+    expect(status).toBe(0);
+    const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ transferred: 10 << 20, size: 10 << 20 });
+  });
+
+  test('-q keeps them back, and another kind is refused', async () => {
+    const image = writtenImage();
+
+    expect(await corralHere('convert', '-q', '--progress=json', image, `${image}.raw`)).toMatchObject({ stdout: '' });
+    expect(await corralHere('convert', '--progress=xml', image, `${image}.xml`)).toMatchObject({
+      status: 1,
+      stderr: "corral: --progress expects 'json' not 'xml'\nTry 'corral convert --help' for more info\n",
+    });
+  });
+
+  /** An image over this one, with some data of its own. */
+  function overlayOf(image: string): string {
+    const overlay = `${image}.overlay`;
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-b', image, '-F', 'qcow2', overlay);
+    qemuIo(overlay, 'write -P 9 4M 64k');
+    return overlay;
+  }
 });
 
 describe('corral convert -p', () => {

@@ -71,7 +71,7 @@ async function commitImage(
   const targetLength = target.size;
   try {
     if (image.size > targetLength) await target.resize(image.size);
-    const progress = showProgress(terminal, options.progress && !options.quiet);
+    const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
     await commitLayers(image, target, {
       depth: base.depth,
       targetLength,

@@ -6,7 +6,7 @@ import { cacheOption, FORCE_SHARE, IMAGE, OBJECTS, PROGRESS, QUIET } from '../co
 import { type Disk, openDisk } from '../disk.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
-import { type Progress, showProgress } from '../progress.js';
+import { type Progress, type ProgressKind, showProgress } from '../progress.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
 
@@ -25,7 +25,7 @@ interface Options {
   forceShare: boolean;
   noBacking: boolean;
   strict: boolean;
-  progress: boolean;
+  progress: ProgressKind | undefined;
   quiet: boolean;
 }
 
@@ -76,11 +76,11 @@ async function compareImages(
     say('Strict mode: Image size mismatch!');
     return Result.Different;
   }
-  const progress = showProgress(terminal, options.progress && !options.quiet);
+  const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
   const difference = await findDifference(first, second, options, progress);
   const common = Math.min(first.size, second.size);
   if (first.size !== second.size && (difference?.offset ?? common) >= common) say('Warning: Image size mismatch!');
-  if (difference === undefined) progress.report(1, 1);
+  if (difference === undefined) progress.complete();
   say(difference === undefined ? 'Images are identical.' : differenceText(difference));
   progress.end();
   return difference === undefined ? Result.Same : Result.Different;

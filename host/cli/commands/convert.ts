@@ -152,7 +152,7 @@ async function convertDisks(
   const source = joinedSource(disks.map((disk) => sourceOf(disk, { topOnly, salvage })));
   for (const disk of disks) refuseSameFile(disk, target, options);
   const bitmaps = options.bitmaps ? await bitmapsOf(disks, options, around) : undefined;
-  const copy = { ...options, bitmaps, progress: options.progress && !options.quiet };
+  const copy = { ...options, bitmaps, progress: options.quiet ? undefined : options.progress };
   if (options.noCreate) {
     const naming = options.targetImageOpts ? { imageOpts: true } : { format: options.targetFormat ?? 'raw' };
     const { targetIsZero } = options;

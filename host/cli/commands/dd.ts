@@ -54,7 +54,7 @@ export const dd = defineVerb({
       const options = {
         sparseSize: undefined,
         requests: undefined,
-        progress: false,
+        progress: undefined,
         compress: false,
         compressionLevel: undefined,
         noBacking,

@@ -86,7 +86,7 @@ async function copy(overlay: Disk, behind: Disk | undefined, options: Options, t
   const { image } = overlay;
   if (image === undefined) return;
   const stop = stopSignal();
-  const progress = showProgress(terminal, options.progress && !options.quiet);
+  const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
   try {
     await copyDifferences(image, behind, {
       compress: options.compress,

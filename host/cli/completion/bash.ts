@@ -80,7 +80,7 @@ ${identifier}() {
   _corral_words
   value=\${words[-1]}${findVerb}
   if [[ $value == --*=* ]]; then
-    option=\${value%%=*} value=\${value#*=}
+    option=\${value%%=*} value=\${value#*=}${attachedCases(verbs)}
   elif ((\${#words[@]} > 1)); then
     option=\${words[-2]}
     # The last of several letters may have an argument.
@@ -100,6 +100,19 @@ ${verbs.map(operandsCase).join('\n')}
 }
 complete -F ${identifier} ${name}
 `;
+}
+
+/** Words that can only stand behind a "=". */
+function attachedCases(verbs: readonly CompletedVerb[]): string {
+  const cases = verbs.flatMap(({ name, options }) =>
+    options
+      .filter(({ attached }) => attached.length > 0)
+      .map(({ longs, attached }) => {
+        const patterns = longs.map((option) => `${name}:${option}`).join(' | ');
+        return `\n      ${patterns}) ${reply({ kind: 'words', words: attached })}; return ;;`;
+      }),
+  );
+  return cases.length === 0 ? '' : `\n    case $verb:$option in${cases.join('')}\n    esac`;
 }
 
 function argumentCase({ name }: CompletedVerb, { shorts, longs, argument, candidates }: CompletedOption): string[] {

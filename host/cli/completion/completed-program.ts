@@ -18,6 +18,8 @@ export interface CompletedOption {
   /** What its argument is called; undefined: it has none. */
   readonly argument: string | undefined;
   readonly candidates: Candidates;
+  /** What may stand behind a "=" of its long name, and only there. */
+  readonly attached: readonly string[];
 }
 
 export interface CompletedVerb {
@@ -99,9 +101,10 @@ function completedOptions(options: OptionTable): CompletedOption[] {
     .map((option) => ({
       shorts: option.shorts.map((letter) => `-${letter}`),
       longs: option.longs.map((name) => `--${name}`),
-      about: option.about as string,
+      about: (option.about as string).replaceAll('\n', ' '),
       argument: option.argument,
       candidates: argumentCandidates(option),
+      attached: option.attached?.words ?? [],
     }));
 }
 

@@ -27,9 +27,10 @@ function verbLines(program: string, { name, options, operands, settings }: Compl
   return lines;
 }
 
-function optionText({ shorts, longs, about, argument, candidates }: CompletedOption): string {
+function optionText({ shorts, longs, about, argument, candidates, attached }: CompletedOption): string {
   const names = [...shorts.map((name) => `-s ${name.slice(1)}`), ...longs.map((name) => `-l ${name.slice(2)}`)];
-  const value = argument === undefined ? '' : ` -r ${candidatesText(candidates)}`;
+  const optional = attached.length === 0 ? '' : ` -f -a ${quote(attached.join(' '))}`;
+  const value = argument === undefined ? optional : ` -r ${candidatesText(candidates)}`;
   return `${names.join(' ')}${value} -d ${quote(about)}`;
 }
 

@@ -68,12 +68,16 @@ function argumentsText({ options, operands, settings }: CompletedVerb, indent: s
 }
 
 /** Each name of an option, which may be given once more. */
-function optionSpecs({ shorts, longs, about, argument, candidates }: CompletedOption): string[] {
+function optionSpecs({ shorts, longs, about, argument, candidates, attached }: CompletedOption): string[] {
   const text = `[${about.replace(/[\]\\]/g, '\\$&')}]`;
   const value = argument === undefined ? '' : `:${argument}:${action(candidates)}`;
   return [
     ...shorts.map((name) => quote(`*${name}${argument === undefined ? '' : '+'}${text}${value}`)),
-    ...longs.map((name) => quote(`*${name}${argument === undefined ? '' : '='}${text}${value}`)),
+    ...longs.map((name) =>
+      attached.length > 0
+        ? quote(`*${name}=-${text}::KIND:(${attached.join(' ')})`)
+        : quote(`*${name}${argument === undefined ? '' : '='}${text}${value}`),
+    ),
   ];
 }
 
