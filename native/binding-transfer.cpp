@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
-#include <new>
 
 #include "binding.hpp"
 #include "cluster-codec.hpp"
@@ -111,18 +109,6 @@ class CopyRange final : public Transfer {
   fileCopy::Range range_;
 };
 
-/** Memory of one thread, as large as its largest use so far; empty when there is none. */
-std::span<uint8_t> threadMemory(size_t length) {
-  thread_local std::unique_ptr<uint8_t[]> memory;
-  thread_local size_t size = 0;
-  if (size < length) {
-    memory.reset(new (std::nothrow) uint8_t[length]);
-    size = memory == nullptr ? 0 : length;
-    if (memory == nullptr) return {};
-  }
-  return {memory.get(), length};
-}
-
 struct CompressedPlace {
   int descriptor;
   int64_t hostOffset;
@@ -140,7 +126,7 @@ class DecompressCluster final : public Transfer {
 
   void Execute() override {
     const bool whole = target_.size() == place_.clusterSize;
-    const auto memory = threadMemory(place_.sourceLength + (whole ? 0 : place_.clusterSize));
+    const auto memory = fileCopy::threadMemory(place_.sourceLength + (whole ? 0 : place_.clusterSize));
     if (memory.empty()) return fail(ENOMEM);
     const auto source = memory.first(place_.sourceLength);
     const auto cluster = whole ? target_ : memory.subspan(place_.sourceLength);

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <utility>
+
+#include "owned.hpp"
 
 namespace corral::fileCopy {
 
@@ -46,6 +47,17 @@ SystemError writeData(int number, int64_t offset, std::span<const uint8_t> bytes
 
 }  // namespace
 
+std::span<uint8_t> threadMemory(size_t length) {
+  thread_local Mapping memory;
+  if (memory.length() < length) {
+    memory = Mapping();
+    Result<Mapping> mapped = Mapping::ofMemory(length, PROT_READ | PROT_WRITE);
+    if (!mapped) return {};
+    memory = std::move(*mapped);
+  }
+  return {memory.bytes(), length};
+}
+
 SystemError readFully(int number, int64_t offset, std::span<uint8_t> target) {
   while (!target.empty()) {
     const ssize_t count = ::pread(number, target.data(), target.size(), offset);
@@ -69,16 +81,11 @@ SystemError copySparse(const Range& range) {
   // Pieces are whole blocks: what is left out does not depend on where they end.
   const int64_t whole = blockLength == 0 ? PIECE : std::max(PIECE / blockLength, int64_t{1}) * blockLength;
   const int64_t pieceLength = std::min(whole, range.length);
-  thread_local std::unique_ptr<uint8_t[]> buffer;
-  thread_local int64_t bufferLength = 0;
-  if (bufferLength < pieceLength) {
-    buffer.reset(new (std::nothrow) uint8_t[static_cast<size_t>(pieceLength)]);
-    bufferLength = buffer == nullptr ? 0 : pieceLength;
-    if (buffer == nullptr) return {"copy", ENOMEM};
-  }
+  const std::span<uint8_t> buffer = threadMemory(static_cast<size_t>(pieceLength));
+  if (buffer.empty()) return {"copy", ENOMEM};
   for (int64_t done = 0; done < range.length; done += pieceLength) {
     const auto length = static_cast<size_t>(std::min(pieceLength, range.length - done));
-    const std::span<uint8_t> piece(buffer.get(), length);
+    const std::span<uint8_t> piece = buffer.first(length);
     SystemError error = readFully(range.source, range.sourceOffset + done, piece);
     if (!error) error = writeData(range.target, range.targetOffset + done, piece, static_cast<size_t>(blockLength));
     if (error) return error;

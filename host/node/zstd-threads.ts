@@ -37,7 +37,8 @@ function assign(): void {
     thread.job = job;
     // A thread holds the process only while it works.
     thread.worker.ref();
-    thread.worker.postMessage({ source: job.source, level: job.level } satisfies ZstdOrder);
+    // Of a view, all of the memory that it is in would be sent.
+    thread.worker.postMessage({ source: job.source.slice(), level: job.level } satisfies ZstdOrder);
   }
 }
 
