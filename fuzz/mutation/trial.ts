@@ -69,7 +69,7 @@ class Trial {
     if (await this.isDirty()) await this.repairDirty();
     // Whatever was odd about this image: its structures were sound, so they must be now, and so must its bytes.
     this.files.restart(false);
-    const after = await this.look(false);
+    const after = await this.look(false, before.bytes.length);
     if (after.report === undefined) throw new Failure('it was sound, and cannot be checked after it was written');
     if (!isSound(after.report))
       throw new Failure(`it was sound, and is not after it was written: ${describe(after.report)}`);
@@ -78,14 +78,20 @@ class Trial {
     if (comparable && changed !== undefined) compare(before.bytes, after.bytes, changed);
   }
 
-  /** Opens for reading; what lies in the first guest bytes, and what a check says. */
-  private async look(first: boolean): Promise<{ bytes?: Uint8Array; report?: CheckReport; shared?: boolean }> {
+  /**
+   * Opens for reading; what lies in the first guest bytes, at most `longest`, and what a check says. A disk that has grown
+   * shows entries that were behind its end, which nobody has read before.
+   */
+  private async look(
+    first: boolean,
+    longest = WATCHED_LENGTH,
+  ): Promise<{ bytes?: Uint8Array; report?: CheckReport; shared?: boolean }> {
     const checkSize = this.random.pick(CHECK_SIZES);
     const image = await this.open({ checkSize, tablesOnly: false });
     if (image === undefined) return {};
     if (first) this.progress.opened++;
     if (first && this.random.chance(0.5)) await this.attempt(() => this.map(image));
-    const bytes = (first ? BEFORE : AFTER).subarray(0, Math.min(image.size, WATCHED_LENGTH));
+    const bytes = (first ? BEFORE : AFTER).subarray(0, Math.min(image.size, longest));
     const readable = await this.attempt(() => image.read(0, bytes));
     if (!readable) this.progress.readErrors++;
     if (image.size > WATCHED_LENGTH) {
