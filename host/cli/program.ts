@@ -67,6 +67,8 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'end a block device and its server',
     load: async () => (await import('./commands/detach.js')).detach,
   },
+  flush: { summary: 'make a block device durable', load: async () => (await import('./commands/flush.js')).flush },
+  stat: { summary: 'what a block device does', load: async () => (await import('./commands/stat.js')).stat },
   recover: {
     summary: 'serve again what a dead server left',
     load: async () => (await import('./commands/recover.js')).recover,

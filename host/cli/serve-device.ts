@@ -1,6 +1,7 @@
 /** Images as block devices for as long as the process is not asked to stop. */
 
 import { CorralError } from '../errors.js';
+import { serveControl } from '../node/control-server.js';
 import { createDevice, type UblkDevice } from '../node/ublk-device.js';
 import type { UblkDeviceOptions } from '../node/ublk-options.js';
 import { whyNoUblk } from './devices.js';
@@ -11,6 +12,13 @@ import type { StopSignal } from './signals.js';
 export interface DeviceOptions extends Omit<UblkDeviceOptions, 'mayOpen' | 'noBacking'> {
   /** `--no-backing`: false keeps backing files closed. */
   backing?: boolean;
+}
+
+interface Reports {
+  /** The device serves. */
+  onReady(device: UblkDevice): void;
+  /** A line for people: something is not as it should be, and all goes on. */
+  warn(line: string): void;
 }
 
 /** A device that lives, and what it is called in messages. */
@@ -26,7 +34,7 @@ export interface ServedDevice {
 export async function serveDevices(
   makers: readonly (() => Promise<ServedDevice>)[],
   { signal }: StopSignal,
-  onReady: (device: UblkDevice) => void,
+  { onReady, warn }: Reports,
 ): Promise<void> {
   const served: ServedDevice[] = [];
   const stopAll = (): Promise<unknown> => Promise.allSettled(served.map(({ device }) => device.stop()));
@@ -35,6 +43,7 @@ export async function serveDevices(
       if (signal.aborted) break;
       const one = await make();
       served.push(one);
+      await giveControl(one.device, warn);
       if (!signal.aborted) onReady(one.device);
     }
   } catch (error) {
@@ -47,6 +56,17 @@ export async function serveDevices(
   else signal.addEventListener('abort', () => void stopAll(), { once: true });
   const ends = await Promise.allSettled(served.map(untilGone));
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
+}
+
+/** A machine on which there can be no socket still serves. */
+async function giveControl(device: UblkDevice, warn: (line: string) => void): Promise<void> {
+  try {
+    const control = await serveControl(device);
+    const close = (): void => void control.close();
+    device.closed.then(close, close);
+  } catch (error) {
+    warn(`${device.node} cannot be controlled while it serves: ${reasonOf(error)}`);
+  }
 }
 
 /** Whoever stopped it, nothing of it is left then. */

@@ -9,6 +9,7 @@ import { loadCore } from './core.js';
 import { gateOf } from './may-open.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
+import { refuseOwnDevices } from './storage-stack.js';
 import { requireUblk } from './ublk-errors.js';
 import { type ChosenFeatures, chooseFeatures, featureNames } from './ublk-features.js';
 import { checkOptions, type UblkDeviceOptions } from './ublk-options.js';
@@ -34,9 +35,11 @@ export interface UblkPlan {
 export async function checkDevice(path: string, options: UblkDeviceOptions = {}): Promise<UblkPlan> {
   const checked = checkOptions(options);
   const { readOnly, maxIoBytes, queueDepth } = checked;
-  const offered = await requireUblk(requireAddon());
+  const addon = requireAddon();
+  const offered = await requireUblk(addon);
   const features = chooseFeatures(offered, checked.recovery);
   await requireAdministrator();
+  await refuseOwnDevices(addon, path);
   const file = await NodeFile.open(path, { write: !readOnly });
   const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen);
   const { discardNoUnref, overlapCheck } = checked;

@@ -12,6 +12,7 @@ import type { NewSnapshot, Snapshot, SnapshotSelection } from '../snapshot-recor
 import type { Addon, UblkInfo } from './addon.js';
 import { requireAddon } from './addon.js';
 import { fromRecord } from './error-record.js';
+import { refuseOwnDevices } from './storage-stack.js';
 import { removeDevice, stopDevice } from './ublk-control.js';
 import { blockNode, describe, requireUblk } from './ublk-errors.js';
 import { type UblkEvent, UblkEvents } from './ublk-events.js';
@@ -61,6 +62,7 @@ export class UblkDevice {
   readonly closed: Promise<void>;
   private current: UblkState = 'created';
   private deviceSize: number;
+  private virtualSize: number;
   private starting: Promise<void> | undefined;
   private stopping: Promise<void> | undefined;
   private deleting: Promise<void> | undefined;
@@ -74,6 +76,7 @@ export class UblkDevice {
     this.readOnly = options.readOnly;
     this.features = parts.features;
     this.deviceSize = parts.deviceSize;
+    this.virtualSize = facts.virtualSize;
     this.closed = thread.ended.finally(() => {
       this.current = 'stopped';
       thread.release();
@@ -92,6 +95,11 @@ export class UblkDevice {
   /** Bytes of the block device, which may be fewer than those of the disk. */
   get size(): number {
     return this.deviceSize;
+  }
+
+  /** Bytes of the virtual disk. */
+  get diskSize(): number {
+    return this.virtualSize;
   }
 
   /** Everything that happens from now on; ends with the event `stopped`. */
@@ -170,6 +178,7 @@ export class UblkDevice {
     }
     const deviceSize = features.updateSize ? size : this.deviceSize;
     await this.call({ name: 'resize', size, deviceSize });
+    this.virtualSize = size;
     if (features.updateSize) {
       await addon.ublk.updateSize(this.id, { size }).catch((error) => Promise.reject(describe(error, this.id)));
       this.deviceSize = size;
@@ -212,7 +221,8 @@ export class UblkDevice {
     );
     if (started !== true) thread.order({ type: 'close' });
     // Somebody else may have stopped and deleted it: what counts is how the image was closed.
-    if (started !== undefined) await stopDevice(addon, this.id).catch(passUnless('ERR_NOT_FOUND'));
+    const ended = this.current === 'stopped';
+    if (started !== undefined && !ended) await stopDevice(addon, this.id).catch(passUnless('ERR_NOT_FOUND'));
     await this.closed;
   }
 
@@ -243,6 +253,7 @@ export async function createDevice(
   const addon = requireAddon();
   const features = chooseFeatures(await requireUblk(addon), checked.recovery);
   if (signal?.aborted) throw cancelled(signal);
+  await refuseOwnDevices(addon, path);
   const events = new UblkEvents();
   const thread = serve(addon, path, checked, events);
   let id: number | undefined;
@@ -274,7 +285,10 @@ export async function createDevice(
       begin,
     });
     if (signal?.aborted) throw cancelled(signal);
-    signal?.addEventListener('abort', () => void device.delete().catch(() => {}), { once: true });
+    const onAbort = (): void => void device.delete().catch(() => {});
+    const forget = (): void => signal?.removeEventListener('abort', onAbort);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    device.closed.then(forget, forget);
     return device;
   } catch (error) {
     await abandon(addon, thread, id);
@@ -295,6 +309,7 @@ export function serve(
   events: UblkEvents,
   folder = process.cwd(),
 ): ServingThread {
+  let failed = false;
   return new ServingThread(
     addon,
     {
@@ -314,12 +329,13 @@ export function serve(
         overlapChecks: overlapBits(options.overlapCheck ?? 'cached'),
       },
     },
-    ({ error, missed, broken }: IoErrorReport) =>
-      events.emit(
-        broken
-          ? { type: 'engineFailure', error: fromRecord(error) }
-          : { type: 'ioError', error: fromRecord(error), missed },
-      ),
+    ({ error, missed, broken }: IoErrorReport) => {
+      // That the engine has failed is told once; the requests that suffer from it are told as any others.
+      const first = broken && !failed;
+      failed ||= broken;
+      if (first) events.emit({ type: 'engineFailure', error: fromRecord(error) });
+      else events.emit({ type: 'ioError', error: fromRecord(error), missed });
+    },
   );
 }
 

@@ -9,6 +9,7 @@ import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { Addon, UblkInfo } from './addon.js';
 import { isSystemError, requireAddon } from './addon.js';
+import { refuseOwnDevices } from './storage-stack.js';
 import { listUblkDevices } from './ublk-control.js';
 import { serve, UblkDevice } from './ublk-device.js';
 import { blockNode, describe, requireUblk } from './ublk-errors.js';
@@ -46,6 +47,7 @@ export async function recoverDevice(id: number, patience = DEFAULT_PATIENCE): Pr
   const deadline = Date.now() + patience;
   const granted = await whenWaiting(addon, id, deadline);
   const record = await readRecord(id, granted.mark);
+  await refuseOwnDevices(addon, record.image, id);
   const options = checkOptions({ ...record.options, queueDepth: granted.queueDepth });
   const { size } = await addon.ublk.getParameters(id).catch((error) => Promise.reject(describe(error, id)));
   const events = new UblkEvents();

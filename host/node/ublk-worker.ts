@@ -211,7 +211,14 @@ function tell(error: CorralError, broken: boolean): void {
 
 function attach({ ring }: RingEngine, order: AttachOrder): void {
   const { deviceId, queueDepth, maxIoBytes, deviceSize, unmap, durable } = order;
-  ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize, unmap, durable });
+  try {
+    ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize, unmap, durable });
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    const { operation, errno, message } = error;
+    const reason = `Queue 0 cannot be served: ${message}`;
+    throw new CorralError('ERR_IO', { device: deviceId, queue: 0, operation, errno, reason, cause: error });
+  }
   report({ type: 'attached' });
 }
 
@@ -232,5 +239,6 @@ function isAbandoned(): boolean {
 function inWords(error: unknown): unknown {
   if (error instanceof CorralError) return new CorralError(error.code, { path: data.path, ...error.details });
   if (!isSystemError(error)) return error;
-  return new CorralError('ERR_IO', { path: data.path, reason: error.message, cause: error });
+  const { operation, errno, message } = error;
+  return new CorralError('ERR_IO', { path: data.path, operation, errno, reason: message, cause: error });
 }

@@ -74,6 +74,10 @@ const ONLY_ON: Readonly<Record<KernelSeries, (scenario: Scenario) => void>> = {
       await scenario('serve');
     });
 
+    test('a server is not given an image that lies on its own device', async () => {
+      await scenario('own-device');
+    });
+
     test('twenty devices, one after the other, leave nothing behind', async () => {
       await scenario('many-times', '20');
     });
@@ -143,6 +147,12 @@ describe.each(KERNEL_SERIES)('on Linux %s', (series) => {
 
   test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
     const outcome = await scenario('recovered', '3');
+
+    expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+  });
+
+  test('a device is looked after while its guest writes: snapshots, a longer disk, a flush, statistics', async () => {
+    const outcome = await scenario('live', series === '6.12' ? 'stays' : 'grows');
 
     expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
   });

@@ -1,11 +1,13 @@
 /** `corral attach`: serves images as Linux block devices until a signal comes. */
 
 import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
+import type { UblkDevice } from '../../node/ublk-device.js';
 import type { UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
 import { cacheOption } from '../common-options.js';
-import { flag, type Option, value } from '../option-table.js';
+import { flag, type Option, text, value } from '../option-table.js';
 import { CommandError, type Terminal, UsageError } from '../output.js';
+import { ensureOverlay } from '../overlay.js';
 import { cannotAttach, type DeviceOptions, deviceOptions, makeDevice, serveDevices } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
@@ -36,16 +38,19 @@ export const attach = defineVerb({
     ),
     recovery: oneOf<UblkRecovery>(
       '--recovery MODE',
-      "when this process dies: off: the device goes away; reissue: it waits for 'corral recover'; fail: as that, but what\n" +
-        'was under way fails',
+      'when this process dies, the device ends (off) or waits; what was under way fails, or is asked again (reissue)',
       ['off', 'fail', 'reissue'],
     ),
+    overlay: text('--overlay FILE', 'serve this overlay over the image, which is only read; made when it is missing'),
     dryRun: flag('--dry-run', 'only say what would be done, or why it cannot be'),
     verbose: flag('-v, --verbose', "also say what of the kernel's driver is used"),
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length === 0) throw new UsageError('Expecting image file names');
-    const { noBacking, dryRun, verbose, ...options } = values;
+    const { noBacking, dryRun, verbose, overlay, ...options } = values;
+    if (overlay !== undefined && (operands.length > 1 || dryRun || noBacking)) {
+      throw new UsageError('--overlay is for one image, and not with --dry-run or --no-backing');
+    }
     const device: DeviceOptions = { ...options, backing: !noBacking };
     if (dryRun) {
       for (const path of operands) await tryOut(path, device, terminal);
@@ -53,12 +58,16 @@ export const attach = defineVerb({
     }
     const stop = stopSignal();
     try {
-      const makers = operands.map((path) => () => makeDevice(path, device));
-      await serveDevices(makers, stop, ({ node, features }) => {
+      const [base] = operands;
+      if (overlay !== undefined && base !== undefined) await ensureOverlay(base, overlay);
+      const paths = overlay === undefined ? operands : [overlay];
+      const makers = paths.map((path) => () => makeDevice(path, device));
+      const onReady = ({ node, features }: UblkDevice): void => {
         const { dataPath, recovery, updateSize } = features;
         const used = `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}`;
         terminal.print(verbose ? `${node}\n${node}: ${used}\n` : `${node}\n`);
-      });
+      };
+      await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line) });
     } finally {
       stop.release();
     }

@@ -4,8 +4,9 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemErrorCode } from '../../errors.js';
 import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-control.js';
+import { countArgument } from '../arguments.js';
 import { deviceNumber, findDevices, isGone } from '../devices.js';
-import { flag } from '../option-table.js';
+import { flag, value } from '../option-table.js';
 import { CommandError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -13,19 +14,30 @@ import { defineVerb, oneOperand } from '../verb.js';
 const LIVE = 1;
 /** Milliseconds between two looks. */
 const POLL = 20;
-/** Milliseconds. A server that has a lot to write to a slow disk needs a while. */
-const PATIENCE = 60_000;
+/** Seconds. A server that has a lot to write to a slow disk needs a while. */
+const PATIENCE = 60;
+const LONGEST_TIMEOUT = 86_400;
 /** Milliseconds for a server to end once its device is gone; it may have others. */
 const FAREWELL = 5_000;
 
 export const detach = defineVerb({
   about: 'Ends the server of a ublk block device in order, and waits until both are gone.',
   operands: 'DEVICE',
-  options: { force: flag('--force', 'also when the device is mounted or in use otherwise') },
+  options: {
+    force: flag('--force', 'also when the device is mounted or in use otherwise'),
+    timeout: value('--timeout SECONDS', 'for requests under way (default: 60)', (given) =>
+      countArgument(given, 'timeout', 1, LONGEST_TIMEOUT),
+    ),
+  },
   run: ({ values, operands }) => detachDevice(oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N'), values),
 });
 
-async function detachDevice(name: string, { force }: { force?: boolean }): Promise<void> {
+interface Options {
+  force: boolean;
+  timeout: number | undefined;
+}
+
+async function detachDevice(name: string, { force, timeout = PATIENCE }: Options): Promise<void> {
   const id = deviceNumber(name);
   const device = (await findDevices()).find((candidate) => candidate.id === id);
   if (device === undefined) throw new CommandError(`There is no ublk device '${name}' (see corral list)`);
@@ -35,8 +47,10 @@ async function detachDevice(name: string, { force }: { force?: boolean }): Promi
   const { serverPid, state } = device;
   // The process of a device that is not live is dead: its number may be somebody else's by now.
   if (state !== LIVE || !signal(serverPid, 'SIGTERM')) return detachUblkDevice(id);
-  if (!(await comesTrue(() => isGone(id), PATIENCE))) {
-    throw new CommandError(`${device.node} is still there: process ${serverPid}, which serves it, does not end`);
+  if (!(await comesTrue(() => isGone(id), timeout * 1000))) {
+    throw new CommandError(
+      `${device.node} is still there after ${timeout} s: process ${serverPid}, which serves it, does not end`,
+    );
   }
   // Its locks on the image end with it.
   await comesTrue(() => !signal(serverPid, 0), FAREWELL);

@@ -24,7 +24,7 @@ export const recover = defineVerb({
       await serveDevices(
         wanted.map((id) => () => takeOver(id)),
         stop,
-        ({ node }) => terminal.print(`${node}\n`),
+        { onReady: ({ node }) => terminal.print(`${node}\n`), warn: (line) => terminal.note(line) },
       );
     } finally {
       stop.release();

@@ -4,6 +4,7 @@ import { fillFile, type Preallocation } from '../../preallocate.js';
 import { sizeParameter } from '../arguments.js';
 import { IMAGE } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
+import { askLive, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
@@ -45,6 +46,8 @@ async function resizeImage(path: string, text: string, options: Options, termina
     throw new CommandError(`Invalid preallocation mode '${preallocation}'`);
   }
   const [sign, amount] = readSize(text);
+  const live = liveDevice(path, options.format);
+  if (live !== undefined) return resizeLive(live, [sign, amount], options, terminal);
   const disk = await openDisk(path, { ...options, write: true, terminal });
   try {
     const size = sign * amount + (sign === 0n ? amount : BigInt(disk.size));
@@ -56,6 +59,28 @@ async function resizeImage(path: string, text: string, options: Options, termina
   }
   await disk.close();
   if (!options.quiet) terminal.print('Image resized.\n');
+}
+
+/** A device that is served: it only becomes longer, without preallocation. */
+async function resizeLive(
+  id: number,
+  [sign, amount]: readonly [bigint, bigint],
+  options: Options,
+  terminal: Terminal,
+): Promise<void> {
+  const about = `Could not resize '/dev/ublkb${id}'`;
+  if ((options.preallocation ?? 'off') !== 'off') {
+    throw new CommandError(`${about}: nothing can be preallocated while it is served`);
+  }
+  const before = ((await askLive(id, { verb: 'stat' }, about)) as { diskSize: number }).diskSize;
+  const size = sign * amount + (sign === 0n ? amount : BigInt(before));
+  checkSize(size, before, options, terminal);
+  const answer = await askLive(id, { verb: 'resize', size: Number(size) }, about);
+  const { deviceSize } = answer as { deviceSize: number };
+  if (!options.quiet) terminal.print('Image resized.\n');
+  if (deviceSize !== Number(size)) {
+    terminal.note(`/dev/ublkb${id} keeps its size until it is attached again: this kernel cannot change it`);
+  }
 }
 
 /** What is to be done with the disk's size, and how much: 0 to set it, else 1 or -1. */

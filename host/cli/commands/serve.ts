@@ -2,6 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import type { UblkDevice } from '../../node/ublk-device.js';
 import { whyNoUblk } from '../devices.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, text } from '../option-table.js';
@@ -75,13 +76,15 @@ async function overUblk(
   { terminal, stop }: Surroundings,
 ): Promise<void> {
   const { makeDevice, serveDevices } = await import('../serve-device.js');
-  await serveDevices([() => makeDevice(path, { readOnly, backing: !noBacking })], stop, ({ node, info }) => {
+  const onReady = ({ node, info }: UblkDevice): void => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
       `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
         `Next, as root: lsblk -f ${node}, or, ${readOnly ? 'if it has partitions' : 'if it is empty'}: ${next}\n`,
     );
-  });
+  };
+  const make = () => makeDevice(path, { readOnly, backing: !noBacking });
+  await serveDevices([make], stop, { onReady, warn: (line) => terminal.note(line) });
 }
 
 async function overNbd(

@@ -1,10 +1,13 @@
 /** `corral snapshot`: lists, makes, applies and deletes internal snapshots. */
 
 import { CorralError } from '../../errors.js';
+import { snapshotFromJson } from '../../node/control-protocol.js';
+import type { Snapshot } from '../../snapshot-record.js';
 import type { Snapshots } from '../../snapshots.js';
 import { Closers } from '../closers.js';
 import { IMAGE } from '../common-options.js';
 import { openDisk } from '../disk.js';
+import { askLive, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { snapshotTable } from '../snapshot-text.js';
@@ -43,6 +46,8 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   if (write && forceShare) {
     throw new CommandError(`Could not open '${path}': force-share=on can only be used with read-only images`);
   }
+  const live = liveDevice(path, options.format);
+  if (live !== undefined) return runLive(live, options, terminal);
   await using opened = new Closers();
   const { image } = opened.add(await openDisk(path, { ...options, write, tablesOnly: !write, terminal }));
   if (image === undefined) {
@@ -57,6 +62,28 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   else if (options.delete !== undefined) await remove(snapshots, options.delete);
   else terminal.print(snapshotTable(await snapshots.list()));
   await image.close();
+}
+
+/** On a device that is served: its guest goes on, and so no other disk can take the place of this one. */
+async function runLive(id: number, options: Options, terminal: Terminal): Promise<void> {
+  const { apply, create } = options;
+  const list = async (): Promise<Snapshot[]> => {
+    const found = await askLive(id, { verb: 'snapshot-list' }, `Could not ask '/dev/ublkb${id}'`);
+    return (found as Record<string, unknown>[]).map(snapshotFromJson);
+  };
+  if (apply !== undefined) {
+    throw new CommandError(`Could not apply snapshot '${apply}': The disk is served: detach the device first`);
+  }
+  if (create !== undefined) {
+    await askLive(id, { verb: 'snapshot-create', name: create }, `Could not create snapshot '${create}'`);
+  } else if (options.delete !== undefined) {
+    const about = `Could not delete snapshot '${options.delete}'`;
+    const found = (await list()).find(({ name }) => name === options.delete);
+    if (found === undefined) throw new CommandError(`${about}: snapshot not found`);
+    await askLive(id, { verb: 'snapshot-delete', id: found.id, name: found.name }, about);
+  } else {
+    terminal.print(snapshotTable(await list()));
+  }
 }
 
 async function applyOne(snapshots: Snapshots, wanted: string): Promise<void> {

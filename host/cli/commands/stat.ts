@@ -1,0 +1,144 @@
+/** `corral stat`: what a block device of ours does. */
+
+import { readFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { UblkEngineStatistics } from '../../node/ublk-verbs.js';
+import { countArgument, outputArgument } from '../arguments.js';
+import { deviceNumber } from '../devices.js';
+import { askLive } from '../live.js';
+import { value } from '../option-table.js';
+import { CommandError, humanSize, type Terminal } from '../output.js';
+import { stopSignal } from '../signals.js';
+import { defineVerb, oneOperand } from '../verb.js';
+
+const LONGEST_INTERVAL = 86_400;
+const SECTOR = 512;
+/** Lines between two heads of the table. */
+const PAGE = 20;
+
+interface ServerStatistics {
+  readonly device: string;
+  readonly pid: number;
+  readonly size: number;
+  readonly features: { readonly dataPath: string; readonly recovery: string; readonly updateSize: boolean };
+  readonly engine: UblkEngineStatistics;
+}
+
+/** Of one kind of request: how many, of how many bytes, and the milliseconds that they took together. */
+interface Requests {
+  readonly count: number;
+  readonly bytes: number;
+  readonly milliseconds: number;
+}
+
+/** What the kernel counts of a block device. */
+interface KernelStatistics {
+  readonly read: Requests;
+  readonly write: Requests;
+  readonly discard: Requests;
+  readonly flush: Requests;
+  readonly inFlight: number;
+}
+
+export const stat = defineVerb({
+  about:
+    'Says what a block device of `attach` has done since it was made; with --watch what it does, a line each interval.',
+  operands: 'DEVICE',
+  options: {
+    output: value('--output KIND', 'human or json', outputArgument),
+    watch: value('--watch SECONDS', 'until SIGINT or SIGTERM', (given) =>
+      countArgument(given, 'interval', 1, LONGEST_INTERVAL),
+    ),
+  },
+  async run({ values: { output, watch }, operands }, { terminal }) {
+    const id = deviceNumber(oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N'));
+    if (watch !== undefined) await watchDevice(id, watch, terminal);
+    else terminal.print(output === 'json' ? `${JSON.stringify(await look(id), null, 4)}\n` : describe(await look(id)));
+  },
+});
+
+interface Look extends ServerStatistics {
+  readonly kernel: KernelStatistics;
+}
+
+async function look(id: number): Promise<Look> {
+  const about = `Could not ask '/dev/ublkb${id}'`;
+  const server = (await askLive(id, { verb: 'stat' }, about)) as ServerStatistics;
+  try {
+    return { ...server, kernel: parseKernel(await readFile(`/sys/block/ublkb${id}/stat`, 'utf8')) };
+  } catch (error) {
+    throw new CommandError(`${about}: ${(error as Error).message}`, 1, { cause: error });
+  }
+}
+
+/** The kernel's Documentation/block/stat.rst. */
+function parseKernel(text: string): KernelStatistics {
+  const numbers = text.trim().split(/\s+/).map(Number);
+  const at = (index: number): number => numbers[index] ?? 0;
+  const of = (first: number): Requests => ({
+    count: at(first),
+    bytes: at(first + 2) * SECTOR,
+    milliseconds: at(first + 3),
+  });
+  const flush = { count: at(15), bytes: 0, milliseconds: at(16) };
+  return { read: of(0), write: of(4), discard: of(11), flush, inFlight: at(8) };
+}
+
+function describe({ device, pid, size, features, engine, kernel }: Look): string {
+  const { dataPath, recovery, updateSize } = features;
+  const kinds = (['read', 'write', 'discard', 'flush'] as const).map((kind) => {
+    const { count, bytes, milliseconds } = kernel[kind];
+    return `${kind}: ${count} requests, ${humanSize(bytes)}, ${average({ count, milliseconds })} on average\n`;
+  });
+  return (
+    `${device}: ${humanSize(size)}, process ${pid}, ${kernel.inFlight} requests in flight\n` +
+    `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}\n` +
+    `${kinds.join('')}` +
+    `metadata cache: ${humanSize(engine.cacheSize)}, ${percent(engine)} hits, ${engine.cacheEvictions} evictions\n` +
+    `clusters allocated: ${engine.allocatedClusters}; waits: ${engine.waits}; flushes of the file: ${engine.flushes}\n`
+  );
+}
+
+async function watchDevice(id: number, seconds: number, terminal: Terminal): Promise<void> {
+  const stop = stopSignal();
+  const { signal } = stop;
+  try {
+    let before = await look(id);
+    for (let line = 0; ; line++) {
+      await wait(seconds * 1000, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      const now = await look(id);
+      if (line % PAGE === 0) terminal.print(row(['READ/S', 'MIB/S', 'WRITE/S', 'MIB/S', 'FLUSH/S', 'WAITING', 'HITS']));
+      const rates = (['read', 'write'] as const).flatMap((kind) => {
+        const [newer, older] = [now.kernel[kind], before.kernel[kind]];
+        return [rate(newer.count - older.count, seconds), rate((newer.bytes - older.bytes) / 2 ** 20, seconds)];
+      });
+      const flushes = rate(now.kernel.flush.count - before.kernel.flush.count, seconds);
+      const since = {
+        cacheHits: now.engine.cacheHits - before.engine.cacheHits,
+        cacheMisses: now.engine.cacheMisses - before.engine.cacheMisses,
+      };
+      terminal.print(row([...rates, flushes, String(now.kernel.inFlight), percent(since)]));
+      before = now;
+    }
+  } finally {
+    stop.release();
+  }
+}
+
+function row(cells: readonly string[]): string {
+  return `${cells.map((cell) => cell.padStart(9)).join('')}\n`;
+}
+
+function rate(amount: number, seconds: number): string {
+  return (amount / seconds).toFixed(amount < 10 * seconds ? 1 : 0);
+}
+
+function average({ count, milliseconds }: Pick<Requests, 'count' | 'milliseconds'>): string {
+  return count === 0 ? '-' : `${(milliseconds / count).toFixed(2)} ms`;
+}
+
+function percent({ cacheHits, cacheMisses }: Pick<UblkEngineStatistics, 'cacheHits' | 'cacheMisses'>): string {
+  const all = cacheHits + cacheMisses;
+  return all === 0 ? '-' : `${((100 * cacheHits) / all).toFixed(1)}%`;
+}

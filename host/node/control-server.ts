@@ -1,0 +1,123 @@
+/** The control socket of a device, for its owner alone: what can be done while it serves. */
+import { chmod, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { CorralError } from '../errors.js';
+import { type ControlAnswer, LONGEST_LINE, parseRequest, snapshotToJson, toAnswer } from './control-protocol.js';
+import { ensureRunFolder, runFolder } from './run-folder.js';
+import type { UblkDevice } from './ublk-device.js';
+
+/** Connections at once. */
+const MAXIMUM_CONNECTIONS = 16;
+/** Milliseconds for a request to arrive. */
+const PATIENCE = 60_000;
+
+/** What the socket speaks for. */
+export type ControlledDevice = Pick<
+  UblkDevice,
+  | 'id'
+  | 'node'
+  | 'size'
+  | 'diskSize'
+  | 'snapshots'
+  | 'createSnapshot'
+  | 'deleteSnapshot'
+  | 'resize'
+  | 'flush'
+  | 'statistics'
+  | 'stop'
+> & { readonly features: object };
+
+export interface ControlServer extends AsyncDisposable {
+  readonly path: string;
+  /** Takes the socket away; requests under way are still answered. */
+  close(): Promise<void>;
+}
+
+/** Where the socket of a device is. */
+export function controlPath(id: number): string {
+  return join(runFolder(), `ublkb${id}.sock`);
+}
+
+/** Rejects with ERR_PERMISSION where others could come between. One that a dead server left is replaced. */
+export async function serveControl(device: ControlledDevice): Promise<ControlServer> {
+  await ensureRunFolder();
+  const path = controlPath(device.id);
+  await rm(path, { force: true });
+  // Who has asked everything may close that half: the answers still come.
+  const server = createServer({ allowHalfOpen: true }, (socket) => converse(socket, device));
+  server.maxConnections = MAXIMUM_CONNECTIONS;
+  await listen(server, path);
+  await chmod(path, 0o600);
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    // Node removes the socket's name with it.
+    closing ??= new Promise((resolve) => void server.close(() => resolve()));
+    return closing;
+  };
+  // A connection that idles must not keep the process.
+  server.unref();
+  return { path, close, [Symbol.asyncDispose]: close };
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: Error) => reject(new CorralError('ERR_IO', { path, reason: error.message })));
+    server.listen(path, () => resolve());
+  });
+}
+
+function converse(socket: Socket, device: ControlledDevice): void {
+  let text = '';
+  let answering = Promise.resolve();
+  socket.unref();
+  socket.setEncoding('utf8');
+  socket.setTimeout(PATIENCE, () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (piece: string) => {
+    text += piece;
+    const lines = text.split('\n');
+    text = lines.pop() ?? '';
+    for (const line of lines) {
+      answering = answering.then(async () => {
+        socket.setTimeout(0);
+        const answer = await carryOut(line, device);
+        if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
+        socket.setTimeout(PATIENCE);
+      });
+    }
+    if (text.length > LONGEST_LINE) socket.destroy();
+  });
+  socket.on('end', () => void answering.then(() => socket.end()));
+}
+
+/** Never rejects. */
+async function carryOut(line: string, device: ControlledDevice): Promise<ControlAnswer> {
+  try {
+    return { result: (await resultOf(line, device)) ?? null };
+  } catch (error) {
+    return toAnswer(error);
+  }
+}
+
+async function resultOf(line: string, device: ControlledDevice): Promise<unknown> {
+  const request = parseRequest(line);
+  switch (request.verb) {
+    case 'snapshot-list':
+      return (await device.snapshots()).map(snapshotToJson);
+    case 'snapshot-create':
+      return device.createSnapshot({ name: request.name, icount: 0n });
+    case 'snapshot-delete':
+      return device.deleteSnapshot({ id: request.id, name: request.name });
+    case 'resize':
+      return device.resize(request.size);
+    case 'flush':
+      return device.flush();
+    case 'stat': {
+      const { node, size, diskSize, features } = device;
+      return { device: node, pid: process.pid, size, diskSize, features, engine: await device.statistics() };
+    }
+    case 'stop':
+      return device.stop({ timeout: request.timeout });
+  }
+}
