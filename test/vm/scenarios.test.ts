@@ -157,6 +157,10 @@ describe.each(KERNEL_SERIES)('on Linux %s', (series) => {
     expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
   });
 
+  test('devices are as they are asked for, and several are of one process', async () => {
+    await scenario('kinds');
+  });
+
   test('attach says in one line why it cannot', async () => {
     await scenario('refusals');
   });
