@@ -42,9 +42,24 @@ export interface LayerImage {
   close(): Promise<void>;
 }
 
+/** What lies behind an image, whatever the image says. */
+export interface BackingChoice {
+  /** Opens the file, which then belongs to the chain. Default: the name in the image goes through the gate. */
+  open?: (() => Promise<BlockFile>) | undefined;
+  /** Default: what the image says. */
+  format?: 'raw' | 'qcow2' | undefined;
+  /** What lies behind that; null: nothing. Default: what it names. */
+  backing?: BackingChoice | null | undefined;
+}
+
 export interface ChainOptions {
   /** Opens what images name. Default: nothing may be opened. */
-  gate?: OpenGate;
+  gate?: OpenGate | undefined;
+  /**
+   * What lies behind the image instead of what it names; null: nothing, and it reads as zeros. Only for images that name
+   * something. Default: what they name.
+   */
+  backing?: BackingChoice | null | undefined;
   /** Layers behind the image at most, default 64. */
   chainDepth?: number;
 }
@@ -76,14 +91,15 @@ export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer>
     const reason = `The backing chain has more than ${limit} layers`;
     throw new CorralError('ERR_TOO_LARGE', { reason, backingFile: name });
   }
-  if (write && facts.backingFormat === undefined) {
+  const format = options.backing?.format ?? facts.backingFormat;
+  if (write && format === undefined) {
     throw new CorralError('ERR_UNSUPPORTED', {
       reason: `The image names its backing file '${name}' without a format, and cannot be written because of that`,
       field: 'backing file',
     });
   }
   try {
-    return await openNamed(name, facts.backingFormat, link);
+    return await openNamed(name, format, link);
   } catch (error) {
     throw ofBackingFile(error, name, link);
   }
@@ -93,7 +109,8 @@ async function openNamed(name: string, wanted: string | undefined, link: Link): 
   const { options, file, depth } = link;
   const above = file.identity === undefined ? link.above : [...link.above, file.identity];
   const gate = options.gate ?? closedGate;
-  const opened = await gate({ role: 'backing file', name, from: file.location, write: false, above });
+  const named = { role: 'backing file', name, from: file.location, write: false, above } as const;
+  const opened = await (options.backing?.open?.() ?? gate(named));
   try {
     if (opened.identity !== undefined && above.includes(opened.identity)) throw loop(name);
     const format = wanted ?? (await probe(opened));

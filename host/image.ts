@@ -8,17 +8,18 @@ import { isWriteThrough } from './cache-mode.js';
 import { type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type CreateImageOptions, checkPreallocation, createRequest, preallocateCreated } from './create-image.js';
-import { type Backing, Engine } from './engine.js';
+import { Engine } from './engine.js';
 import { CorralError } from './errors.js';
-import { type ImageFacts, readFacts } from './image-facts.js';
+import type { ImageFacts } from './image-facts.js';
 import { type ImageStatistics, readStatistics } from './image-statistics.js';
 import { joinExtents, type MapExtent, readExtents } from './map-extent.js';
-import { checkFacts, engineOptionsOf, isBacked, layerOptions, type OpenOptions, openRequest } from './open-options.js';
+import { layerOptions, type OpenOptions } from './open-options.js';
 import { allEnded, inPieces } from './pieces.js';
 import { isDirtyImage, repairDirty } from './repair.js';
 import { type ResizeImageOptions, resizeDisk } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { Snapshots } from './snapshots.js';
+import { startImage } from './start-image.js';
 import { wantsWrittenZeroes, writeOutZeroes } from './written-zeroes.js';
 
 /** Where an image is in a chain. */
@@ -129,27 +130,13 @@ export class Image {
   }
 
   private static async start(file: BlockFile, options: OpenOptions, write: boolean, place: Place): Promise<Image> {
-    const { dataFile } = options;
-    const engineOptions = engineOptionsOf(options);
-    const request = openRequest(options, write);
-    let engine = await Engine.start(file, engineOptions);
-    let backing: Layer | undefined;
-    const opening = engine.run(request).catch(async (error: unknown) => {
-      // Nothing has changed yet: the core asks for a host that has what lies behind the image.
-      if (!isBacked(error)) throw error;
-      backing = await Image.openBehind(file, readFacts(engine.core), options, place);
-      engine = await Engine.start(file, { ...engineOptions, backing: backing satisfies Backing });
-      return engine.run(request);
+    const { engine, info, backing, dataFile } = await startImage(file, options, {
+      write,
+      above: place.above,
+      openBacking: (facts) => Image.openBehind(file, facts, options, place),
     });
-    try {
-      const info = await opening;
-      checkFacts(info, options);
-      const files = dataFile === undefined ? [file] : [dataFile, file];
-      return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), options.tablesOnly ?? false);
-    } catch (error) {
-      await backing?.close();
-      throw error;
-    }
+    const files = dataFile === undefined ? [file] : [dataFile, file];
+    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), options.tablesOnly ?? false);
   }
 
   /**
@@ -239,10 +226,14 @@ export class Image {
     await this.engine.run({ kind: RequestKind.WriteZeroes, flags, guestOffset: offset, length, signal });
   }
 
-  /** `length` bytes from guest byte `offset` on are not needed any more: whole clusters are freed and read as zeros. */
-  async discard(offset: number, length: number, options: CallOptions = {}): Promise<void> {
+  /**
+   * `length` bytes from guest byte `offset` on are not needed any more: whole clusters are freed and read as zeros. With
+   * `uncover` they show what lies behind the image instead; ERR_UNSUPPORTED where there is an external data file.
+   */
+  async discard(offset: number, length: number, options: CallOptions & { uncover?: boolean } = {}): Promise<void> {
     this.refuseClosed();
-    await this.engine.run({ kind: RequestKind.Discard, guestOffset: offset, length, signal: options.signal });
+    const flags = options.uncover ? RequestFlag.Unmap : 0;
+    await this.engine.run({ kind: RequestKind.Discard, flags, guestOffset: offset, length, signal: options.signal });
     if (this.writesThrough) await this.engine.run({ kind: RequestKind.Flush, signal: options.signal });
   }
 

@@ -38,7 +38,9 @@ export interface OpenOptions extends ChainOptions, CacheSizeOptions {
   codec?: Codec;
   /** Level of compressed writes: zlib 1 to 9, zstd 1 to 19. Default: that of the library. */
   compressionLevel?: number;
-  /** The external data file that the image names, opened by the caller: the name is never followed here. */
+  /**
+   * The external data file, opened by the caller, instead of the one that the image names. Default: the gate opens that.
+   */
   dataFile?: BlockFile;
   /** Requests at once, 1 to 4096, default 64; more calls than that wait. */
   requestCapacity?: number;
@@ -99,14 +101,15 @@ export function openRequest(options: OpenOptions, write: boolean): EngineRequest
   };
 }
 
-/** The core refused an image because something lies behind it. */
-export function isBacked(error: unknown): boolean {
-  return error instanceof CorralError && error.code === 'ERR_UNSUPPORTED' && error.details.field === 'backing file';
+/** The core refused an image because it has this, and the host has not opened it. */
+export function isAbout(error: unknown, field: 'backing file' | 'external data file'): boolean {
+  return error instanceof CorralError && error.code === 'ERR_UNSUPPORTED' && error.details.field === field;
 }
 
 /** How layers behind an image are opened: only to be read, and as they are now. */
-export function layerOptions({ core, codec, gate, chainDepth, signal }: OpenOptions): OpenOptions {
-  return { core, codec, gate, chainDepth, signal, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
+export function layerOptions({ core, codec, gate, chainDepth, signal, backing }: OpenOptions): OpenOptions {
+  const chain = { gate, chainDepth, backing: backing === null ? undefined : backing?.backing };
+  return { core, codec, signal, ...chain, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
 }
 
 /** What an image may not be for this host and these options. */
@@ -117,7 +120,14 @@ export function checkFacts(facts: ImageFacts, options: OpenOptions): void {
     throw new CorralError('ERR_TOO_LARGE', { reason: `A disk of ${virtualSize} bytes is too large for this host` });
   }
   if (options.dataFile !== undefined && !hasDataFile) {
-    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The image has no external data file' });
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: "'data-file' can only be set for images with an external data file",
+    });
+  }
+  if (options.lazyRefcounts && version < 3) {
+    throw new CorralError('ERR_INVALID_ARGUMENT', {
+      reason: 'Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level',
+    });
   }
   if (options.discardNoUnref && version < 3) {
     throw new CorralError('ERR_INVALID_ARGUMENT', {

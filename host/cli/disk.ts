@@ -1,29 +1,31 @@
 /** A disk that the command line names, whatever its format: opened in QEMU's way, and with its words when that fails. */
 
 import { stretchesOf } from '../block-file.js';
-import { isWriteThrough } from '../cache-mode.js';
+import { isDirect, isWriteThrough } from '../cache-mode.js';
+import type { BackingChoice } from '../chain.js';
 import type { ChainExtent } from '../chain-map.js';
 import { mapChain } from '../chain-map.js';
 import { CorralError } from '../errors.js';
 import type { Image } from '../image.js';
-import type { NodeFile } from '../node/node-file.js';
+import { NodeFile } from '../node/node-file.js';
 import type { SnapshotSelection } from '../snapshot-record.js';
 import type { Format } from './arguments.js';
-import { type ImageName, type NameOptions, readImageName } from './image-name.js';
+import { type BackingNode, type ImageName, type NameOptions, readImageName } from './image-name.js';
+import { cacheModeOf } from './node-options.js';
 import { type FileOptions, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
 
 const SECTOR = 512;
 
-export interface DiskOptions extends NameOptions, Omit<FileOptions, 'backing'> {
-  /** `--no-backing`. */
-  readonly noBacking?: boolean;
+export interface DiskOptions extends NameOptions, FileOptions {
   /** Read this internal snapshot. */
   readonly snapshot?: SnapshotSelection | string | undefined;
   /** Only tables will be read or changed: what lies behind the image may be missing. */
   readonly tablesOnly?: boolean;
   /** Somebody else here locks what lies behind the image. */
   readonly unlockedBacking?: boolean;
+  /** Nothing of the disk itself matters: what lies behind the image stays closed. */
+  readonly backingUnused?: boolean;
   /** Level of compressed writes. */
   readonly compressionLevel?: number | undefined;
   /** Told when a format was guessed that may be wrong. */
@@ -54,32 +56,77 @@ export interface Disk {
 /** Opens a disk. Throws `CommandError`. */
 export async function openDisk(text: string, options: DiskOptions = {}): Promise<Disk> {
   const name = readImageName(text, options);
-  const forceShare = options.forceShare || name.forceShare;
-  const sync = name.format !== 'qcow2' && options.write === true && isWriteThrough(options.cache);
-  const access = { ...options, forceShare, name: text, sync };
+  const { generic } = name;
+  const refuse = (reason: string): never => {
+    throw new CommandError(`Could not open '${text}': ${reason}`);
+  };
+  if (options.write && generic.readOnly) refuse('Block node is read-only');
+  if (options.write && generic.forceShare) refuse('force-share=on can only be used with read-only images');
+  const forceShare = options.forceShare || generic.forceShare === true;
+  const cache = cacheModeOf(generic, options.cache);
+  const sync = name.format !== 'qcow2' && options.write === true && isWriteThrough(cache);
+  const access = { ...options, forceShare, cache, name: text, sync, locked: name.locked };
   const file = await openFile(name.path, access);
   const format = name.format ?? (await probeFormat(file));
   if (format === 'raw') {
     if (name.format === undefined && options.write) warnOfGuess(text, options.terminal);
-    if (options.snapshot !== undefined) {
+    try {
+      if (options.snapshot !== undefined) {
+        throw new CommandError('Failed to load snapshot: Can only create, apply or list snapshots of qcow2 images');
+      }
+      if (name.backing) refuse("Driver doesn't support backing files");
+      if (name.dataFile !== undefined) refuse("'data-file' can only be set for images with an external data file");
+    } catch (error) {
       await file.close();
-      throw new CommandError('Failed to load snapshot: Can only create, apply or list snapshots of qcow2 images');
+      throw error;
     }
     return rawDisk(name, file);
   }
-  const { cacheSize } = name;
-  const image = await openImageIn(file, name.path, {
-    ...access,
-    backing: !options.noBacking,
-    ...(options.unlockedBacking ? { forceShare: true } : {}),
-    tablesOnly: options.tablesOnly ?? false,
-    ...(cacheSize === undefined ? {} : { cacheSize }),
-    ...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
-    ...(options.compressionLevel === undefined ? {} : { compressionLevel: options.compressionLevel }),
-  }).catch((error: unknown) => {
+  const image = await openImage(name, file, access).catch((error: unknown) => {
     throw missingSnapshot(error, options);
   });
+  if (name.backing && image.info.backingFile === undefined) {
+    await image.close();
+    refuse('The image names no backing file in whose place another one could be put');
+  }
   return imageDisk(name, file, image);
+}
+
+async function openImage(name: ImageName, file: NodeFile, access: DiskOptions): Promise<Image> {
+  const { dataFile, settings } = name;
+  const { snapshot, compressionLevel, tablesOnly = false, unlockedBacking, backingUnused, ...around } = access;
+  let data: NodeFile | undefined;
+  if (dataFile !== undefined) {
+    data = await openFile(dataFile.path, { ...around, locked: dataFile.locked }).catch(async (error: unknown) => {
+      await file.close();
+      throw error;
+    });
+  }
+  return openImageIn(file, name.path, {
+    ...around,
+    ...settings,
+    ...(unlockedBacking ? { forceShare: true } : {}),
+    ...(data === undefined ? {} : { dataFile: data }),
+    ...(snapshot === undefined ? {} : { snapshot }),
+    ...(compressionLevel === undefined ? {} : { compressionLevel }),
+    backing: backingUnused ? null : backingChoice(name.backing, around),
+    tablesOnly,
+  });
+}
+
+/** What the command line says of the layers behind an image, for the library. */
+export function backingChoice(
+  node: BackingNode | null | undefined,
+  { forceShare, cache }: Pick<FileOptions, 'forceShare' | 'cache'>,
+): BackingChoice | null | undefined {
+  if (node === undefined || node === null) return node;
+  const { file, format } = node;
+  const opens = { write: false, lock: !forceShare && file?.locked !== false, direct: isDirect(cache) };
+  return {
+    format,
+    open: file === undefined ? undefined : () => NodeFile.open(file.path, opens),
+    backing: backingChoice(node.backing, { forceShare, cache }),
+  };
 }
 
 /** In QEMU's words, where it is the snapshot that is missing. */

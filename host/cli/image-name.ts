@@ -3,22 +3,53 @@
  * as in `driver=qcow2,file.filename=x`. Names inside of images are never read like this: they are paths.
  */
 
-import { type Format, optionPairs, sizeParameter } from './arguments.js';
+import type { Format } from './arguments.js';
+import {
+  type FileNode,
+  type GenericOptions,
+  type ImageSettings,
+  isJsonName,
+  jsonOptions,
+  listedOptions,
+  type NodeOptions,
+  refuseReference,
+  take,
+  takeChild,
+  takeFile,
+  takeGeneric,
+  takeImageSettings,
+  takeSize,
+} from './node-options.js';
 import { CommandError } from './output.js';
 
-/** What a name says. */
-export interface ImageName {
-  /** As it was given: errors speak of it. */
-  readonly text: string;
-  readonly path: string;
+/** What a name says of a disk. */
+export interface DiskNode {
   /** Undefined: found out by the first bytes. */
   readonly format: Format | undefined;
   /** Where a raw disk lies in its file, in bytes. */
   readonly window: { readonly offset: number; readonly size: number | undefined } | undefined;
-  /** Bytes of the metadata cache. */
-  readonly cacheSize: number | undefined;
-  readonly readOnly: boolean;
-  readonly forceShare: boolean;
+  readonly generic: GenericOptions;
+  /** Of an image. */
+  readonly settings: ImageSettings;
+  /** What lies behind the image, whatever it names; null: nothing. Undefined: what it names. */
+  readonly backing: BackingNode | null | undefined;
+  /** The external data file, whatever the image names. */
+  readonly dataFile: FileNode | undefined;
+}
+
+/** What lies behind an image: without a file of its own it is the one that the image names. */
+export interface BackingNode extends DiskNode {
+  readonly file: FileNode | undefined;
+  /** An option by which it is described. */
+  readonly option: string;
+}
+
+/** What a name says. */
+export interface ImageName extends DiskNode {
+  /** As it was given: errors speak of it. */
+  readonly text: string;
+  readonly path: string;
+  readonly locked: boolean;
 }
 
 /** How a name is to be read. */
@@ -31,179 +62,130 @@ export interface NameOptions {
 
 /** Protocols whose prefix means a file. */
 const FILE_PROTOCOLS = new Set(['file', 'host_device']);
-/** Options that any node may have; what they say makes no difference to us, but has to be right. */
-const GENERIC_SWITCHES = ['auto-read-only', 'cache.direct', 'cache.no-flush', 'active'];
-const GENERIC_TEXTS = ['node-name', 'discard', 'detect-zeroes'];
-const QCOW2_SWITCHES = [
-  'lazy-refcounts',
-  'pass-discard-request',
-  'pass-discard-snapshot',
-  'pass-discard-other',
-  'discard-no-unref',
-];
-const OVERLAP_KINDS = ['none', 'constant', 'cached', 'all'];
-const OVERLAP_AREAS = [
-  'main-header',
-  'active-l1',
-  'active-l2',
-  'refcount-table',
-  'refcount-block',
-  'snapshot-table',
-  'inactive-l1',
-  'inactive-l2',
-  'bitmap-directory',
-];
+const NO_GENERIC: GenericOptions = {
+  readOnly: undefined,
+  forceShare: undefined,
+  discard: undefined,
+  direct: undefined,
+  noFlush: undefined,
+};
+const PLAIN = { window: undefined, generic: NO_GENERIC, settings: {}, backing: undefined, dataFile: undefined };
 
 /** Reads a name. Throws `CommandError` in QEMU's words. */
 export function readImageName(text: string, { format, imageOpts = false }: NameOptions = {}): ImageName {
   if (imageOpts && format !== undefined) throw new CommandError('--image-opts and --format are mutually exclusive');
-  const refuse = (reason: string): never => {
-    throw new CommandError(`Could not open '${text}': ${reason}`);
-  };
-  if (imageOpts) return fromOptions(text, new Map(optionPairs(text)), undefined, refuse);
-  if (text.startsWith('json:')) return fromOptions(text, jsonOptions(text.slice(5), refuse), format, refuse);
-  if (text === '') refuse("The 'file' block driver requires a file name");
-  const protocol = /^([^/:]*):/.exec(text)?.[1];
-  if (protocol !== undefined && !FILE_PROTOCOLS.has(protocol)) refuse(`Unknown protocol '${protocol}'`);
-  const path = protocol === undefined ? text : text.slice(protocol.length + 1);
-  const plain = { window: undefined, cacheSize: undefined, readOnly: false, forceShare: false };
-  return { text, path, format: formatOf(format, refuse), ...plain };
+  return prefixed(`Could not open '${text}': `, () => {
+    if (imageOpts) return { text, ...topNode(listedOptions(text), undefined) };
+    if (isJsonName(text)) return { text, ...topNode(jsonOptions(text), format) };
+    return { text, ...PLAIN, ...plainFile(text), format: formatOf(format) };
+  });
 }
 
-type Refuse = (reason: string) => never;
-type Options = Map<string, string>;
-
-/** The options of an object in one list: `{"file": {"filename": "x"}}` as `file.filename`. */
-function jsonOptions(text: string, refuse: Refuse): Options {
-  const options: Options = new Map();
-  const add = (prefix: string, value: unknown): void => {
-    if (typeof value === 'object' && value !== null) {
-      for (const [key, inner] of Object.entries(value)) add(prefix === '' ? key : `${prefix}.${key}`, inner);
-    } else {
-      options.set(prefix, typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value ?? ''));
-    }
-  };
-  const value = parseJson(text, refuse);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse('Invalid JSON object given');
-  add('', value);
-  return options;
-}
-
-/** QEMU takes strings in single quotes, too. */
-function parseJson(text: string, refuse: Refuse): unknown {
-  const strings = /"(?:[^"\\]|\\.)*"|'((?:[^'\\]|\\.)*)'/g;
-  const quoted = text.replaceAll(strings, (all, inner?: string) =>
-    inner === undefined ? all : `"${inner.replaceAll("\\'", "'").replaceAll('"', '\\"')}"`,
-  );
+/** Runs this with something in front of what it complains of. */
+function prefixed<T>(prefix: string, read: () => T): T {
   try {
-    return JSON.parse(quoted);
+    return read();
   } catch (error) {
-    const what = /end of JSON|Unterminated|property name/.test((error as Error).message) ? ', premature EOI' : '';
-    return refuse(`Could not parse the JSON options: JSON parse error${what}`);
+    if (!(error instanceof CommandError)) throw error;
+    throw new CommandError(prefix + error.message, error.exitCode, { cause: error, hints: error.hints });
   }
 }
 
-function fromOptions(text: string, options: Options, format: string | undefined, refuse: Refuse): ImageName {
-  const take = (name: string): string | undefined => {
-    const value = options.get(name);
-    options.delete(name);
-    return value;
+function plainFile(text: string): FileNode {
+  if (text === '') throw new CommandError("The 'file' block driver requires a file name");
+  const protocol = /^([^/:]*):/.exec(text)?.[1];
+  if (protocol !== undefined && !FILE_PROTOCOLS.has(protocol)) throw new CommandError(`Unknown protocol '${protocol}'`);
+  return { path: protocol === undefined ? text : text.slice(protocol.length + 1), locked: true };
+}
+
+function topNode(options: NodeOptions, format: string | undefined): DiskNode & FileNode {
+  const driver = take(options, 'driver') ?? format;
+  if (driver !== undefined && FILE_PROTOCOLS.has(driver)) {
+    return { ...PLAIN, generic: takeGeneric(new Map(options)), ...takeFile(options), format: 'raw' };
+  }
+  const known = formatOf(driver);
+  const file = takeFileBelow(options, driver);
+  return { ...file, ...diskNode(options, known) };
+}
+
+/** The file in which an image or a raw disk lies. */
+function takeFileBelow(options: NodeOptions, driver: string | undefined): FileNode {
+  refuseReference(options, 'file');
+  const file = takeChild(options, 'file');
+  if (file === undefined) {
+    const wrong = driver === undefined ? 'Must specify either driver or file' : undefined;
+    throw new CommandError(wrong ?? 'A block device must be specified for "file"');
+  }
+  return fileNode(file);
+}
+
+function fileNode(options: NodeOptions): FileNode {
+  const driver = take(options, 'driver');
+  if (driver !== undefined && !FILE_PROTOCOLS.has(driver)) throw new CommandError(`Unknown driver '${driver}'`);
+  return takeFile(options);
+}
+
+/** Everything but the file. */
+function diskNode(options: NodeOptions, format: Format | undefined): DiskNode {
+  const generic = takeGeneric(options);
+  const isRaw = format === 'raw';
+  const node = {
+    format,
+    generic,
+    window: isRaw ? takeWindow(options) : undefined,
+    settings: isRaw ? {} : takeImageSettings(options),
+    backing: takeBacking(options),
+    dataFile: isRaw ? undefined : takeDataFile(options),
   };
-  const about = `Could not open '${text}': `;
-  const driver = take('driver') ?? format;
-  const isFile = driver !== undefined && FILE_PROTOCOLS.has(driver);
-  const known = isFile ? 'raw' : formatOf(driver, refuse);
-  const path = isFile ? fileName('', take, refuse) : fileName('file.', take, refuse);
-  const generic = genericOptions(take, refuse);
-  const window = known === 'raw' && !isFile ? windowOf(take, about) : undefined;
-  const cacheSize = known === 'raw' ? undefined : qcow2Options(take, refuse, about);
+  if (isRaw && node.backing) throw new CommandError("Driver doesn't support backing files");
   const [left] = options.keys();
-  if (left !== undefined) {
-    const kind = isFile ? 'protocol' : 'format';
-    refuse(`Block ${kind} '${driver ?? 'qcow2'}' does not support the option '${left}'`);
-  }
-  return { text, path, format: known, window, cacheSize, ...generic };
+  if (left === undefined) return node;
+  throw new CommandError(`Block format '${format ?? 'qcow2'}' does not support the option '${left}'`);
 }
 
-type Take = (name: string) => string | undefined;
-
-function fileName(prefix: string, take: Take, refuse: Refuse): string {
-  if (prefix !== '') {
-    const reference = take('file');
-    if (reference !== undefined) refuse(`Cannot find device='${reference}' nor node-name='${reference}'`);
-  }
-  const driver = prefix === '' ? undefined : take(`${prefix}driver`);
-  if (driver !== undefined && !FILE_PROTOCOLS.has(driver)) refuse(`Unknown driver '${driver}'`);
-  const name = take(`${prefix}filename`);
-  if (name === undefined || name === '') {
-    return refuse(
-      driver === undefined && prefix !== ''
-        ? 'A block device must be specified for "file"'
-        : "The 'file' block driver requires a file name",
-    );
-  }
-  for (const option of ['locking', 'aio', 'node-name', 'read-only', 'cache.direct', 'cache.no-flush']) {
-    if (prefix !== '') take(`${prefix}${option}`);
-  }
-  return name;
-}
-
-function genericOptions(take: Take, refuse: Refuse): Pick<ImageName, 'readOnly' | 'forceShare'> {
-  for (const name of GENERIC_TEXTS) take(name);
-  for (const name of GENERIC_SWITCHES) switchOption(name, take, refuse);
-  return { readOnly: switchOption('read-only', take, refuse), forceShare: switchOption('force-share', take, refuse) };
-}
-
-function windowOf(take: Take, about: string): ImageName['window'] {
-  const offset = sizeOption('offset', take, about);
-  const size = sizeOption('size', take, about);
+function takeWindow(options: NodeOptions): ImageName['window'] {
+  const [offset, size] = ['offset', 'size'].map((name) => takeSize(options, name));
   return offset === undefined && size === undefined ? undefined : { offset: offset ?? 0, size };
 }
 
-/** Bytes of the cache, of which there is one here for both kinds of tables. */
-function qcow2Options(take: Take, refuse: Refuse, about: string): number | undefined {
-  for (const name of QCOW2_SWITCHES) switchOption(name, take, refuse);
-  for (const name of ['overlap-check', 'overlap-check.template']) {
-    const kind = take(name);
-    if (kind !== undefined && !OVERLAP_KINDS.includes(kind)) {
-      refuse(
-        `Unsupported value '${kind}' for qcow2 option 'overlap-check'. ` +
-          `Allowed are any of the following: ${OVERLAP_KINDS.join(', ')}`,
-      );
+/** An empty text, or null in JSON: nothing. */
+export function takeBacking(options: NodeOptions): BackingNode | null | undefined {
+  const reference = options.get('backing');
+  if (reference === '') {
+    options.delete('backing');
+    return null;
+  }
+  return prefixed('Could not open backing file: ', () => {
+    refuseReference(options, 'backing');
+    const child = takeChild(options, 'backing');
+    if (child === undefined) return undefined;
+    const option = `backing.${[...child.keys()][0]}`;
+    const format = formatOf(take(child, 'driver'));
+    refuseReference(child, 'file');
+    const file = takeChild(child, 'file');
+    const named = file?.has('filename') || file?.has('driver') ? fileNode(file) : undefined;
+    if (named === undefined && file !== undefined) {
+      throw new CommandError(`Block protocol 'file' doesn't support the option '${[...file.keys()][0]}'`);
     }
-  }
-  for (const area of OVERLAP_AREAS) switchOption(`overlap-check.${area}`, take, refuse);
-  take('cache-clean-interval');
-  sizeOption('l2-cache-entry-size', take, about);
-  const [l2, refcounts, both] = ['l2-cache-size', 'refcount-cache-size', 'cache-size'].map((name) =>
-    sizeOption(name, take, about),
-  );
-  if (both !== undefined && l2 !== undefined && refcounts !== undefined) {
-    refuse('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time');
-  }
-  if (both !== undefined && l2 !== undefined && l2 > both) refuse('l2-cache-size may not exceed cache-size');
-  if (both !== undefined && refcounts !== undefined && refcounts > both) {
-    refuse('refcount-cache-size may not exceed cache-size');
-  }
-  if (both === undefined && l2 === undefined && refcounts === undefined) return undefined;
-  return both ?? (l2 ?? 0) + (refcounts ?? 0);
+    const node = { ...diskNode(child, format), file: named, option };
+    if (node.window !== undefined || node.dataFile !== undefined) {
+      throw new CommandError('A part of a file, and another data file, can only be given for the disk on top');
+    }
+    return node;
+  });
 }
 
-function switchOption(name: string, take: Take, refuse: Refuse): boolean {
-  const text = take(name);
-  if (text === undefined || text === 'off' || text === 'false' || text === 'no') return false;
-  if (text === 'on' || text === 'true' || text === 'yes' || text === 'y') return true;
-  return refuse(`Parameter '${name}' expects 'on' or 'off'`);
-}
-
-function sizeOption(name: string, take: Take, about: string): number | undefined {
-  const text = take(name);
-  if (text === undefined) return undefined;
-  return Number(sizeParameter(name, text, about));
+/** `data-file.…` */
+export function takeDataFile(options: NodeOptions): FileNode | undefined {
+  refuseReference(options, 'data-file');
+  const child = takeChild(options, 'data-file');
+  if (child === undefined) return undefined;
+  if (!child.has('driver') && !child.has('filename')) throw new CommandError('Must specify either driver or file');
+  return fileNode(child);
 }
 
 /** The format of `-f` or `driver=`. */
-function formatOf(text: string | undefined, refuse: Refuse): Format | undefined {
+function formatOf(text: string | undefined): Format | undefined {
   if (text === undefined || text === 'qcow2' || text === 'raw') return text;
-  return refuse(`Unknown driver '${text}'`);
+  throw new CommandError(`Unknown driver '${text}'`);
 }

@@ -23,8 +23,10 @@ export interface FileOptions {
   forceShare?: boolean;
   /** What the command line calls the file, where that is more than its path. */
   name?: string;
-  /** `--no-backing`: false keeps backing files closed. */
-  backing?: boolean;
+  /** False: nobody's locks count. */
+  locked?: boolean | undefined;
+  /** `--no-backing`: what the image names stays closed. */
+  noBacking?: boolean | undefined;
   /** `-t`, `-T`. */
   cache?: CacheMode | undefined;
   /** Every write is durable before it is answered: for a raw disk. */
@@ -43,56 +45,31 @@ export async function openFile(path: string, options: FileOptions = {}): Promise
   }
 }
 
-function fileOptions({ write, forceShare, cache, sync }: FileOptions): NodeFileOptions {
-  return { write, lock: !forceShare, direct: isDirect(cache), sync };
+function fileOptions({ write, forceShare, locked, cache, sync }: FileOptions): NodeFileOptions {
+  return { write, lock: !forceShare && locked !== false, direct: isDirect(cache), sync };
 }
 
 /** Which files an image may name: any, as for qemu-img, or none. */
-export function gateOf({ forceShare, backing, cache }: FileOptions): OpenGate {
-  if (backing !== false) return pathGate({ lock: !forceShare, direct: isDirect(cache) });
+export function gateOf({ forceShare, noBacking, cache }: FileOptions): OpenGate {
+  if (!noBacking) return pathGate({ lock: !forceShare, direct: isDirect(cache) });
   return async ({ role, name }) => {
     throw new CommandError(`The image has a ${role}, '${escapeText(name)}', which --no-backing keeps closed`);
   };
 }
 
-/** Opens the image in a file, which is closed when that fails. Throws `CommandError`. */
+/** Opens the image in a file, which is closed when that fails, as is a data file. Throws `CommandError`. */
 export async function openImageIn(
   file: BlockFile,
   path: string,
-  options: Omit<OpenOptions, 'core' | 'dataFile'> & FileOptions = {},
+  options: Omit<OpenOptions, 'core'> & FileOptions = {},
 ): Promise<Image> {
-  let dataFile: NodeFile | undefined;
   try {
-    if (!options.inspect && !options.tablesOnly) dataFile = await openDataFile(file, path, options);
-    const gate = gateOf(options);
-    const access = { core: loadCore(), codec: nodeCodec, dataFile, gate, chainDepth: CHAIN_DEPTH };
+    const access = { core: loadCore(), codec: nodeCodec, gate: gateOf(options), chainDepth: CHAIN_DEPTH };
     return await Image.open(file, { ...access, ...options });
   } catch (error) {
-    await dataFile?.close();
+    await options.dataFile?.close();
     await file.close();
     throw cannotOpen(path, error, options);
-  }
-}
-
-/**
- * Opens the external data file that an image names, as QEMU does: the name is a path of the working directory, never a
- * protocol, and the image must not be locked by somebody else. Undefined when the image names none.
- */
-async function openDataFile(file: BlockFile, path: string, options: FileOptions): Promise<NodeFile | undefined> {
-  // Not closed: that would close the file.
-  const { info } = await Image.open(file, { core: loadCore(), inspect: true, requestCapacity: 1, cacheSize: 0 });
-  const { hasDataFile, dataFile } = info;
-  if (!hasDataFile || dataFile === undefined) return undefined;
-  try {
-    return await NodeFile.open(dataFile, fileOptions(options));
-  } catch (error) {
-    throw new CommandError(
-      `Could not open '${path}': Could not open '${dataFile}': ${reasonOf(error)}`,
-      options.exitCode,
-      {
-        cause: error,
-      },
-    );
   }
 }
 

@@ -17,13 +17,18 @@ export interface PathGateOptions {
 }
 
 /**
- * A gate for files by path. Relative names begin in the folder of the image that has them. Names with a protocol
- * (`nbd:`, `json:`) are refused: they would be more than a name.
+ * A gate for files by path. Relative names of backing files begin in the folder of the image that has them, those of data
+ * files in the working directory, as in QEMU. Backing files with a protocol (`nbd:`, `json:`) are refused: that would be
+ * more than a name.
  */
 export function pathGate(options: PathGateOptions = {}): OpenGate {
   const allowed = options.only?.map((path) => resolve(path));
   return async (named) => {
     const { name, from, above, write } = named;
+    if (named.role === 'data file') {
+      if (allowed !== undefined && !allowed.includes(resolve(name))) return closedGate(named);
+      return NodeFile.open(name, { write, lock: options.lock, direct: options.direct });
+    }
     if (/^[^/]*:/.test(name)) {
       throw new CorralError('ERR_UNSUPPORTED', {
         reason: `The ${named.role} '${name}' has a protocol: only files can be opened`,

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -49,6 +49,22 @@ describe('a list of options, as by qemu-io', () => {
       ...each(['length', 'info', 'discard 64k 64k', 'alloc 64k']),
       options,
     ]);
+  });
+
+  test.each([
+    'driver=qcow2,file.filename={}/disk,backing.driver=raw,backing.file.filename={}/other',
+    'driver=qcow2,file.filename={}/disk,backing.driver=qcow2,backing.file.filename={}/gone',
+    'driver=qcow2,file.filename={}/disk,backing.bogus=1',
+    'driver=qcow2,file.filename={}/disk,data-file.filename={}/base',
+    'json:{"driver":"qcow2","file.filename":"{}/disk","backing":null}',
+  ])('with another disk behind the image: %s', async (name) => {
+    const make = (folder: string): void => {
+      OVERLAY.make(folder);
+      writeFileSync(join(folder, 'other'), Buffer.alloc(1 << 20, 7));
+    };
+    const listed = name.startsWith('json:') ? [] : ['--image-opts'];
+
+    await expectSame({ ...OVERLAY, make }, [...listed, ...each(['read -v 0 4k', 'write -P 9 512k 3k', 'map']), name]);
   });
 
   test.each([

@@ -1,25 +1,22 @@
 /** `corral amend`: changes properties of an image, in qemu-img's words. */
 
 import type { AmendImageOptions } from '../../amend.js';
-import type { CacheMode } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
 import type { ImageFacts } from '../../image-facts.js';
-import { cacheArgument, type Format, formatArgument, optionList, sizeParameter } from '../arguments.js';
-import { openFile, openImageIn } from '../open.js';
-import { flag, list, value } from '../option-table.js';
+import { optionList, sizeParameter } from '../arguments.js';
+import { Closers } from '../closers.js';
+import { cacheOption, IMAGE, QUIET } from '../common-options.js';
+import { openDisk } from '../disk.js';
+import { flag, list, type OptionValues } from '../option-table.js';
 import { amendOptionsHelp, asksForOptions } from '../options-help.js';
-import { CommandError, reasonOf, UsageError } from '../output.js';
+import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { showProgress } from '../progress.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 const SECTOR = 512;
+const NO_AMENDMENT = "Format driver 'raw' does not support option amendment";
 /** Entries of the longest L1 table. */
 const LONGEST_L1_TABLE = 2 ** 22;
-
-interface Options {
-  format: Format | undefined;
-  options: readonly string[];
-  cache: CacheMode | undefined;
-}
 
 /** What only a new image can have. */
 const OF_CREATION = new Set([
@@ -33,57 +30,57 @@ const OF_ENCRYPTION = new Set(
   ['iter-time', 'keyslot', 'new-secret', 'old-secret', 'state'].map((name) => `encrypt.${name}`),
 );
 
+const OPTIONS = {
+  ...IMAGE,
+  options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file=, data_file_raw=, size='),
+  cache: cacheOption('-t, --cache CACHE'),
+  force: flag('--force', 'of no effect here: there are no encrypted images'),
+  // QEMU calls it so.
+  progress: flag('-p, --progres, --progress', 'show how far it is'),
+  ...QUIET,
+};
+
+type Options = OptionValues<typeof OPTIONS>;
+
 export const amend = defineVerb({
   about: 'Changes properties of an image; what its disk holds stays as it is.',
   operands: 'FILE',
-  options: {
-    format: value('-f, --format FMT', 'qcow2, the only format that has such properties', (given) =>
-      formatArgument(given),
-    ),
-    options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file=, data_file_raw=, size='),
-    cache: value('-t MODE', 'none, writeback (default), writethrough, directsync or unsafe', (given) =>
-      cacheArgument(given, 'cache'),
-    ),
-    quiet: flag('-q, --quiet', 'print nothing'),
-  },
+  options: OPTIONS,
   async run({ values, operands }, { terminal }) {
     if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
-    if (asksForOptions(values.options)) terminal.print(amendOptionsHelp());
-    else await amendImage(oneOperand(operands), values);
+    if (asksForOptions(values.options)) {
+      if (values.format === 'raw') throw new CommandError(NO_AMENDMENT);
+      if (values.format !== undefined && values.format !== 'qcow2') {
+        throw new CommandError(`Unknown file format '${values.format}'`);
+      }
+      terminal.print(amendOptionsHelp());
+    } else await amendImage(oneOperand(operands), values, terminal);
   },
 });
 
-async function amendImage(path: string, { format, options: lists, cache }: Options): Promise<void> {
-  if (format === 'raw') throw new CommandError("Format driver 'raw' does not support option amendment");
-  const given = readOptions(optionList(lists));
-  const changes = changesOf(given);
-  const size = given.size;
-  const file = await openFile(path, { write: true, cache });
-  // A downgrade writes out the zeros that hide a backing file: with the whole chain open, as QEMU has it.
-  const tablesOnly = changes.compat !== '0.10';
-  const image = await openImageIn(file, path, { write: true, tablesOnly, cache });
+async function amendImage(path: string, options: Options, terminal: Terminal): Promise<void> {
+  const { format, imageOpts, cache, options: lists } = options;
+  const given = optionList(lists);
+  // Another size touches the guest's bytes, and a downgrade writes out the zeros that hide a backing file: with the whole
+  // chain open, as QEMU always has it.
+  const tablesOnly = !given.has('size') && !['0.10', 'v2'].includes(given.get('compat') ?? '');
+  await using opened = new Closers();
+  const { image } = opened.add(await openDisk(path, { format, imageOpts, cache, write: true, tablesOnly, terminal }));
+  if (image === undefined) throw new CommandError(NO_AMENDMENT);
+  const readable = readOptions(given);
+  const { size } = readable;
+  const changes = changesOf(readable);
+  const progress = showProgress(terminal, options.progress && !options.quiet);
   try {
-    checkBacking(image.info, given);
+    checkBacking(image.info, readable);
     if (size !== undefined) checkSize(image.info, changes, Number(size));
     await image.amend(changes);
+    if (size !== undefined) await image.resize(size, { shrink: true });
+    progress.finish();
+    await image.close();
   } catch (error) {
-    await image.close().catch(() => {});
     throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
   }
-  await image.close();
-  if (size !== undefined) await setSize(path, size, cache);
-}
-
-/** Another size touches the guest's bytes: the image is opened with everything that it needs. */
-async function setSize(path: string, size: bigint, cache: CacheMode | undefined): Promise<void> {
-  const image = await openImageIn(await openFile(path, { write: true, cache }), path, { write: true, cache });
-  try {
-    await image.resize(size, { shrink: true });
-  } catch (error) {
-    await image.close().catch(() => {});
-    throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
-  }
-  await image.close();
 }
 
 /** As they stand on the command line: each of them can be read, whatever it says. */

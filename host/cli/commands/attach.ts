@@ -22,7 +22,7 @@ export const attach = defineVerb({
   operands: 'IMAGE...',
   options: {
     readOnly: flag('-r, --read-only', 'refuse writes'),
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
     cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheArgument),
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),

@@ -1,11 +1,13 @@
 /** `corral bitmap`: persistent dirty bitmaps are made, removed, cleared, switched on and off, and merged. */
 
 import type { Image } from '../../image.js';
-import { type Format, formatArgument, sizeArgument } from '../arguments.js';
-import { openFile, openImageIn, probeFormat } from '../open.js';
+import { sizeArgument } from '../arguments.js';
+import { Closers } from '../closers.js';
+import { IMAGE } from '../common-options.js';
+import { type Disk, openDisk } from '../disk.js';
 import type { Given } from '../option-parser.js';
 import { flag, text, value } from '../option-table.js';
-import { CommandError, reasonOf } from '../output.js';
+import { CommandError, reasonOf, type Terminal } from '../output.js';
 import { defineVerb } from '../verb.js';
 
 /** One action, in the order of the command line. */
@@ -15,14 +17,12 @@ interface Action {
   readonly source?: string;
 }
 
-/** Where merged bitmaps come from. */
-type Source = Image | (AsyncDisposable & { readonly bitmaps: undefined });
-
 interface Options {
   granularity: bigint | undefined;
-  format: Format | undefined;
+  format: string | undefined;
+  imageOpts: boolean;
   sourceFile: string | undefined;
-  sourceFormat: Format | undefined;
+  sourceFormat: string | undefined;
 }
 
 const VERBS: ReadonlySet<string> = new Set(['add', 'remove', 'removeAll', 'clear', 'enable', 'disable', 'merge']);
@@ -40,20 +40,25 @@ export const bitmap = defineVerb({
     disable: flag('--disable', 'leave it as it is from now on'),
     merge: text('--merge SOURCE', 'add what is dirty in another bitmap'),
     sourceFile: text('-b, --source-file FILE', 'with --merge: the other bitmap is one of this image'),
-    sourceFormat: value('-F, --source-format FMT', 'its format', (given) => formatArgument(given)),
+    sourceFormat: text('-F, --source-format FMT', 'its format'),
     granularity: value('-g, --granularity SIZE', 'with --add: bytes that one bit stands for', (given) =>
       sizeArgument(given, 'granularity'),
     ),
-    format: value('-f, --format FMT', 'qcow2, the only format with bitmaps', (given) => formatArgument(given)),
+    ...IMAGE,
   },
-  run: ({ values, operands, given }) => change(operands, given.flatMap(actionOf), values),
+  run: ({ values, operands, given }, { terminal }) => change(operands, given.flatMap(actionOf), values, terminal),
 });
 
 function actionOf({ name, argument }: Given): Action[] {
   return VERBS.has(name) ? [{ verb: name as Action['verb'], source: argument }] : [];
 }
 
-async function change(names: readonly string[], actions: readonly Action[], options: Options): Promise<void> {
+async function change(
+  names: readonly string[],
+  actions: readonly Action[],
+  options: Options,
+  terminal: Terminal,
+): Promise<void> {
   const [path, name = ''] = names;
   const nameless = actions.length > 0 && actions.every(({ verb }) => verb === 'removeAll');
   if (path === undefined || (names.length !== 2 && !(nameless && names.length === 1))) {
@@ -70,10 +75,15 @@ async function change(names: readonly string[], actions: readonly Action[], opti
     throw new CommandError('Merge bitmap source file only supported with --merge');
   }
   if (sourceFormat !== undefined && sourceFile === undefined) throw new CommandError('-F only supported with -b');
-  if (options.format === 'raw') throw new CommandError(`A raw file has no bitmaps: '${path}'`);
-  const file = await openFile(path, { write: true });
-  await using image = await openImageIn(file, path, { write: true, requestCapacity: 1 });
-  await using other = sourceFile === undefined ? undefined : await openSource(sourceFile, sourceFormat);
+  const { format, imageOpts } = options;
+  await using opened = new Closers();
+  const { image } = opened.add(await openDisk(path, { format, imageOpts, write: true, backingUnused: true, terminal }));
+  if (image === undefined) throw new CommandError(`A raw file has no bitmaps: '${path}'`);
+  // Only its tables. A raw one has no bitmaps.
+  const other =
+    sourceFile === undefined
+      ? undefined
+      : opened.add(await openDisk(sourceFile, { format: sourceFormat, tablesOnly: true }));
   for (const action of actions) {
     try {
       await perform(image, name, action, { ...options, other });
@@ -82,23 +92,14 @@ async function change(names: readonly string[], actions: readonly Action[], opti
       throw new CommandError(`Operation ${what} failed: ${reasonOf(error)}`, 1, { cause: error });
     }
   }
-}
-
-/** The image of which a bitmap is merged: only its tables. A raw one has no bitmaps. */
-async function openSource(path: string, format: Format | undefined): Promise<Source> {
-  const file = await openFile(path);
-  if ((format ?? (await probeFormat(file))) === 'qcow2') {
-    return openImageIn(file, path, { tablesOnly: true, requestCapacity: 1 });
-  }
-  await file.close();
-  return { bitmaps: undefined, async [Symbol.asyncDispose]() {} };
+  await image.close();
 }
 
 function perform(
   image: Image,
   name: string,
   action: Action,
-  { granularity, other }: Options & { other: Source | undefined },
+  { granularity, other }: Options & { other: Disk | undefined },
 ): Promise<void> {
   const { bitmaps } = image;
   const source = action.source as string;
@@ -107,11 +108,17 @@ function perform(
       return bitmaps.add(name, { granularity });
     case 'merge':
       if (other === undefined) return bitmaps.merge(name, source);
-      if (other.bitmaps === undefined) throw new CommandError(`Dirty bitmap '${source}' not found`);
-      return bitmaps.mergeFrom(name, other, source);
+      if (other.image === undefined) return mergeNothing(image, name, source);
+      return bitmaps.mergeFrom(name, other.image, source);
     case 'removeAll':
       return bitmaps.removeAll();
     default:
       return bitmaps[action.verb](name);
   }
+}
+
+/** A raw disk has no bitmap of that name; that the image has none is told first. */
+async function mergeNothing({ bitmaps }: Image, name: string, source: string): Promise<never> {
+  const isThere = (await bitmaps.list()).some((bitmap) => bitmap.name === name);
+  throw new CommandError(`Dirty bitmap '${isThere ? source : name}' not found`);
 }

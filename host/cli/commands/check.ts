@@ -60,11 +60,13 @@ export const check = defineVerb({
 
 async function checkImage(text: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
-  const { path, ...name } = readImageName(text, options);
-  if (write && options.forceShare) {
+  const { path, locked, generic, ...name } = readImageName(text, options);
+  const forceShare = options.forceShare || generic.forceShare === true;
+  if (write && generic.readOnly) throw new CommandError(`Could not open '${text}': Block node is read-only`);
+  if (write && forceShare) {
     throw new CommandError(`Could not open '${text}': force-share=on can only be used with read-only images`);
   }
-  const file = await openFile(path, { write, forceShare: options.forceShare, cache: options.cache, name: text });
+  const file = await openFile(path, { write, forceShare, locked, cache: options.cache, name: text });
   const format = name.format ?? (await probeFormat(file));
   if (format === 'raw') {
     await file.close();

@@ -27,7 +27,7 @@ export const checksum = defineVerb({
     ...IMAGE,
     snapshot: value('-l, --snapshot SNAPSHOT', 'of this internal snapshot', snapshotArgument),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
     ...PROGRESS,
   },
   async run({ values, operands }, { terminal }) {

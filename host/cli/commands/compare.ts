@@ -39,7 +39,7 @@ export const compare = defineVerb({
     strict: flag('-s, --strict', 'sizes, and what is allocated, have to be the same, too'),
     cache: cacheOption('-T, --cache CACHE', 'source cache', Result.CannotOpen),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
     ...PROGRESS,
     ...QUIET,
     ...OBJECTS,

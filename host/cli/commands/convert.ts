@@ -53,7 +53,7 @@ const OPTIONS = {
   skipBroken: flag('--skip-broken-bitmaps', 'with --bitmaps: leave out those that are inconsistent'),
   salvage: flag('--salvage', 'what cannot be read becomes zeros'),
   ...FORCE_SHARE,
-  noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+  noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
   ...PROGRESS,
   ...QUIET,
   ...OBJECTS,

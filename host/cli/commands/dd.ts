@@ -33,7 +33,7 @@ export const dd = defineVerb({
     ...IMAGE,
     outputFormat: text('-O, --output-format FMT', 'qcow2 or raw (the default)'),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
   },
   async run({ values, operands }, { terminal }) {
     const { input, output, blockSize, count, skip } = readOperands(operands);

@@ -24,7 +24,7 @@ interface Options {
 }
 
 /** A file to look at. */
-type Named = Pick<ImageName, 'path' | 'format'> & { readonly text?: string };
+type Named = Pick<ImageName, 'path' | 'format'> & Partial<Pick<ImageName, 'text' | 'locked' | 'generic' | 'settings'>>;
 
 /** What is printed. Numbers are bytes. */
 interface Facts {
@@ -58,12 +58,21 @@ export const info = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     const name = readImageName(oneOperand(operands), values);
+    refuseOthers(name);
     const chain = await readChain(name, values);
     const [first] = chain as [Facts];
     const json = (): Json => (values.backingChain ? chain.map(jsonFacts) : jsonFacts(first));
     terminal.print(values.output === 'json' ? `${formatJson(json())}\n` : chain.map(humanFacts).join('\n'));
   },
 });
+
+/** As by QEMU: nothing is opened here that other files could be put in the place of. */
+function refuseOthers({ text, backing }: ImageName): void {
+  if (backing === undefined || backing === null) return;
+  throw new CommandError(
+    `Could not open '${text}': Block format 'qcow2' does not support the option '${backing.option}'`,
+  );
+}
 
 /** The facts of the image, and of what lies behind it when that is asked for. */
 async function readChain(name: ImageName, options: Options): Promise<Facts[]> {
@@ -91,9 +100,11 @@ function behind({ path, image }: Facts): Named | undefined {
   return { path: actualPath(path, image.backingFile), format };
 }
 
-async function readFacts({ path, format: wanted, text }: Named, options: Options): Promise<Facts> {
+async function readFacts(named: Named, options: Options): Promise<Facts> {
+  const { path, format: wanted, text, locked, generic, settings } = named;
   const naming = text === undefined ? {} : { name: text };
-  const file = await openFile(path, { forceShare: options.forceShare, ...naming });
+  const forceShare = options.forceShare || generic?.forceShare === true;
+  const file = await openFile(path, { forceShare, locked, ...naming });
   const { format, fileLength, diskSize } = await measure(file, wanted).catch(async (error: unknown) => {
     await file.close();
     throw cannotOpen(path, error);
@@ -105,6 +116,7 @@ async function readFacts({ path, format: wanted, text }: Named, options: Options
   }
   await using image = await openImageIn(file, path, {
     inspect: true,
+    ...settings,
     requestCapacity: 1,
     cacheSize: 0,
     ...naming,

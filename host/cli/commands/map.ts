@@ -35,7 +35,7 @@ export const map = defineVerb({
       sizeArgument(given, 'max length'),
     ),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
   },
   run: ({ values, operands }, { terminal }) => printMap(oneOperand(operands), values, terminal),
 });
@@ -50,7 +50,7 @@ async function printMap(path: string, options: Options, terminal: Terminal): Pro
     return;
   }
   const extents = start < end ? joined(disk.extents({ offset: start, length: end - start })) : nothing();
-  const name = disk.image?.info.dataFile ?? disk.name.path;
+  const name = disk.name.dataFile?.path ?? disk.image?.info.dataFile ?? disk.name.path;
   await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, name, terminal));
 }
 

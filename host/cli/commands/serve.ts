@@ -29,7 +29,7 @@ export const serve = defineVerb({
     nbd: flag('--nbd', 'NBD, even where ublk would work'),
     socket: text('--socket PATH', 'where to make the NBD socket; implies --nbd'),
     readOnly: flag('-r, --read-only', 'refuse writes'),
-    noBacking: flag('--no-backing', 'open no backing file: an image that has one is refused'),
+    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length > 1) throw new UsageError('Expecting one image file name');
@@ -100,7 +100,7 @@ async function overNbd(
   ]);
   const write = !options.readOnly;
   const file = await openFile(path, { write, mayReadOnly: true });
-  const image = await openImageIn(file, path, { write, backing: !options.noBacking });
+  const image = await openImageIn(file, path, { write, noBacking: options.noBacking });
   try {
     const name = basename(path);
     const socketPath = options.socket ?? (await defaultSocketPath(name));

@@ -1,17 +1,19 @@
 /** Opening a disk: its file, the error injector on it, its image. */
 
 import type { BlockFile } from '../../block-file.js';
+import type { BackingChoice } from '../../chain.js';
 import { CorralError } from '../../errors.js';
 import { FaultFile } from '../../fault-file.js';
 import type { FaultInjector } from '../../fault-injector.js';
 import type { OpenGate } from '../../open-gate.js';
 import { WatchedBacking } from '../../watched-backing.js';
+import { backingChoice } from '../disk.js';
 import { type FileOptions, gateOf, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
 import { CopyOnReadDisk } from './copy-on-read.js';
 import type { Disk } from './disk.js';
 import type { DiskOptions } from './disk-options.js';
-import type { DiskSource } from './disk-source.js';
+import type { DiskSettings, DiskSource } from './disk-source.js';
 import { ImageDisk } from './image-disk.js';
 import { RawDisk } from './raw-disk.js';
 import { openTemporaryOverlay } from './temporary-overlay.js';
@@ -38,7 +40,7 @@ export async function openDisk(
   if (!options.write && options.copyOnRead) throw new CommandError("Can't use copy-on-read on read-only device");
   const write = options.write && !options.snapshot;
   const cache = settings.cache ?? options.cache;
-  const plain = await openFile(path, { write, forceShare, cache }).catch((error: unknown) => {
+  const plain = await openFile(path, { write, forceShare, locked: source.locked, cache }).catch((error: unknown) => {
     throw fileReason(path, error);
   });
   const format = source.format ?? (await probeFormat(plain));
@@ -48,17 +50,23 @@ export async function openDisk(
   const discard = settings.discard ?? options.discard;
   if (format === 'qcow2' || options.snapshot) {
     const opening = options.snapshot
-      ? openTemporaryOverlay(file, path, format)
+      ? openTemporaryOverlay(file, path, { format, backing: backingChoice(settings.backing, { forceShare }) })
       : openImageIn(file, path, {
           write,
           forceShare,
           cache,
           ...settings.image,
+          ...(await dataFileOf(settings, { write, forceShare, cache }, file)),
           ...watched(faulty, { forceShare, cache }),
+          backing: watchedChoice(faulty, backingChoice(settings.backing, { forceShare, cache })),
         });
     const image = await opening.catch((error: unknown) => {
       throw imageReason(error);
     });
+    if (settings.backing && !options.snapshot && image.info.backingFile === undefined) {
+      await image.close();
+      throw new CommandError('The image names no backing file in whose place another one could be put');
+    }
     const disk = new ImageDisk(image, discard);
     return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, image.info.clusterSize) : disk, warnings: [] };
   }
@@ -66,6 +74,38 @@ export async function openDisk(
   return {
     disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
     warnings: guessed ? guessedRaw(path) : [],
+  };
+}
+
+/** The data file that the user names instead of the image; `image` is closed when that fails. */
+async function dataFileOf(
+  { dataFile }: DiskSettings,
+  options: FileOptions,
+  image: BlockFile,
+): Promise<{ dataFile?: BlockFile }> {
+  if (dataFile === undefined) return {};
+  const { path, locked } = dataFile;
+  return {
+    dataFile: await openFile(path, { ...options, locked }).catch(async (error: unknown) => {
+      await image.close();
+      throw fileReason(path, error);
+    }),
+  };
+}
+
+/** The same for a backing file that the user has chosen. */
+function watchedChoice(
+  image: FaultFile | undefined,
+  choice: BackingChoice | null | undefined,
+): BackingChoice | null | undefined {
+  const open = choice?.open;
+  if (image === undefined || open === undefined) return choice;
+  return {
+    ...choice,
+    async open() {
+      const file = await open();
+      return new WatchedBacking(file, image, choice?.format ?? (await probeFormat(file)));
+    },
   };
 }
 

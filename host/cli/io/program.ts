@@ -1,7 +1,7 @@
 /** The shell as a function: arguments and lines in, exit status out. */
 
-import { optionList } from '../arguments.js';
 import { optionLines } from '../description.js';
+import { listedOptions } from '../node-options.js';
 import { parseCommandLine } from '../option-parser.js';
 import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from '../output.js';
 import { readSecrets } from '../secrets.js';
@@ -59,7 +59,7 @@ function openFirst(session: Session, line: CommandLine, file: string): Promise<b
   const { format, imageOptions, options } = line;
   if (imageOptions && format !== undefined) throw new CommandError('--image-opts and -f are mutually exclusive');
   const find = (): DiskSource =>
-    imageOptions ? optionSource(optionList([file]), undefined) : namedSource(file, format);
+    imageOptions ? optionSource(listedOptions(file), undefined) : namedSource(file, format);
   return session.open(imageOptions ? undefined : file, find, options);
 }
 

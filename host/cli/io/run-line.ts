@@ -69,7 +69,7 @@ function told({ output }: Session, command: Command, name: string, error: unknow
   if (error instanceof CommandError) {
     const [line = '', ...more] = error.message.split('\n');
     output.complain(line);
-    for (const next of more) output.note(next);
+    for (const next of [...more, ...error.hints]) output.note(next);
   } else if (error instanceof OptionError) {
     output.note(`${name}: ${error.message}`);
     output.print(aboutLine(command, name));

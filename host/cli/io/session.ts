@@ -108,6 +108,7 @@ export class Session {
   private complain(prefix: string, error: unknown): void {
     const [line = '', ...more] = (error instanceof CommandError ? error.message : errorLine(error)).split('\n');
     this.output.complain(prefix + line);
-    for (const next of more) this.output.note(next);
+    const hints = error instanceof CommandError ? error.hints : [];
+    for (const next of [...more, ...hints]) this.output.note(next);
   }
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { BlockFile } from '../../block-file.js';
+import type { BackingChoice } from '../../chain.js';
 import { Image } from '../../image.js';
 import { loadCore } from '../../node/core.js';
 import { nodeCodec } from '../../node/node-codec.js';
@@ -13,25 +14,23 @@ import { pathGate } from '../../node/path-gate.js';
 const SECTOR = 512;
 
 /** The file belongs to the image from here on, and is closed when that fails. */
-export async function openTemporaryOverlay(base: BlockFile, path: string, format: 'raw' | 'qcow2'): Promise<Image> {
+export async function openTemporaryOverlay(
+  base: BlockFile,
+  path: string,
+  { format, backing }: { format: 'raw' | 'qcow2'; backing: BackingChoice | null | undefined },
+): Promise<Image> {
   let file: NodeFile | undefined;
   try {
     file = await temporaryFile();
-    const { location } = file;
     const core = loadCore();
     const virtualSize = await diskSize(base, format);
     await Image.create(file, { core, virtualSize, backingFile: resolve(path), backingFormat: format });
-    let given = false;
-    const others = pathGate();
     return await Image.open(file, {
       core,
       codec: nodeCodec,
       write: true,
-      gate: async (named) => {
-        if (named.from !== location || given) return others(named);
-        given = true;
-        return base;
-      },
+      gate: pathGate(),
+      backing: { open: async () => base, format, backing },
     });
   } catch (error) {
     await file?.close();
