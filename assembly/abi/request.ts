@@ -79,7 +79,7 @@ export enum RequestFlag {
    * repair: the image may be dirty or marked as corrupt, and no other request is taken.
    */
   TablesOnly = 8,
-  /** WriteZeroes: host clusters may be freed. */
+  /** WriteZeroes: host clusters may be freed. Discard: what lies behind the image shows again, where there is anything. */
   Unmap = 16,
   /** Open: read the snapshot that the `SnapshotOptions` in the page name, not the disk as it is now. Not Writable. */
   Snapshot = 32,

@@ -14,14 +14,15 @@ export function enterModel(
   { verb, firstCell, endCell }: GuestRequest,
 ): GuestWrite | undefined {
   if (verb === 'read' || verb === 'flush') return undefined;
-  if (verb !== 'discard') return world.model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
-  // Whole clusters only, but for the end of the disk.
   const { scenario, model } = world;
-  if (version === 2 && scenario.backingLength > 0) return undefined;
+  if (verb !== 'discard' && verb !== 'uncover') return model.submitWrite(firstCell, endCell, ZEROING.includes(verb));
+  // Whole clusters only, but for the end of the disk.
+  if (verb === 'discard' && version === 2 && scenario.backingLength > 0) return undefined;
   const { perSector } = model.cells;
   const cluster = (2 ** scenario.clusterBits / SECTOR) * perSector;
   const diskEnd = (world.size / SECTOR) * perSector;
   const first = Math.ceil(firstCell / cluster) * cluster;
   const end = endCell === diskEnd ? diskEnd : Math.floor(endCell / cluster) * cluster;
-  return first < end ? model.submitWrite(first, end, true) : undefined;
+  if (first >= end) return undefined;
+  return verb === 'discard' ? model.submitWrite(first, end, true) : model.submitUncover(first, end);
 }

@@ -12,6 +12,8 @@ export interface GuestWrite {
   readonly id: number;
   /** What its cells hold afterwards: its number, or 0 when it makes zeros. */
   readonly value: number;
+  /** They hold what lies behind the image instead. */
+  readonly uncovers?: true;
   /** What they may hold as long as it has not come to its end. */
   readonly meanwhile?: number;
   readonly firstCell: number;
@@ -59,6 +61,10 @@ export class Model {
     private readonly backingLength = 0,
   ) {}
 
+  private valueOf(write: GuestWrite, cell: number): number {
+    return write.uncovers ? this.background(cell) : write.value;
+  }
+
   /** What a cell holds that nobody wrote. */
   background(cell: number): number {
     return this.backingLength > 0 && this.cells.offsetOf(cell) < this.backingLength ? BACKING : 0;
@@ -77,9 +83,17 @@ export class Model {
 
   submitWrite(firstCell: number, endCell: number, zeros: boolean): GuestWrite {
     const id = this.nextId++;
+    return this.submit({ id, value: zeros ? 0 : id }, firstCell, endCell);
+  }
+
+  /** What lies behind the image shows again. */
+  submitUncover(firstCell: number, endCell: number): GuestWrite {
+    return this.submit({ id: this.nextId++, value: 0, uncovers: true }, firstCell, endCell);
+  }
+
+  private submit(what: Pick<GuestWrite, 'id' | 'value' | 'uncovers'>, firstCell: number, endCell: number): GuestWrite {
     const write: GuestWrite = {
-      id,
-      value: zeros ? 0 : id,
+      ...what,
       firstCell,
       endCell,
       submittedAt: this.clock++,
@@ -152,7 +166,7 @@ export class Model {
         throw new SimulationFailure(`a read of ${this.describe(cell)} overtook write ${write.id}, submitted earlier`);
       }
       if (write.succeeded) allowed.length = 0;
-      allowed.push(write.value);
+      allowed.push(this.valueOf(write, cell));
       if (!write.succeeded && write.meanwhile !== undefined) allowed.push(write.meanwhile);
     }
     if (!allowed.includes(found)) throw this.mismatch('read', cell, found, allowed);
@@ -163,8 +177,9 @@ export class Model {
     const base = this.onDisk(cell);
     if (found === base) return;
     const writes = this.recent.get(cell) ?? [];
-    if (writes.some(({ value, meanwhile }) => value === found || meanwhile === found)) return;
-    throw this.mismatch('after the power cut', cell, found, [base, ...writes.map(({ value }) => value)]);
+    if (writes.some((write) => this.valueOf(write, cell) === found || write.meanwhile === found)) return;
+    const allowed = [base, ...writes.map((write) => this.valueOf(write, cell))];
+    throw this.mismatch('after the power cut', cell, found, allowed);
   }
 
   /** From here on the cell holds this: a power cut has decided, or the image was changed from outside. */
@@ -185,7 +200,7 @@ export class Model {
     for (const write of this.recent.get(cell) ?? []) {
       if (write.submittedAt > submittedAt) continue;
       if (write.succeeded) allowed.length = 0;
-      allowed.push(write.value);
+      allowed.push(this.valueOf(write, cell));
       if (!write.succeeded && write.meanwhile !== undefined) allowed.push(write.meanwhile);
     }
     if (!allowed.includes(found)) throw this.mismatch('in a new snapshot', cell, found, allowed);
@@ -229,7 +244,7 @@ export class Model {
     for (let index = writes.length - 1; index >= 0; index--) {
       const write = writes[index] as GuestWrite;
       if (!isOnDisk(write)) continue;
-      this.store(cell, write.value);
+      this.store(cell, this.valueOf(write, cell));
       if (index === writes.length - 1) this.recent.delete(cell);
       else writes.splice(0, index + 1);
       return;

@@ -89,6 +89,8 @@ export interface Habits {
   /** Of each of write zeroes with and without unmap. */
   readonly zeroes: number;
   readonly discards: number;
+  /** Discards that show again what lies behind the image. */
+  readonly uncovers: number;
   readonly flushes: number;
   /** Probability that a request is near a hot spot. */
   readonly locality: number;
@@ -268,12 +270,18 @@ function drawHabits(random: Random, scenario: Scenario): Habits {
     compressedWrites: scenario.compressedWrites ? random.pick([0, 1, 4]) : 0,
     zeroes: random.pick([0, 0, 0.5, 2]),
     discards: random.pick([0, 0, 1, 4]),
+    uncovers: drawUncovers(random, scenario),
     flushes: random.pick([0, 0.3, 1, 3]),
     locality: random.pick(scenario.focus === 'wide' ? [0, 0, 0.3] : [0, 0.5, 0.95, 1]),
     hotSpots,
     spread: random.pick([SECTOR * 4, clusterSize, clusterSize * 8, clusterSize * 64]),
     longest: Math.min(LONGEST_REQUEST, random.pick([SECTOR, 4096, clusterSize, clusterSize * 3, clusterSize * 10])),
   };
+}
+
+/** Over a backing file: elsewhere they are discards. Not where there is a data file. */
+function drawUncovers(random: Random, { backingLength, dataFile }: Scenario): number {
+  return backingLength > 0 && dataFile === 'none' ? random.pick([0, 1, 4]) : 0;
 }
 
 /** Three of four guests write whole sectors; the others cut them in pieces of odd lengths. */

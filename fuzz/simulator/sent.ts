@@ -65,6 +65,7 @@ export const CALLS: Readonly<Record<Verb, { kind: RequestKind; flags: number }>>
   'write zeroes': { kind: RequestKind.WriteZeroes, flags: 0 },
   unmap: { kind: RequestKind.WriteZeroes, flags: RequestFlag.Unmap },
   discard: { kind: RequestKind.Discard, flags: 0 },
+  uncover: { kind: RequestKind.Discard, flags: RequestFlag.Unmap },
   flush: { kind: RequestKind.Flush, flags: 0 },
   resize: { kind: RequestKind.Resize, flags: RequestFlag.Unmap },
   amend: { kind: RequestKind.Amend, flags: 0 },

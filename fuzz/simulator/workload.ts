@@ -13,6 +13,7 @@ export type Verb =
   | 'write zeroes'
   | 'unmap'
   | 'discard'
+  | 'uncover'
   | 'flush'
   | 'resize'
   | 'amend'
@@ -139,6 +140,7 @@ function drawVerb(random: Random, habits: Habits): Verb {
     ['write zeroes', habits.zeroes],
     ['unmap', habits.zeroes],
     ['discard', habits.discards],
+    ['uncover', habits.uncovers],
   ];
   let at = random.below((weights.reduce((sum, [, weight]) => sum + weight, 0) + habits.flushes) * 10) / 10;
   for (const [verb, weight] of weights) {

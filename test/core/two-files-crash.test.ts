@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { type CreateImageOptions, Image, MemoryFile } from '../../host/index.js';
 import { loadCore } from '../../host/node/index.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
+import { CuttableFile } from './cuttable-file.js';
 import { compileMutated } from './mutated-core.js';
 
 const SECTOR = 512;
@@ -16,54 +17,6 @@ const ROUNDS = 15;
 const LIVES = 5;
 
 type Random = () => number;
-
-/** A file that knows which of its bytes are durable. */
-class CuttableFile extends MemoryFile {
-  private durable: Uint8Array;
-  private pending: { offset: number; bytes: Uint8Array }[] = [];
-
-  constructor(
-    bytes: Uint8Array,
-    private readonly flushes = true,
-  ) {
-    super(bytes);
-    this.durable = bytes.slice();
-  }
-
-  override async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
-    this.note(offset, Buffer.concat(pieces));
-    return super.write(offset, pieces);
-  }
-
-  override async writeZeroes(offset: number, length: number): Promise<void> {
-    this.note(offset, new Uint8Array(length));
-    return super.writeZeroes(offset, length);
-  }
-
-  override async flush(): Promise<void> {
-    if (!this.flushes) return;
-    this.durable = this.survivors(() => 1);
-    this.pending = [];
-  }
-
-  /** Each sector that was written since the last flush is there, or it is not. */
-  survivors(random: Random, keeps = 0.5): Uint8Array {
-    const end = Math.max(this.durable.length, ...this.pending.map(({ offset, bytes }) => offset + bytes.length));
-    const bytes = new Uint8Array(end);
-    bytes.set(this.durable);
-    for (const write of this.pending) {
-      const whole = random() < 0.3;
-      for (let at = 0; at < write.bytes.length; at += SECTOR) {
-        if (whole || random() >= keeps) bytes.set(write.bytes.subarray(at, at + SECTOR), write.offset + at);
-      }
-    }
-    return bytes;
-  }
-
-  private note(offset: number, bytes: Uint8Array): void {
-    this.pending.push({ offset, bytes });
-  }
-}
 
 /** What each sector may hold: the value that was flushed, and those written since. */
 class Model {

@@ -17,7 +17,7 @@ const OPTIONS = {
   ...IMAGE,
   base: text('-b, --base FILE', 'the layer that is written; implies -d. Default: the backing file'),
   drop: flag('-d, --drop', 'leave the image as it is afterwards'),
-  rate: value('-r, --rate RATE', 'of no effect here', (given) => sizeArgument(given, 'rate limit')),
+  rate: value('-r, --rate RATE', 'bytes a second at most', (given) => Number(sizeArgument(given, 'rate limit'))),
   cache: cacheOption('-t, --cache CACHE'),
   ...PROGRESS,
   ...QUIET,
@@ -68,21 +68,18 @@ async function commitImage(
   const overlay = opened.add(await openDisk(path, { ...options, write: !drop, unlockedBacking: true }));
   const { image } = overlay;
   if (image === undefined) throw new CommandError('Image does not have a backing file');
-  const targetLength = target.size;
   try {
-    if (image.size > targetLength) await target.resize(image.size);
     const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
     await commitLayers(image, target, {
       depth: base.depth,
-      targetLength,
+      bytesPerSecond: options.rate,
       onProgress: progress.report,
       signal: stop.signal,
     });
-    await target.flush();
     progress.finish();
-    // Closed, all of it is durable; only then may it be gone from here.
+    // What else it keeps, such as bitmaps, is stored then.
     await target.close();
-    if (!drop) await makeEmpty(image);
+    if (!drop) await makeEmpty(image, { signal: stop.signal });
     await image.close();
   } catch (error) {
     if (error instanceof CommandError) throw error;
@@ -103,8 +100,10 @@ async function findBase(path: string, options: Options, drop: boolean): Promise<
     if (found?.location === undefined) {
       throw new CommandError(`Did not find '${base ?? ''}' in the backing chain of '${path}'`);
     }
-    if (!drop && !(await canBeEmptied(image))) {
-      throw new CommandError('An image with bitmaps is not emptied: -d leaves it as it is, and commits all the same');
+    if (!drop && !canBeEmptied(image)) {
+      throw new CommandError(
+        'An image with an external data file is not emptied: -d leaves it as it is, and commits all the same',
+      );
     }
     return { path: found.location, format: found.format, depth: index + 1 };
   } finally {
