@@ -26,14 +26,17 @@ export const BROKEN_PIPE = 141;
 export class CommandError extends Error {
   /** Lines that follow the message. */
   readonly hints: readonly string[];
+  /** Complaints that go before the message, each with the program's name. */
+  readonly earlier: readonly string[];
 
   constructor(
     message: string,
     readonly exitCode = 1,
-    options: ErrorOptions & { hints?: readonly string[] } = {},
+    options: ErrorOptions & { hints?: readonly string[]; earlier?: readonly string[] } = {},
   ) {
     super(message, options);
     this.hints = options.hints ?? [];
+    this.earlier = options.earlier ?? [];
   }
 }
 

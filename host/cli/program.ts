@@ -163,6 +163,7 @@ function failed(error: unknown, name: string | undefined, terminal: Terminal): n
     terminal.note(`Try '${program}${verb} --help' for more info`);
     return error.exitCode;
   }
+  if (error instanceof CommandError) for (const line of error.earlier) terminal.complain(line);
   terminal.complain(errorLine(error));
   if (error instanceof CommandError) for (const hint of error.hints) terminal.note(hint);
   return error instanceof CommandError ? error.exitCode : 1;

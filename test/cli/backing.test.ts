@@ -133,3 +133,42 @@ describe('create -b', () => {
     expect(mustQemuImg('compare', '-f', 'qcow2', '-F', 'raw', path, source)).toMatch(/identical/);
   });
 });
+
+describe('corral commit', () => {
+  test('empties an image with a snapshot and bitmaps, which stay, as by qemu-img', async () => {
+    const { folder, top } = makeChain();
+    const middle = join(folder, 'middle.qcow2');
+    mustQemuImg('snapshot', '-c', 'before', top);
+    mustQemuImg('bitmap', '--add', top, 'enabled');
+    mustQemuImg('bitmap', '--add', '--disable', top, 'disabled');
+    qemuIo(top, 'write -P 8 256k 300k', 'write -P 7 2M 64k');
+    const before = join(folder, 'before.raw');
+    mustQemuImg('convert', '-O', 'raw', top, before);
+
+    const { status, stderr } = await corralHere('commit', top);
+
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    mustQemuImg('compare', '-f', 'raw', before, top);
+    mustQemuImg('compare', '-f', 'raw', before, middle);
+    for (const path of [top, middle]) mustQemuImg('check', path);
+    const facts = JSON.parse(mustQemuImg('info', '--output=json', top));
+    expect(facts.snapshots.map(({ name }: { name: string }) => name)).toEqual(['before']);
+    const { bitmaps } = facts['format-specific'].data;
+    expect(bitmaps.map(({ name, flags }: { name: string; flags: string[] }) => [name, flags])).toEqual([
+      ['enabled', ['auto']],
+      ['disabled', []],
+    ]);
+    const map: { depth: number; data: boolean }[] = JSON.parse(mustQemuImg('map', '--output=json', top));
+    expect(map.some(({ depth, data }) => depth === 0 && data)).toBe(false);
+  });
+
+  test('writes no faster than it is told to', async () => {
+    const { top } = makeChain();
+    const start = performance.now();
+
+    const { status } = await corralHere('commit', '-r', '128k', top);
+
+    expect(status).toBe(0);
+    expect(performance.now() - start).toBeGreaterThan(450);
+  });
+});

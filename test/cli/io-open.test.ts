@@ -55,7 +55,7 @@ describe('a list of options, as by qemu-io', () => {
     'driver=qcow2,file.filename={}/disk,backing.driver=raw,backing.file.filename={}/other',
     'driver=qcow2,file.filename={}/disk,backing.driver=qcow2,backing.file.filename={}/gone',
     'driver=qcow2,file.filename={}/disk,backing.bogus=1',
-    'driver=qcow2,file.filename={}/disk,data-file.filename={}/base',
+    'driver=qcow2,file.filename={}/disk,data-file.filename={}/other',
     'json:{"driver":"qcow2","file.filename":"{}/disk","backing":null}',
   ])('with another disk behind the image: %s', async (name) => {
     const make = (folder: string): void => {

@@ -117,6 +117,9 @@ sameFor('measure', [
   ['measure -O qcow2 --output=json top.qcow2'],
   ['measure -O qcow2 -o cluster_size=4k mid.qcow2'],
   ['measure -O qcow2 -o preallocation=full base.qcow2'],
+  ['measure -O qcow2 -o help --size 1'],
+  ['measure -O raw -o help base.qcow2'],
+  ['measure -O qcow2 -o foo=1 --size 1'],
   ['measure base.qcow2'],
   ['measure -f raw disk.raw'],
   ['measure -f raw sparse.raw'],
@@ -150,6 +153,8 @@ sameFor('convert', [
   ['convert -O raw -B base.qcow2 -F qcow2 mid.qcow2 new'],
   ['convert -O qcow2 -B base.qcow2 -F qcow2 mid.qcow2 mid.qcow2 new'],
   ['convert -l foo base.qcow2 new'],
+  ['convert -l snapshot.foo=1 base.qcow2 new'],
+  ['convert -l foo base.qcow2 base.qcow2 new'],
   ['convert base.qcow2 base.qcow2'],
   ['convert -T foo base.qcow2 new'],
   ['convert -r foo base.qcow2 new'],
@@ -263,6 +268,7 @@ sameFor('commit', [
   ['commit -b top.qcow2 top.qcow2'],
   ['commit -t foo top.qcow2'],
   ['commit orphan.qcow2'],
+  ['commit -r x top.qcow2'],
 ]);
 
 describe('commit leaves the same disks', () => {
@@ -271,6 +277,8 @@ describe('commit leaves the same disks', () => {
     'commit -q top.qcow2',
     'commit mid.qcow2',
     'commit -d top.qcow2',
+    'commit -r 100M top.qcow2',
+    'commit --image-opts driver=qcow2,file.filename=top.qcow2',
     'commit -b base.qcow2 top.qcow2',
     'commit -b mid.qcow2 top.qcow2',
   ])('%s', async (line) => {
@@ -298,6 +306,21 @@ sameFor('bench', [
   ['bench --flush-interval 10 base.qcow2'],
   ['bench -i foo base.qcow2'],
   ['bench gone'],
+  ['bench -t foo base.qcow2'],
+  ['bench -c x base.qcow2'],
+  ['bench -c 0 base.qcow2'],
+  ['bench -c 3000000000 base.qcow2'],
+  ['bench -d -1 base.qcow2'],
+  ['bench -s 0 base.qcow2'],
+  ['bench -s 1x base.qcow2'],
+  ['bench -S 3G base.qcow2'],
+  ['bench -S 0 -c 1 base.qcow2', { seconds: true }],
+  ['bench -o x base.qcow2'],
+  ['bench -o 100M -c 1 base.qcow2'],
+  ['bench -w --pattern=300 base.qcow2'],
+  ['bench -w --flush-interval=2 --no-drain -c 2 base.qcow2'],
+  ['bench -n -c 1 base.qcow2'],
+  ['bench -t none -n -c 1 base.qcow2', { seconds: true }],
 ]);
 
 sameFor('create', [

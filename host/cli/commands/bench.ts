@@ -1,8 +1,9 @@
 /** `corral bench`: how long many reads or writes of an image take. */
 
-import { parseSize } from '../arguments.js';
+import { type CacheMode, isDirect } from '../../cache-mode.js';
+import { cacheArgument, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { cacheOption, FORCE_SHARE, IMAGE, QUIET } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
@@ -30,16 +31,14 @@ export const bench = defineVerb({
   operands: 'FILE',
   options: {
     ...IMAGE,
-    cache: cacheOption('-t, --cache CACHE'),
+    cache: value('-t, --cache CACHE', 'none, writeback, writethrough, directsync or unsafe', cacheMode),
     count: value('-c, --count COUNT', `requests (default: ${DEFAULT_COUNT})`, number('request count', 1)),
     depth: value('-d, --depth DEPTH', `requests at a time (default: ${DEFAULT_DEPTH})`, number('queue depth', 1)),
-    offset: value('-o, --offset OFFSET', 'where the first one begins', (given) => sizeOf(given, 'offset')),
-    size: value('-s, --buffer-size SIZE', `bytes of one (default: ${DEFAULT_SIZE})`, (given) =>
-      sizeOf(given, 'buffer size'),
+    offset: value('-o, --offset OFFSET', 'where the first one begins', (given) =>
+      Number(sizeArgument(given, 'offset')),
     ),
-    step: value('-S, --step-size SIZE', 'from one to the next (default: the size of one)', (given) =>
-      sizeOf(given, 'step size'),
-    ),
+    size: value('-s, --buffer-size SIZE', `bytes of one (default: ${DEFAULT_SIZE})`, bytes('buffer size', 1)),
+    step: value('-S, --step-size SIZE', 'from one to the next (default: the size of one)', bytes('step size', 0)),
     write: flag('-w, --write', 'write'),
     pattern: value('--pattern BYTE', 'what is written', number('pattern byte', 0, 255)),
     flushInterval: value('--flush-interval COUNT', 'flush after so many requests', number('flush interval', 0)),
@@ -54,13 +53,17 @@ export const bench = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     const path = oneOperand(operands);
-    const { write, flushInterval = 0, noDrain, depth = DEFAULT_DEPTH } = values;
+    const { write, flushInterval = 0, depth = DEFAULT_DEPTH } = values;
     if (!write && flushInterval > 0) throw new CommandError('--flush-interval is only available in write tests');
-    if (flushInterval > 0 && flushInterval < depth && !noDrain) {
+    if (flushInterval > 0 && flushInterval < depth) {
       throw new CommandError("Flush interval can't be smaller than depth");
     }
     const { count = DEFAULT_COUNT, offset = 0, size = DEFAULT_SIZE, pattern = 0 } = values;
-    const load = { count, depth, offset, size, step: values.step ?? size, write, pattern, flushInterval };
+    const load = { count, depth, offset, size, step: values.step || size, write, pattern, flushInterval };
+    if ((values.native || values.aio === 'native') && !values.imageOpts && !isDirect(values.cache)) {
+      const reason = 'aio=native was specified, but it requires cache.direct=on, which was not specified.';
+      throw new CommandError(`Could not open '${path}': ${reason}`);
+    }
     await using opened = new Closers();
     const disk = opened.add(await openDisk(path, { ...values, write, terminal }));
     await measure(disk, load, values.quiet, terminal);
@@ -96,8 +99,11 @@ async function carryOut(disk: Disk, load: Load): Promise<void> {
     while (begun < count) {
       begun += 1;
       const isFlushed = flushInterval > 0 && begun % flushInterval === 0;
-      const at = position > range ? (range === 0 ? 0 : position % range) : position;
-      position = at + step;
+      const at = position;
+      // As QEMU: where the first one begins is not looked at.
+      const next = at + step;
+      position = next > range ? (range === 0 ? 0 : next % range) : next;
+      if (at > range) throw new CommandError('Input/output error');
       await (write ? disk.write(at, buffer) : disk.read(at, buffer));
       if (isFlushed) await disk.flush();
     }
@@ -105,20 +111,28 @@ async function carryOut(disk: Disk, load: Load): Promise<void> {
   await Promise.all(Array.from({ length: Math.min(depth, count) }, worker));
 }
 
+/** A whole number in QEMU's words when it is none. */
 function number(what: string, minimum: number, maximum = MAXIMUM): (text: string) => number {
   return (text) => {
-    const found = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
-    if (found >= minimum && found <= maximum) return found;
-    throw new CommandError(`Invalid ${what} specified`);
+    if (!/^[+-]?(0x[0-9a-f]+|\d+)$/i.test(text)) throw new CommandError(`Invalid ${what} specified: '${text}'.`);
+    return within(what, text.startsWith('-') ? -1 : Number(text), minimum, maximum);
   };
 }
 
-function sizeOf(text: string, what: string): number {
+/** The same for bytes, which may have a suffix. */
+function bytes(what: string, minimum: number): (text: string) => number {
+  return (text) => within(what, /^-\d/.test(text) ? -1 : Number(sizeArgument(text, what)), minimum, MAXIMUM);
+}
+
+function within(what: string, value: number, minimum: number, maximum: number): number {
+  if (value >= minimum && value <= maximum) return value;
+  throw new CommandError(`Invalid ${what} specified. Must be between ${minimum} and ${maximum}.`);
+}
+
+function cacheMode(text: string): CacheMode {
   try {
-    const size = parseSize(text);
-    if (what === 'offset' || size <= BigInt(MAXIMUM)) return Number(size);
-  } catch {
-    // told below
+    return cacheArgument(text, 'cache');
+  } catch (error) {
+    throw new CommandError('Invalid cache mode', 1, { cause: error });
   }
-  throw new CommandError(`Invalid ${what} specified`);
 }

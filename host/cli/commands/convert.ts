@@ -90,6 +90,9 @@ export const convert = defineVerb({
 /** What contradicts itself. */
 function checkOptions(options: Options, sources: number): void {
   const { targetFormat = 'raw' } = options;
+  if (options.snapshot !== undefined && sources > 1) {
+    throw new CommandError('No support for concatenating multiple snapshot');
+  }
   if (options.skipBroken && !options.bitmaps) {
     throw new CommandError('Use of --skip-broken-bitmaps requires --bitmaps');
   }

@@ -3,7 +3,7 @@
 import { bitmapsLength, fullyAllocatedLength } from '../../measure.js';
 import { type Format, sizeArgument } from '../arguments.js';
 import { FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
-import { checkSize, type NewImage, newImage } from '../create-options.js';
+import { checkSize, type NewImage, newImage, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { list, text, value } from '../option-table.js';
 import { CommandError, formatJson } from '../output.js';
@@ -54,6 +54,13 @@ export const measure = defineVerb({
 
 function targetOf(format: string, options: readonly string[]): NewImage {
   if (format !== 'qcow2' && format !== 'raw') throw new CommandError(`Unknown file format '${format}'`);
+  try {
+    readNewImage(format satisfies Format, options, {}, '');
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const earlier = [error.message];
+    throw new CommandError(`Invalid options for file format '${format}'`, 1, { cause: error, earlier });
+  }
   return newImage('', format satisfies Format, options);
 }
 

@@ -61,7 +61,7 @@ export async function openDisk(
           backing: watchedChoice(faulty, backingChoice(settings.backing, { forceShare, cache })),
         });
     const image = await opening.catch((error: unknown) => {
-      throw imageReason(error);
+      throw imageReason(path, error);
     });
     if (settings.backing && !options.snapshot && image.info.backingFile === undefined) {
       await image.close();
@@ -142,8 +142,13 @@ function fileReason(path: string, error: unknown): unknown {
 }
 
 /** What is wrong with an image is said without its name. */
-function imageReason(error: unknown): unknown {
+function imageReason(path: string, error: unknown): unknown {
   const about = error instanceof CorralError ? error : (error as { cause?: unknown }).cause;
+  const start = `Could not open '${path}': Could not open backing file: `;
+  if (error instanceof CommandError && error.message.startsWith(start)) {
+    const reason = error.message.slice(`Could not open '${path}': `.length);
+    return new CommandError(reason, 1, { cause: error, hints: error.hints });
+  }
   return about instanceof CorralError ? new CommandError(reasonOf(about), 1, { cause: error }) : error;
 }
 
