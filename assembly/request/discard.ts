@@ -46,7 +46,9 @@ export function stepDiscard(image: Image, task: Task): Status {
         task.cursor += whole !== 0 ? whole : run.length;
         continue;
       }
-      status = run.tableShared ? makeL2Table(image, task, cursor) : replaceEntries(image, task, Replacement.Unallocated);
+      status = run.tableShared
+        ? makeL2Table(image, task, cursor)
+        : replaceEntries(image, task, Replacement.Unallocated);
       if (status !== Status.Ok) return status;
       continue;
     }
