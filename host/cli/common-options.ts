@@ -32,6 +32,10 @@ export const OBJECTS = { object: OBJECT };
 
 export const FORCE_SHARE = { forceShare: flag('-U, --force-share', 'also when another process writes to the image') };
 
+export const NO_BACKING = {
+  noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+};
+
 export const QUIET = { quiet: flag('-q, --quiet', 'print nothing but errors') };
 
 /** JSON lines are asked for by `--progress=json`. */

@@ -109,7 +109,9 @@ async function openImage(name: ImageName, file: NodeFile, access: DiskOptions): 
     ...(data === undefined ? {} : { dataFile: data }),
     ...(snapshot === undefined ? {} : { snapshot }),
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
-    backing: backingUnused ? null : backingChoice(name.backing, around),
+    backing: backingUnused
+      ? null
+      : backingChoice(name.backing, { ...around, forceShare: around.forceShare || unlockedBacking === true }),
     tablesOnly,
   });
 }

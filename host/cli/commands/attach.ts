@@ -4,7 +4,7 @@ import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import type { UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
-import { cacheOption } from '../common-options.js';
+import { cacheOption, NO_BACKING } from '../common-options.js';
 import { flag, type Option, text, value } from '../option-table.js';
 import { CommandError, type Terminal, UsageError } from '../output.js';
 import { ensureOverlay } from '../overlay.js';
@@ -22,7 +22,7 @@ export const attach = defineVerb({
   operands: 'IMAGE...',
   options: {
     readOnly: flag('-r, --read-only', 'refuse writes'),
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
     cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheArgument),
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),

@@ -3,7 +3,7 @@
 import { type CacheMode, isDirect } from '../../cache-mode.js';
 import { cacheArgument, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { FORCE_SHARE, IMAGE, QUIET } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
@@ -31,6 +31,7 @@ export const bench = defineVerb({
   operands: 'FILE',
   options: {
     ...IMAGE,
+    ...NO_BACKING,
     cache: value('-t, --cache CACHE', 'none, writeback, writethrough, directsync or unsafe', cacheMode),
     count: value('-c, --count COUNT', `requests (default: ${DEFAULT_COUNT})`, number('request count', 1)),
     depth: value('-d, --depth DEPTH', `requests at a time (default: ${DEFAULT_DEPTH})`, number('queue depth', 1)),

@@ -2,9 +2,9 @@
 
 import { createHash } from 'node:crypto';
 import { Closers } from '../closers.js';
-import { FORCE_SHARE, IMAGE, PROGRESS } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING, PROGRESS } from '../common-options.js';
 import { openDisk } from '../disk.js';
-import { flag, value } from '../option-table.js';
+import { value } from '../option-table.js';
 import { CommandError, escapeText, reasonOf } from '../output.js';
 import { showProgress } from '../progress.js';
 import { stopSignal } from '../signals.js';
@@ -27,7 +27,7 @@ export const checksum = defineVerb({
     ...IMAGE,
     snapshot: value('-l, --snapshot SNAPSHOT', 'of this internal snapshot', snapshotArgument),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
     ...PROGRESS,
   },
   async run({ values, operands }, { terminal }) {

@@ -2,7 +2,7 @@
 
 import { compareDisks, type Difference } from '../../compare.js';
 import { Closers } from '../closers.js';
-import { cacheOption, FORCE_SHARE, IMAGE, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
+import { cacheOption, FORCE_SHARE, IMAGE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
@@ -39,7 +39,7 @@ export const compare = defineVerb({
     strict: flag('-s, --strict', 'sizes, and what is allocated, have to be the same, too'),
     cache: cacheOption('-T, --cache CACHE', 'source cache', Result.CannotOpen),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
     ...PROGRESS,
     ...QUIET,
     ...OBJECTS,

@@ -3,7 +3,7 @@
 import { joinedSource } from '../../convert.js';
 import { countArgument, parseSize, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { cacheOption, FORCE_SHARE, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
+import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
 import { sourceOf } from '../copy-source.js';
 import { copyToExisting, copyToNew, type Surroundings, statOf } from '../copy-target.js';
@@ -53,7 +53,7 @@ const OPTIONS = {
   skipBroken: flag('--skip-broken-bitmaps', 'with --bitmaps: leave out those that are inconsistent'),
   salvage: flag('--salvage', 'what cannot be read becomes zeros'),
   ...FORCE_SHARE,
-  noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+  ...NO_BACKING,
   ...PROGRESS,
   ...QUIET,
   ...OBJECTS,

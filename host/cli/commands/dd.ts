@@ -3,12 +3,12 @@
 import { partOf } from '../../convert.js';
 import { parseSize, SizeError } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { FORCE_SHARE, IMAGE } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING } from '../common-options.js';
 import { sourceOf } from '../copy-source.js';
 import { copyToNew } from '../copy-target.js';
 import { checkSize, newImage } from '../create-options.js';
 import { openDisk } from '../disk.js';
-import { flag, text } from '../option-table.js';
+import { text } from '../option-table.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
@@ -33,7 +33,7 @@ export const dd = defineVerb({
     ...IMAGE,
     outputFormat: text('-O, --output-format FMT', 'qcow2 or raw (the default)'),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
   },
   async run({ values, operands }, { terminal }) {
     const { input, output, blockSize, count, skip } = readOperands(operands);

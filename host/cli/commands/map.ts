@@ -3,9 +3,9 @@
 import type { ChainExtent } from '../../chain-map.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING, OUTPUT } from '../common-options.js';
 import { openDisk } from '../disk.js';
-import { flag, value } from '../option-table.js';
+import { value } from '../option-table.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -35,7 +35,7 @@ export const map = defineVerb({
       sizeArgument(given, 'max length'),
     ),
     ...FORCE_SHARE,
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
   },
   run: ({ values, operands }, { terminal }) => printMap(oneOperand(operands), values, terminal),
 });

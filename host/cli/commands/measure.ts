@@ -2,7 +2,7 @@
 
 import { bitmapsLength, fullyAllocatedLength } from '../../measure.js';
 import { type Format, sizeArgument } from '../arguments.js';
-import { FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING, OUTPUT } from '../common-options.js';
 import { checkSize, type NewImage, newImage, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { list, text, value } from '../option-table.js';
@@ -26,6 +26,7 @@ export const measure = defineVerb({
     size: value('-s, --size SIZE', 'bytes of an empty disk', (given) => sizeArgument(given, 'image size')),
     options: list('-o, --options LIST', 'options of the new image, as with create'),
     ...IMAGE,
+    ...NO_BACKING,
     snapshot: value('-l, --snapshot SNAPSHOT', 'measure this internal snapshot', snapshotArgument),
     ...FORCE_SHARE,
     ...OUTPUT,

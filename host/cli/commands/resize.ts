@@ -2,7 +2,7 @@
 
 import { fillFile, type Preallocation } from '../../preallocate.js';
 import { sizeParameter } from '../arguments.js';
-import { IMAGE } from '../common-options.js';
+import { IMAGE, NO_BACKING } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { askLive, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
@@ -28,6 +28,7 @@ export const resize = defineVerb({
   negativeSizes: true,
   options: {
     ...IMAGE,
+    ...NO_BACKING,
     shrink: flag('--shrink', 'the disk may become shorter; what lies behind its new end is lost'),
     preallocation: text('--preallocation MODE', 'off, metadata, falloc or full: of what is new'),
     quiet: flag('-q, --quiet', 'print nothing'),

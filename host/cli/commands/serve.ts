@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { UblkDevice } from '../../node/ublk-device.js';
+import { NO_BACKING } from '../common-options.js';
 import { whyNoUblk } from '../devices.js';
 import { openFile, openImageIn } from '../open.js';
 import { flag, text } from '../option-table.js';
@@ -29,7 +30,7 @@ export const serve = defineVerb({
     nbd: flag('--nbd', 'NBD, even where ublk would work'),
     socket: text('--socket PATH', 'where to make the NBD socket; implies --nbd'),
     readOnly: flag('-r, --read-only', 'refuse writes'),
-    noBacking: flag('--no-backing', 'open nothing that the image names: one with a backing or data file is refused'),
+    ...NO_BACKING,
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length > 1) throw new UsageError('Expecting one image file name');

@@ -5,7 +5,7 @@ import { snapshotFromJson } from '../../node/control-protocol.js';
 import type { Snapshot } from '../../snapshot-record.js';
 import type { Snapshots } from '../../snapshots.js';
 import { Closers } from '../closers.js';
-import { IMAGE } from '../common-options.js';
+import { IMAGE, NO_BACKING } from '../common-options.js';
 import { openDisk } from '../disk.js';
 import { askLive, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
@@ -32,6 +32,7 @@ export const snapshot = defineVerb({
     apply: text('-a, --apply SNAPSHOT', 'the disk becomes what the snapshot of this id or name holds'),
     delete: text('-d, --delete NAME', 'delete the first snapshot of this name'),
     ...IMAGE,
+    ...NO_BACKING,
     quiet: flag('-q, --quiet', 'print nothing but the list'),
     forceShare: flag('-U, --force-share', 'with -l: also when another process writes to the image'),
   },
