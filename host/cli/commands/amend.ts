@@ -5,7 +5,7 @@ import { CorralError } from '../../errors.js';
 import type { ImageFacts } from '../../image-facts.js';
 import { optionList, sizeParameter } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { cacheOption, IMAGE, QUIET } from '../common-options.js';
+import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { openDisk } from '../disk.js';
 import { flag, list, type OptionValues } from '../option-table.js';
 import { amendOptionsHelp, asksForOptions } from '../options-help.js';
@@ -35,8 +35,7 @@ const OPTIONS = {
   options: list('-o, --options LIST', 'compat=, lazy_refcounts=, refcount_bits=, data_file=, data_file_raw=, size='),
   cache: cacheOption('-t, --cache CACHE'),
   force: flag('--force', 'of no effect here: there are no encrypted images'),
-  // QEMU calls it so.
-  progress: flag('-p, --progres, --progress', 'show how far it is'),
+  ...PROGRESS,
   ...QUIET,
 };
 
@@ -70,7 +69,7 @@ async function amendImage(path: string, options: Options, terminal: Terminal): P
   const readable = readOptions(given);
   const { size } = readable;
   const changes = changesOf(readable);
-  const progress = showProgress(terminal, options.progress && !options.quiet);
+  const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
   try {
     checkBacking(image.info, readable);
     if (size !== undefined) checkSize(image.info, changes, Number(size));
