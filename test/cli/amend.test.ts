@@ -3,6 +3,7 @@
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { madeOnce } from '../made-once.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { corralHere, mustQemuImg, qemuImg, qemuIo } from './run-corral.js';
 
@@ -118,9 +119,10 @@ async function amendByBoth(image: string, changes: string, isWhole = true): Prom
 
 describe('corral amend does what qemu-img amend does', () => {
   test.each(CALLS)('an image with %s, -o %s', async (made, changes) => {
-    const image = join(temporaryFolder(), 'image');
-    mustQemuImg('create', '-q', '-f', 'qcow2', '-o', made, image, '10M');
-    qemuIo(image, 'write -P 7 0 3M', 'write -z 1M 64k');
+    const image = madeOnce(made, (path) => {
+      mustQemuImg('create', '-q', '-f', 'qcow2', '-o', made, path, '10M');
+      qemuIo(path, 'write -P 7 0 3M', 'write -z 1M 64k');
+    });
 
     await amendByBoth(image, changes);
   });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { mustQemuImg, qemuImg } from './run-corral.js';
-import { type Disks, expectSame, IMAGE, OVERLAY, RAW, shellHere } from './run-io.js';
+import { type Disks, expectSame, IMAGE, makeDisks, OVERLAY, RAW, shellHere } from './run-io.js';
 
 function each(commands: readonly string[]): string[] {
   return commands.flatMap((command) => ['-c', command]);
@@ -16,7 +16,7 @@ function withRules(disks: Disks, rules: string): Disks {
   return {
     ...disks,
     make(folder) {
-      disks.make(folder);
+      makeDisks(disks, folder);
       writeFileSync(join(folder, 'rules'), rules);
     },
   };

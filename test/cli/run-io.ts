@@ -1,7 +1,7 @@
 /** The shell and qemu-io side by side: the same arguments on equal files. */
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { runShell } from '../../host/cli/io/program.js';
@@ -45,6 +45,18 @@ export const OVERLAY: Disks = {
   compared: { disk: 'qcow2', base: 'qcow2' },
 };
 
+/** Files of disks that were made before, by their names. */
+const made = new Map<Disks, Map<string, Buffer>>();
+
+/** Puts the disks into a folder: QEMU makes them once, later they are copies. */
+export function makeDisks(disks: Disks, folder: string): void {
+  const known = made.get(disks);
+  for (const [name, contents] of known ?? []) writeFileSync(join(folder, name), contents);
+  if (known !== undefined) return;
+  disks.make(folder);
+  made.set(disks, new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))])));
+}
+
 function mustQemuIo(...args: string[]): void {
   const { status, stdout, stderr } = spawnSync('qemu-io', args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(stdout + stderr);
@@ -53,7 +65,7 @@ function mustQemuIo(...args: string[]): void {
 /** Runs `args`, in which `{}` is the folder of the disks, with both, and expects the same of them in all respects. */
 export async function expectSame(disks: Disks, args: readonly string[], input = ''): Promise<Outcome> {
   const [ours, theirs] = [temporaryFolder(), temporaryFolder()];
-  disks.make(ours);
+  makeDisks(disks, ours);
   cpSync(ours, theirs, { recursive: true });
 
   const outcome = await shellHere(

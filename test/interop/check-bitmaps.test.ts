@@ -1,9 +1,10 @@
 /** Images with persistent bitmaps: Corral's check counts what `qemu-img check` counts, and a repair keeps the bitmaps. */
 
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { repairImage } from '../../host/index.js';
 import { loadCore, NodeFile } from '../../host/node/index.js';
+import { madeOnce } from '../made-once.js';
 import { qemuBitmap, qemuBitmaps, qemuRanges, ranges } from './bitmap-fixture.js';
 import { corralCheck, Damage, io, makeImage, qemuCheck, snapshot, TINY } from './check-fixture.js';
 
@@ -37,10 +38,12 @@ class BitmapDamage extends Damage {
 }
 
 function bitmapImage(): BitmapDamage {
-  const path = makeImage({ clusterSize: CLUSTER, size: 64 * MIB });
-  qemuBitmap(path, 'b', '--add', '-g', '512');
-  qemuBitmap(path, 'd', '--add', '--disable', '-g', '4096');
-  io(path, ['write 1M 64k', 'write 40M 2M']);
+  const path = madeOnce('bitmaps', (copy) => {
+    copyFileSync(makeImage({ clusterSize: CLUSTER, size: 64 * MIB }), copy);
+    qemuBitmap(copy, 'b', '--add', '-g', '512');
+    qemuBitmap(copy, 'd', '--add', '--disable', '-g', '4096');
+    io(copy, ['write 1M 64k', 'write 40M 2M']);
+  });
   return new BitmapDamage(path);
 }
 

@@ -2,11 +2,10 @@
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { CheckReport } from '../../host/check-report.js';
 import { Image, MemoryFile } from '../../host/index.js';
 import { loadCore } from '../../host/node/index.js';
-import { temporaryFolder } from '../temporary-folder.js';
+import { madeOnce } from '../made-once.js';
 
 export interface Counts {
   corruptions: number;
@@ -32,15 +31,17 @@ export interface ImageOptions {
   more?: readonly string[];
 }
 
-/** Path of a new image that qemu-img made, with `commands` of qemu-io carried out. */
+/** Path of an image that qemu-img made, with `commands` of qemu-io carried out; a data file is made by the first call. */
 export function makeImage(options: ImageOptions, commands: string[] = []): string {
   const { clusterSize, compat = '1.1', refcountBits = 16, size = 1 << 20, preallocation = 'off' } = options;
-  const path = join(temporaryFolder(), 'image.qcow2');
   const given = [`cluster_size=${clusterSize}`, `compat=${compat}`, `preallocation=${preallocation}`];
   if (compat === '1.1') given.push(`refcount_bits=${refcountBits}`, ...(options.more ?? []));
-  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', given.join(','), path, String(size)]);
-  io(path, commands);
-  return path;
+  const make = (path: string): void => {
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', given.join(','), path, String(size)]);
+    io(path, commands);
+  };
+  const key = [...given, size, ...commands].join('\n');
+  return madeOnce(key, make);
 }
 
 /** Carries out commands of qemu-io. */

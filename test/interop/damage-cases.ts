@@ -1,5 +1,7 @@
 /** Images with one kind of damage each, and what is wrong with them then. */
 
+import { copyFileSync } from 'node:fs';
+import { madeOnce } from '../made-once.js';
 import { COPIED, Damage, io, makeImage, OFFSET, snapshot } from './check-fixture.js';
 
 export const CLUSTER = 4096;
@@ -21,11 +23,13 @@ export function plainImage(): Damage {
 
 /** As `plainImage`, with two snapshots and some clusters written since. */
 export function imageWithSnapshots(): Damage {
-  const { path } = plainImage();
-  snapshot(path, 'one');
-  io(path, [`write 0 ${2 * CLUSTER}`]);
-  snapshot(path, 'two');
-  io(path, [`write ${5 * CLUSTER} ${CLUSTER}`]);
+  const path = madeOnce('snapshots', (copy) => {
+    copyFileSync(plainImage().path, copy);
+    snapshot(copy, 'one');
+    io(copy, [`write 0 ${2 * CLUSTER}`]);
+    snapshot(copy, 'two');
+    io(copy, [`write ${5 * CLUSTER} ${CLUSTER}`]);
+  });
   return new Damage(path);
 }
 

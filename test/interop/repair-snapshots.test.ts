@@ -7,6 +7,7 @@ import { MemoryFile } from '../../host/index.js';
 import { loadCore, openImage } from '../../host/node/index.js';
 import { repairImage } from '../../host/repair.js';
 import { corralHere } from '../cli/run-corral.js';
+import { madeOnce } from '../made-once.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { io, makeImage, qemuCheck, snapshot } from './check-fixture.js';
 import { checkWithQemu, readWithQemu } from './guest-steps.js';
@@ -22,12 +23,14 @@ interface Entry {
 
 /** An image with three snapshots, whose entries `change` alters. */
 function damaged(compat: '0.10' | '1.1', clusterSize: number, change: (entries: Entry[]) => void): string {
-  const path = makeImage({ clusterSize, compat });
-  NAMES.forEach((name, index) => {
-    io(path, [`write -P ${index + 1} ${index * 65536} 128k`]);
-    snapshot(path, name);
+  const path = madeOnce(`${compat}, ${clusterSize}`, (copy) => {
+    copyFileSync(makeImage({ clusterSize, compat }), copy);
+    NAMES.forEach((name, index) => {
+      io(copy, [`write -P ${index + 1} ${index * 65536} 128k`]);
+      snapshot(copy, name);
+    });
+    io(copy, ['write -P 9 64k 64k']);
   });
-  io(path, ['write -P 9 64k 64k']);
   const file = readFileSync(path);
   const entries = readEntries(file);
   change(entries);
