@@ -91,6 +91,10 @@ async function readDisk(
     const disk = diskReader(engine, virtualSize, signal);
     return [await inspectDisk(disk, findings, { snapshot: index, isFile: false })];
   } catch (error) {
+    if (error instanceof CorralError && error.code === 'ERR_NOT_FOUND') {
+      findings.add('inspect.unsupported', 'A snapshot without id and name cannot be read', { value: index });
+      return [];
+    }
     if (!(error instanceof CorralError) || error.code !== 'ERR_IMAGE_CORRUPT') throw error;
     const { hostOffset, found, limit } = error.details;
     const what = index === undefined ? 'The disk cannot be read' : 'A snapshot cannot be read';

@@ -105,7 +105,8 @@ export async function readQcow2Header(
   if (opened === undefined) return undefined;
   const { engine, facts, page, snapshotsOffset, bitmaps } = opened;
   const virtualSize = viewOf(page).getBigUint64(24);
-  const extensions = readExtensions(page, facts);
+  const extensions = readExtensions(findings, page, facts);
+  judgeSnapshotsOffset(findings, facts, page);
   judgeFeatures(findings, facts);
   judgeExtensions(findings, extensions);
   if ((virtualSize & 511n) !== 0n) {
@@ -159,7 +160,7 @@ function messageOf(id: RuleId | undefined): string {
 }
 
 /** The core has looked at all lengths: every extension lies in the page. */
-function readExtensions(page: Uint8Array, facts: ImageFacts): Extension[] {
+function readExtensions(findings: Findings, page: Uint8Array, facts: ImageFacts): Extension[] {
   const view = viewOf(page);
   const start = facts.version === 2 ? 72 : view.getUint32(100);
   const nameOffset = Number(view.getBigUint64(8));
@@ -168,11 +169,23 @@ function readExtensions(page: Uint8Array, facts: ImageFacts): Extension[] {
   for (let at = start; at + 8 <= end; ) {
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
+    // The core takes no notice of what follows the end; QEMU refuses an end that says that it is long.
+    if (at + 8 + length > end) {
+      const numbers = { offset: at + 4, value: length, limit: end - at - 8 };
+      findings.add('hdr.extension-length', 'A header extension is longer than its place', numbers);
+    }
     if (type === 0 || at + 8 + length > end) break;
     extensions.push({ type, name: EXTENSION_NAMES[type], offset: at + 8, length });
     at += 8 + Math.ceil(length / 8) * 8;
   }
   return extensions;
+}
+
+/** Without snapshots nobody needs the table's place; QEMU refuses one that makes no sense all the same. */
+function judgeSnapshotsOffset(findings: Findings, facts: ImageFacts, page: Uint8Array): void {
+  const offset = viewOf(page).getBigUint64(64);
+  if (offset % BigInt(facts.clusterSize) === 0n && offset < 2n ** 63n) return;
+  findings.add('hdr.snapshot-table', 'The snapshot table is where it cannot be', { offset: 64, value: offset });
 }
 
 function judgeFeatures(findings: Findings, facts: ImageFacts): void {
@@ -186,6 +199,10 @@ function judgeFeatures(findings: Findings, facts: ImageFacts): void {
   const compatible = compatibleFeatures & ~KNOWN_COMPATIBLE;
   if (compatible !== 0n) {
     findings.add('hdr.unknown-compatible', 'Unknown compatible features', { offset: 80, value: compatible });
+  }
+  if (facts.dataFileRaw && !facts.hasDataFile) {
+    const numbers = { offset: 88, value: autoclearFeatures };
+    findings.add('hdr.raw-without-data-file', 'A data file is said to be raw, and there is none', numbers);
   }
   const autoclear = autoclearFeatures & ~KNOWN_AUTOCLEAR;
   if (autoclear !== 0n) {

@@ -69,6 +69,7 @@ export const RULES = {
   'hdr.unknown-incompatible': rule('critical', 'unknown incompatible features', 'header'),
   'hdr.unknown-compatible': rule('info', 'unknown compatible features', 'header'),
   'hdr.unknown-autoclear': rule('info', 'unknown autoclear features', 'header'),
+  'hdr.raw-without-data-file': rule('high', 'an external data file that is raw and missing', 'header'),
   'hdr.known-incompatible': rule('info', 'features that old programs refuse', 'header'),
   'hdr.dirty': rule('medium', 'an image that was not closed', 'header'),
   'hdr.corrupt': rule('high', 'an image that is marked as corrupt', 'header'),

@@ -142,6 +142,8 @@ function headers(good: Buffer): UntrustedImage[] {
     ['hdr.l1-offset', 'L1 table between clusters', changed(good, u64(40, 4097n))],
     ['hdr.reftable', 'no refcount table', changed(good, u32(56, 0))],
     ['hdr.snapshot-table', '2^31 snapshots', changed(good, u32(60, 2 ** 31))],
+    ['hdr.snapshot-table', 'no snapshots, at byte 7', changed(good, u64(64, 7n))],
+    ['hdr.extension-length', 'an end that is 4096 bytes long', changed(good, extensions(), u32(116, 4096))],
     ['hdr.extension-length', 'extension of 2^32 - 1 bytes', changed(good, u32(112, 0x12345678), u32(116, U32_MAX))],
     [
       'hdr.extension-duplicate',
@@ -246,6 +248,7 @@ function features(good: Buffer): UntrustedImage[] {
     ['hdr.unknown-incompatible', 'incompatible feature 5', bits(72, 32n)],
     ['hdr.unknown-compatible', 'compatible feature 7', bits(80, 128n)],
     ['hdr.unknown-autoclear', 'autoclear feature 9', bits(88, 512n)],
+    ['hdr.raw-without-data-file', 'a raw data file that is not there', bits(88, 2n)],
     ['hdr.known-incompatible', 'extended L2 entries', extended],
     ['hdr.dirty', 'the dirty bit', bits(72, 1n)],
     ['hdr.corrupt', 'the corrupt bit', bits(72, 2n)],
