@@ -14,6 +14,7 @@ import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { snapshotArgument } from '../snapshot-argument.js';
+import { receiveInput, STREAM_NAME, sendOutput, TemporaryFolder } from '../standard-streams.js';
 import { defineVerb } from '../verb.js';
 
 const SECTOR = 512;
@@ -62,7 +63,9 @@ const OPTIONS = {
 type Options = OptionValues<typeof OPTIONS>;
 
 export const convert = defineVerb({
-  about: 'Copies a disk. The target appears, or replaces a file of its name, when the copy is complete.',
+  about:
+    'Copies a disk. The target appears, or replaces a file of its name, when the copy is complete. A source or target\n' +
+    'of the name - is standard input or output, which passes through a temporary file.',
   operands: 'SOURCE... TARGET',
   options: OPTIONS,
   async run({ values, operands }, { terminal }) {
@@ -74,9 +77,10 @@ export const convert = defineVerb({
     }
     if (target === undefined || sources.length === 0) throw new CommandError('Must specify image file name');
     checkOptions(values, sources.length);
+    checkStreams(sources, target, values);
     const stop = stopSignal();
     try {
-      await convertDisks(sources, target, values, { terminal, stop });
+      await convertThroughStreams(sources, target, values, { terminal, stop });
     } catch (error) {
       if (stop.exitCode === 0) throw error;
       const made = values.noCreate ? 'is incomplete' : 'was not made';
@@ -86,6 +90,45 @@ export const convert = defineVerb({
     }
   },
 });
+
+/** What streams cannot be. */
+function checkStreams(sources: readonly string[], target: string, options: Options): void {
+  if (sources.filter((source) => source === STREAM_NAME).length > 1) {
+    throw new CommandError('Standard input can be a source only once');
+  }
+  if (target !== STREAM_NAME) return;
+  if (options.noCreate) throw new CommandError('Standard output is no image that exists: -n cannot be used');
+  if (options.progress && !options.quiet)
+    throw new CommandError('Progress cannot be shown: standard output is the target');
+  if (process.stdout.isTTY) throw new CommandError('Standard output is a terminal: an image is not written to it');
+}
+
+/** Conversion with files in the place of streams. Throws `CommandError`, with the streams' name for those files. */
+async function convertThroughStreams(
+  sources: readonly string[],
+  target: string,
+  options: Options,
+  around: Surroundings,
+): Promise<void> {
+  if (target !== STREAM_NAME && !sources.includes(STREAM_NAME)) return convertDisks(sources, target, options, around);
+  const { signal } = around.stop;
+  await using opened = new Closers();
+  const folder = opened.add(await TemporaryFolder.create());
+  const [input, output] = [folder.path('input'), folder.path('output')];
+  try {
+    if (sources.includes(STREAM_NAME)) await receiveInput(input, signal);
+    const paths = sources.map((source) => (source === STREAM_NAME ? input : source));
+    // Standard output is no disk that a power cut could take away.
+    const toOutput = { ...options, targetCache: 'unsafe' } as const;
+    if (target !== STREAM_NAME) return await convertDisks(paths, target, options, around);
+    await convertDisks(paths, output, toOutput, around);
+    await sendOutput(output, signal);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const text = [input, output].reduce((message, path) => message.replaceAll(path, STREAM_NAME), error.message);
+    throw new CommandError(text, error.exitCode, error);
+  }
+}
 
 /** What contradicts itself. */
 function checkOptions(options: Options, sources: number): void {

@@ -1,0 +1,83 @@
+/**
+ * Standard input and output as images. An image is read and written here and there, and says how long it is at its
+ * beginning, which nobody knows of a stream: what comes in and what goes out lies in a temporary file meanwhile, which
+ * has no name as soon as it is open.
+ */
+
+import { createReadStream } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { CommandError, OutputClosed, reasonOf } from './output.js';
+
+/** The name of either stream on a command line. A file of that name is `./-`. */
+export const STREAM_NAME = '-';
+
+const ZEROS = Buffer.alloc(65536);
+
+/** A folder of our own among the temporary ones. */
+export class TemporaryFolder {
+  private constructor(private readonly folder: string) {}
+
+  /** Throws `CommandError`. */
+  static async create(): Promise<TemporaryFolder> {
+    try {
+      return new TemporaryFolder(await mkdtemp(join(tmpdir(), 'corral-')));
+    } catch (error) {
+      throw new CommandError(`Could not create a temporary file in '${tmpdir()}': ${reasonOf(error)}`, 1, {
+        cause: error,
+      });
+    }
+  }
+
+  /** A path in it. */
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** The folder and what it holds lose their names; what is open stays. */
+  async close(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Everything that comes from standard input, in a new file; long zeros are holes of it. Throws `CommandError`. */
+export async function receiveInput(path: string, signal: AbortSignal): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    let length = 0;
+    await pipeline(
+      process.stdin,
+      async (chunks: AsyncIterable<Buffer>) => {
+        for await (const chunk of chunks) {
+          const isZero = chunk.length <= ZEROS.length && ZEROS.compare(chunk, 0, chunk.length, 0, chunk.length) === 0;
+          for (let done = 0; !isZero && done < chunk.length; ) {
+            done += (await file.write(chunk, done, chunk.length - done, length + done)).bytesWritten;
+          }
+          length += chunk.length;
+        }
+      },
+      { signal },
+    );
+    await file.truncate(length);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new CommandError(`Error while reading standard input into '${path}': ${reasonOf(error)}`, 1, {
+      cause: error,
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+/** Sends a file to standard output, from its beginning to its end. Throws `OutputClosed` when it cannot be written. */
+export async function sendOutput(path: string, signal: AbortSignal): Promise<void> {
+  try {
+    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), process.stdout, { signal, end: false });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // What was wrong with it is told when the process ends.
+    throw new OutputClosed();
+  }
+}
