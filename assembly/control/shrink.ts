@@ -18,6 +18,8 @@ import { Replacement, replaceEntries } from '../image/unmap';
 /** The clusters of the task's range lose their references; they are unallocated then, also over a backing file. */
 export function dropMappings(image: Image, task: Task): Status {
   while (task.cursor < task.guestEnd) {
+    // Before tables are looked at: dirty ones stay in the cache for ever now, and what is left may not hold two at once.
+    if (image.order.broken) return Status.Broken;
     let status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
     if (status !== Status.Ok) return status;
     const before = task.cursor;
@@ -38,6 +40,7 @@ export function dropMappings(image: Image, task: Task): Status {
 export function dropL2Tables(image: Image, task: Task): Status {
   const clusterBits = image.geometry.clusterBits;
   while (task.cursor < image.l1Size) {
+    if (image.order.broken) return Status.Broken;
     const index = task.cursor;
     const entryOffset = image.l1Offset + (index << 3);
     const slice = needSlice(image.cache, TableKind.L1, entryOffset, task);
