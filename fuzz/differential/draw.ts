@@ -107,6 +107,9 @@ function drawBitmapStep(random: Random, { clusterSize }: ImagePlan): Step {
   return verb === 'add' ? { kind: 'bitmap', verb, name, granularity } : { kind: 'bitmap', verb, name };
 }
 
+/** Refcounts in a block at most where QEMU changes their width. */
+const LONGEST_AMENDED_BLOCK = 2 ** 19;
+
 /** What the sequence goes on to do must still be possible: refcounts stay wide enough. */
 function drawAmend(random: Random, image: ImagePlan): AmendChange {
   const compressed = mayBeCompressed(image);
@@ -116,6 +119,8 @@ function drawAmend(random: Random, image: ImagePlan): AmendChange {
     case 1:
       return { compat: '1.1' };
     case 2: {
+      // QEMU looks at every refcount that a block has room for, once for each of the others: minutes for long blocks.
+      if ((image.clusterSize * 8) / image.refcountBits > LONGEST_AMENDED_BLOCK) return { lazyRefcounts: true };
       const least = compressed ? 4 : image.dataFile === 'none' ? 2 : 0;
       return { refcountBits: 2 ** random.between(least, 6) };
     }
