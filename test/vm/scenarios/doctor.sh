@@ -32,7 +32,7 @@ doctor_says 1 '^missing +io_uring +allowed for nobody' 'sysctl kernel.io_uring_d
 echo 0 > /proc/sys/kernel/io_uring_disabled
 
 # As nobody, through a path that does not lead through somebody's home.
-mkdir /run/program
-mount -o bind "$CORRAL" /run/program
-doctor=(prlimit --memlock=65536 setpriv --reuid=65534 --regid=65534 --clear-groups "${doctor[@]/#$CORRAL//run/program}")
+program=$(mktemp -d /run/program.XXXXXX)
+mount -o bind "$CORRAL" "$program"
+doctor=(prlimit --memlock=65536 setpriv --reuid=65534 --regid=65534 --clear-groups "${doctor[@]/#$CORRAL/$program}")
 doctor_says 1 '^missing +/dev/ublk-control +not permitted' 'run it as root' '^limited +locked memory +64 KiB'

@@ -7,10 +7,10 @@ corral create good.qcow2 64M
 # As nobody, through a path that does not lead through somebody's home.
 chmod 1777 "$SCRATCH"
 chmod 666 good.qcow2
-mkdir /run/program
-mount -o bind "$CORRAL" /run/program
+program=$(mktemp -d /run/program.XXXXXX)
+mount -o bind "$CORRAL" "$program"
 refuses 'root|permi|privilege' \
-  setpriv --reuid=65534 --regid=65534 --clear-groups "${attach_command[@]/#$CORRAL//run/program}" "$SCRATCH/good.qcow2"
+  setpriv --reuid=65534 --regid=65534 --clear-groups "${attach_command[@]/#$CORRAL/$program}" "$SCRATCH/good.qcow2"
 
 rmmod ublk_drv
 refuses 'ublk' "${attach_command[@]}" good.qcow2
