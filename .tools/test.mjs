@@ -6,46 +6,22 @@
  *   npm test -- LAYER ...        only these: check, unit, catches, interop, cli, vm, simulator,
  *                                mutation, differential
  *
- * Layers run one after another: the virtual machine and the measurements need the cores to themselves. The last line
- * is `N passed, N failed`, alone on its line; the exit status says the same.
+ * Layers run one after another: the virtual machine needs the cores to itself. The fuzzers, which need one core each, run
+ * beside each other. The last line is `N passed, N failed`, alone on its line; the exit status says the same.
  */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureDebianPackages } from './debian-packages.mjs';
+import { FUZZERS, runFuzzers, runSummed } from './fuzzers.mjs';
 import { LAYERS } from './layers.mjs';
 import { ensureQemu, pathWithQemu } from './lib/qemu.mjs';
 import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
-/**
- * Fuzzers: what each gets to do here, a list of options a process; they run beside each other. More of it, and single
- * cases again: `npm run simulate`, `mutate`, `differential`.
- *
- * @type {Map<string, string[][]>}
- */
-const FUZZERS = new Map([
-  [
-    'simulator',
-    [
-      ['--seeds', '1000'],
-      ['--seeds', '1000', '--start', '1001'],
-    ],
-  ],
-  [
-    'mutation',
-    [
-      ['--minutes', '1'],
-      ['--minutes', '1', '--start', '1000001'],
-    ],
-  ],
-  ['differential', [['--minutes', '3']]],
-]);
-/** A step or a seed that never ends must not hold up everything without a word. */
-const SUMMED_SECONDS = 1200;
 const NAMES = ['check', ...LAYERS.map(({ name }) => name), ...FUZZERS.keys()];
 const NEEDS_QEMU = ['interop', 'cli', 'vm', 'mutation', 'differential'];
 
-/** @typedef {{ passed: number, failed: number }} Tally */
+/** @typedef {import('./fuzzers.mjs').Tally} Tally */
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !NAMES.includes(name));
@@ -67,14 +43,18 @@ async function main(names) {
 
   /** @type {Tally} */
   const total = { passed: 0, failed: 0 };
-  for (const name of names) {
+  const fuzzers = names.filter((name) => FUZZERS.has(name));
+  for (const group of [...names.filter((name) => !FUZZERS.has(name)).map((name) => [name]), fuzzers]) {
+    if (group.length === 0) continue;
     const start = performance.now();
-    console.log(`\n== ${name}`);
-    const { passed, failed } = await runLayer(name);
+    console.log(`\n== ${group.join(', ')}`);
+    const tallies = await runGroup(group);
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    console.log(`== ${name}: ${passed} of ${passed + failed} passed in ${seconds} s`);
-    total.passed += passed;
-    total.failed += failed;
+    for (const [name, { passed, failed }] of tallies) {
+      console.log(`== ${name}: ${passed} of ${passed + failed} passed in ${seconds} s`);
+      total.passed += passed;
+      total.failed += failed;
+    }
   }
   console.log(`\n${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
@@ -103,38 +83,16 @@ async function prepare(names) {
 }
 
 /**
- * @param {string} name
- * @returns {Promise<Tally>}
- */
-async function runLayer(name) {
-  if (name === 'check') return runSummed([join(root, '.tools/check.mjs')]);
-  const processes = FUZZERS.get(name);
-  if (processes === undefined) return runVitest(name);
-  const main = join(root, `dist/fuzz/${name}/main.js`);
-  const tallies = await Promise.all(processes.map((options) => runSummed([main, ...options])));
-  return {
-    passed: tallies.reduce((sum, { passed }) => sum + passed, 0),
-    failed: tallies.reduce((sum, { failed }) => sum + failed, 0),
-  };
-}
-
-/**
- * Runs a script that ends with `N passed, N failed`, as ours do.
+ * A layer, or some fuzzers.
  *
- * @param {string[]} args
- * @returns {Promise<Tally>}
+ * @param {string[]} names
+ * @returns {Promise<Map<string, Tally>>}
  */
-async function runSummed(args) {
-  let output = '';
-  const status = await attach(process.execPath, args, {
-    stdin: 'ignore',
-    seconds: SUMMED_SECONDS,
-    onOutput: (text) => {
-      output = (output + text).slice(-4096);
-    },
-  });
-  const match = [...output.matchAll(/\b(\d+) passed, (\d+) failed\b/g)].at(-1);
-  return judge(status, match === undefined ? undefined : { passed: Number(match[1]), failed: Number(match[2]) });
+async function runGroup(names) {
+  const [name = ''] = names;
+  if (FUZZERS.has(name)) return runFuzzers(names, judge);
+  const tally = name === 'check' ? await runSummed([join(root, '.tools/check.mjs')], judge) : await runVitest(name);
+  return new Map([[name, tally]]);
 }
 
 /**
