@@ -11,6 +11,7 @@ export type { Codec, CompressionType } from './codec/codec.js';
 export type { PassDiscard } from './core-instance.js';
 export type { CreateImageOptions } from './create-image.js';
 export { CorralError, type CorralErrorCode, type CorralErrorDetails } from './errors.js';
+export { HttpFile, type HttpFileOptions } from './http-file.js';
 export { Image } from './image.js';
 export type { ImageFacts } from './image-facts.js';
 export type { ImageStatistics } from './image-statistics.js';
