@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0xada6313c;
+export const ABI_HASH = 0x63929652;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -1811,7 +1811,7 @@ export class FailureView {
 
 /** Where the fields of ImageInfo lie, in bytes from the start of the record. */
 export const ImageInfoLayout = {
-  size: 136,
+  size: 152,
   alignment: 8,
   offsets: {
     version: 0,
@@ -1840,6 +1840,8 @@ export const ImageInfoLayout = {
     dataFileLength: 124,
     featureNamesAddress: 128,
     featureNamesLength: 132,
+    encryptionHeaderOffset: 136,
+    encryptionHeaderLength: 144,
   },
 } as const;
 
@@ -2148,6 +2150,41 @@ export class ImageInfoView {
   }
   set featureNamesLength(value: number) {
     this.words[(this.start >>> 2) + 33] = value;
+  }
+
+  /** Where the LUKS header lies in the file, and how many bytes it has; length 0 when the image says nothing of one. */
+  get encryptionHeaderOffset(): number {
+    return join(this.words[(this.start >>> 2) + 34], this.words[(this.start >>> 2) + 35], 'ImageInfo.encryptionHeaderOffset');
+  }
+  set encryptionHeaderOffset(value: number) {
+    this.words[(this.start >>> 2) + 35] = highWord(value, 'ImageInfo.encryptionHeaderOffset');
+    this.words[(this.start >>> 2) + 34] = value;
+  }
+
+  /** `encryptionHeaderOffset` as a BigInt, without a limit. */
+  get encryptionHeaderOffsetBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 35]) << 32n) | BigInt(this.words[(this.start >>> 2) + 34]);
+  }
+  set encryptionHeaderOffsetBig(value: bigint) {
+    this.words[(this.start >>> 2) + 34] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 35] = Number((value >> 32n) & 0xffffffffn);
+  }
+
+  get encryptionHeaderLength(): number {
+    return join(this.words[(this.start >>> 2) + 36], this.words[(this.start >>> 2) + 37], 'ImageInfo.encryptionHeaderLength');
+  }
+  set encryptionHeaderLength(value: number) {
+    this.words[(this.start >>> 2) + 37] = highWord(value, 'ImageInfo.encryptionHeaderLength');
+    this.words[(this.start >>> 2) + 36] = value;
+  }
+
+  /** `encryptionHeaderLength` as a BigInt, without a limit. */
+  get encryptionHeaderLengthBig(): bigint {
+    return (BigInt(this.words[(this.start >>> 2) + 37]) << 32n) | BigInt(this.words[(this.start >>> 2) + 36]);
+  }
+  set encryptionHeaderLengthBig(value: bigint) {
+    this.words[(this.start >>> 2) + 36] = Number(value & 0xffffffffn);
+    this.words[(this.start >>> 2) + 37] = Number((value >> 32n) & 0xffffffffn);
   }
 }
 
@@ -2549,8 +2586,8 @@ export const RequestFlag = {
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable: 4,
   /**
-   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
-   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter, nor whether the guest's bytes
+   * are encrypted. With Writable the image may be dirty or marked as corrupt. Requests about guest data are refused.
    */
   TablesOnly: 8,
   /** WriteZeroes: host clusters may be freed. Discard: what lies behind the image shows again, where there is anything. */

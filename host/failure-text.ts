@@ -229,6 +229,8 @@ function corruptText(
       return `Image is corrupt: the compressed cluster ${at} cannot be decompressed${guest}${cause instanceof Error ? `: ${cause.message}` : ''}`;
     case Field.CorruptBit:
       return 'Image is corrupt: nothing more is written to it before it is repaired';
+    case Field.Encryption:
+      return `Image is corrupt: its encryption method and the header extension that names a LUKS header do not agree (offset ${found})`;
     case Field.Truncated:
       return `Image is truncated: the file has ${found} bytes, the header needs ${failure.limitBig}`;
     case Field.Overlap:

@@ -26,6 +26,8 @@ export interface ImageFacts {
   readonly corrupt: boolean;
   readonly compressionType: 'zlib' | 'zstd';
   readonly encryption: 'none' | 'aes' | 'luks';
+  /** Where the LUKS header lies in the file, of images that have one and say so. */
+  readonly encryptionHeader: { readonly offset: bigint; readonly length: bigint } | undefined;
   readonly snapshotCount: number;
   /** Persistent bitmaps that can be listed. */
   readonly hasBitmaps: boolean;
@@ -62,6 +64,10 @@ export function readFacts(core: CoreInstance): ImageFacts {
     corrupt: (incompatible & INCOMPATIBLE_CORRUPT) !== 0n,
     compressionType: info.compressionType === 1 ? 'zstd' : 'zlib',
     encryption: ENCRYPTION[info.cryptMethod] ?? 'none',
+    encryptionHeader:
+      info.encryptionHeaderLengthBig === 0n
+        ? undefined
+        : { offset: info.encryptionHeaderOffsetBig, length: info.encryptionHeaderLengthBig },
     snapshotCount: info.snapshotCount,
     hasBitmaps: (info.hasBitmaps & 1) !== 0,
     hasDataFile: (incompatible & INCOMPATIBLE_DATA_FILE) !== 0n,

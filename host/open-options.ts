@@ -26,7 +26,10 @@ export interface OpenOptions extends ChainOptions, CacheSizeOptions {
   write?: boolean;
   /** Only the header: `info` works, whatever features the image has; nothing else does. */
   inspect?: boolean;
-  /** Only tables will be read (`check`): a missing backing or data file does not matter. */
+  /**
+   * Only tables will be read or changed (`check`, `map`, `amend`, bitmaps, lists): a missing backing or data file does not
+   * matter, nor does encryption, for which no key is needed. Calls about guest data are refused.
+   */
   tablesOnly?: boolean;
   /** Read this internal snapshot instead of the disk as it is; not with `write`. A text is an id, or else a name. */
   snapshot?: string | SnapshotSelection;

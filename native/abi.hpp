@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0xada6313cu;
+inline constexpr uint32_t ABI_HASH = 0x63929652u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -617,8 +617,11 @@ struct ImageInfo {
   /** The feature name table's entries (48 bytes each) in the page. */
   uint32_t featureNamesAddress;
   uint32_t featureNamesLength;
+  /** Where the LUKS header lies in the file, and how many bytes it has; length 0 when the image says nothing of one. */
+  uint64_t encryptionHeaderOffset;
+  uint64_t encryptionHeaderLength;
 };
-static_assert(sizeof(ImageInfo) == 136 && alignof(ImageInfo) == 8);
+static_assert(sizeof(ImageInfo) == 152 && alignof(ImageInfo) == 8);
 static_assert(offsetof(ImageInfo, version) == 0);
 static_assert(offsetof(ImageInfo, clusterBits) == 4);
 static_assert(offsetof(ImageInfo, virtualSize) == 8);
@@ -645,6 +648,8 @@ static_assert(offsetof(ImageInfo, dataFileAddress) == 120);
 static_assert(offsetof(ImageInfo, dataFileLength) == 124);
 static_assert(offsetof(ImageInfo, featureNamesAddress) == 128);
 static_assert(offsetof(ImageInfo, featureNamesLength) == 132);
+static_assert(offsetof(ImageInfo, encryptionHeaderOffset) == 136);
+static_assert(offsetof(ImageInfo, encryptionHeaderLength) == 144);
 
 // ---- assembly/abi/operation.ts
 
@@ -858,8 +863,8 @@ enum class RequestFlag : uint32_t {
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable = 4,
   /**
-   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
-   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter, nor whether the guest's bytes
+   * are encrypted. With Writable the image may be dirty or marked as corrupt. Requests about guest data are refused.
    */
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. Discard: what lies behind the image shows again, where there is anything. */

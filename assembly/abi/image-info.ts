@@ -42,4 +42,7 @@ export class ImageInfo {
   /** The feature name table's entries (48 bytes each) in the page. */
   featureNamesAddress: u32 = 0;
   featureNamesLength: u32 = 0;
+  /** Where the LUKS header lies in the file, and how many bytes it has; length 0 when the image says nothing of one. */
+  encryptionHeaderOffset: u64 = 0;
+  encryptionHeaderLength: u64 = 0;
 }

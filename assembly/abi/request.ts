@@ -75,8 +75,8 @@ export enum RequestFlag {
   /** Write and WriteZeroes: durable before it is answered (FUA). */
   Durable = 4,
   /**
-   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter. With Writable only for a
-   * repair: the image may be dirty or marked as corrupt, and no other request is taken.
+   * Open: only tables will be read (`check`): what backs unallocated clusters does not matter, nor whether the guest's bytes
+   * are encrypted. With Writable the image may be dirty or marked as corrupt. Requests about guest data are refused.
    */
   TablesOnly = 8,
   /** WriteZeroes: host clusters may be freed. Discard: what lies behind the image shows again, where there is anything. */

@@ -189,13 +189,19 @@ function countRegions(image: Image, state: CheckState): void {
     const tableLength = u64(image.refcountTableClusters) << state.clusterBits;
     countRegion(state, Structure.RefcountTable, image.refcountTableOffset, tableLength);
   }
-  const snapshots = image.info.snapshotsOffset;
+  const info = image.info;
+  if (!countRegion(state, Structure.HeaderExtension, info.encryptionHeaderOffset, info.encryptionHeaderLength)) {
+    // A part of it may be in the file, and without it the disk is lost: nothing that seems to be leaked may be freed.
+    state.incomplete = true;
+  }
+  const snapshots = info.snapshotsOffset;
   countRegion(state, Structure.SnapshotTable, snapshots, state.snapshotOffset - snapshots);
 }
 
-function countRegion(state: CheckState, structure: Structure, offset: u64, length: u64): void {
-  if (countReferences(state, offset, length, 1) || !isFirstWindow(state)) return;
-  reportCorruption(state, 1, structure, Field.Offset, offset, length, state.fileLength);
+function countRegion(state: CheckState, structure: Structure, offset: u64, length: u64): bool {
+  if (countReferences(state, offset, length, 1)) return true;
+  if (isFirstWindow(state)) reportCorruption(state, 1, structure, Field.Offset, offset, length, state.fileLength);
+  return false;
 }
 
 /** How far the walk through the tables of this window is, as a part of the window. */

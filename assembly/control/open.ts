@@ -5,6 +5,7 @@ import { Field, Structure } from '../abi/failure';
 import { OperationFile } from '../abi/operation';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
+import { isAligned } from '../base/align';
 import { loadU32, loadU64, storeU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { flush, Owner, readModule, writeModule } from '../block';
@@ -21,8 +22,15 @@ import {
   INCOMPATIBLE_DIRTY,
   INCOMPATIBLE_KNOWN,
 } from '../format/features';
-import { HEADER_LENGTH_V3, HeaderOffset, MAXIMUM_NAME_LENGTH, readHeader } from '../format/header';
-import { EXTENSION_HEADER_SIZE, ExtensionType, paddedLength } from '../format/header-extensions';
+import {
+  CRYPT_LUKS,
+  CRYPT_NONE,
+  HEADER_LENGTH_V3,
+  HeaderOffset,
+  MAXIMUM_NAME_LENGTH,
+  readHeader,
+} from '../format/header';
+import { EXTENSION_HEADER_SIZE, ExtensionType, LUKS_POINTER_SIZE, paddedLength } from '../format/header-extensions';
 import { loadTracked, startLoad } from '../image/bitmap-track';
 import { Image, ImageState, MAXIMUM_HOST_OFFSET } from '../image/image';
 import { parkOnOperation, Task } from '../image/task';
@@ -102,6 +110,8 @@ function readExtensions(image: Image): Status {
   info.backingFormatLength = 0;
   info.dataFileLength = 0;
   info.featureNamesLength = 0;
+  info.encryptionHeaderOffset = 0;
+  info.encryptionHeaderLength = 0;
   image.bitmaps.extensionAddress = 0;
   const nameOffset = info.backingFileLength === 0 ? 0 : loadU64(page + HeaderOffset.BackingFileOffset);
   const clusterEnd = nameOffset === 0 ? u64(image.geometry.clusterSize) : nameOffset;
@@ -148,6 +158,12 @@ function noteExtension(image: Image, type: u32, offset: u64, length: u32): Statu
     case ExtensionType.FeatureNames:
       info.featureNamesAddress = address;
       info.featureNamesLength = length;
+      break;
+    case ExtensionType.LuksHeader:
+      // What is wrong with it is no business of those who only look at the header.
+      if (length !== LUKS_POINTER_SIZE) break;
+      info.encryptionHeaderOffset = loadU64(address);
+      info.encryptionHeaderLength = loadU64(address + 8);
       break;
     case ExtensionType.Bitmaps:
       image.bitmaps.extensionAddress = address;
@@ -216,11 +232,25 @@ function refuseUnreadable(image: Image, task: Task): Status {
     const opened = (image.configuration.flags & ConfigurationFlag.DataFile) !== 0;
     if (guest && !opened) return refuseFeature(image, Field.DataFile);
   }
-  if (info.cryptMethod !== 0) return refuseFeature(image, Field.Encryption);
+  if (guest && info.cryptMethod !== CRYPT_NONE) return refuseFeature(image, Field.Encryption);
+  const luks = checkEncryption(image);
+  if (luks !== Status.Ok) return luks;
   const backed = info.backingFileLength !== 0 && guest;
   image.hasBacking = backed && (image.configuration.flags & ConfigurationFlag.Backing) !== 0;
   if (backed && !image.hasBacking) return refuseFeature(image, Field.BackingFile);
   return Status.Ok;
+}
+
+/** Who counts references has to know which clusters the LUKS header has. As QEMU: no other method has one. */
+function checkEncryption(image: Image): Status {
+  const info = image.info;
+  const offset = info.encryptionHeaderOffset;
+  const clusterSize = image.geometry.clusterSize;
+  const told = info.encryptionHeaderLength !== 0;
+  const placed = told && offset !== 0 && isAligned(offset, clusterSize);
+  if (info.cryptMethod === CRYPT_LUKS ? placed : !told) return Status.Ok;
+  const structure = Structure.HeaderExtension;
+  return refuse(image.failure, Status.Corrupt, structure, Field.Encryption, info.headerLength, offset, clusterSize);
 }
 
 function refuseUnwritable(image: Image, task: Task): Status {

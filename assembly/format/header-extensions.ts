@@ -17,6 +17,8 @@ export enum ExtensionType {
 }
 
 export const EXTENSION_HEADER_SIZE: u32 = 8;
+/** Data of the LUKS header pointer: offset and length of the header, 8 bytes each. */
+export const LUKS_POINTER_SIZE: u32 = 16;
 
 /** Bytes from one extension's data to the next extension. */
 export function paddedLength(length: u32): u64 {

@@ -42,6 +42,9 @@ export const HEADER_LENGTH_V2: u32 = 72;
 export const HEADER_LENGTH_V3: u32 = 104;
 /** The longest header whose fields are known: with the compression type. */
 export const HEADER_LENGTH_KNOWN: u32 = 112;
+/** Values of the encryption method; 1 is AES-CBC, which has no header of its own. */
+export const CRYPT_NONE: u32 = 0;
+export const CRYPT_LUKS: u32 = 2;
 /** 16-bit refcounts, all that version 2 has. */
 export const REFCOUNT_ORDER_V2: u32 = 4;
 
@@ -157,8 +160,9 @@ function readFields(address: usize, info: ImageInfo): void {
 }
 
 function checkFields(address: usize, info: ImageInfo, geometry: Geometry, failure: Failure): Status {
-  if (info.cryptMethod > 2) {
-    return refuseField(failure, Status.Corrupt, Field.CryptMethod, HeaderOffset.CryptMethod, info.cryptMethod, 2);
+  if (info.cryptMethod > CRYPT_LUKS) {
+    const method = info.cryptMethod;
+    return refuseField(failure, Status.Corrupt, Field.CryptMethod, HeaderOffset.CryptMethod, method, CRYPT_LUKS);
   }
   let status = checkBacking(address, info, geometry, failure);
   if (status !== Status.Ok) return status;

@@ -6,7 +6,7 @@ import { RULE_IDS, type RuleId } from '../../host/inspect/rules.js';
 import { loadCore } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { qemuImg } from './run-corral.js';
-import { type UntrustedImage, untrustedImages } from './untrusted-images.js';
+import { KEY, type UntrustedImage, untrustedImages } from './untrusted-images.js';
 
 /** The table that the public can read. */
 const TABLE = join(import.meta.dirname, '../../host/inspect/README.md');
@@ -71,17 +71,20 @@ test('findings that end an inspection never let it accept', async () => {
 test('what is accepted opens in qemu-img, and passes its check', async () => {
   let accepted = 0;
 
-  for (const { name, bytes, options } of corpus) {
+  for (const { rule, name, bytes, options } of corpus) {
     for (const policy of ['upload', 'forensic'] as const) {
       const report = await look(bytes, { ...options, policy, depth: 'full' });
       if (report.verdict.result !== 'accept') continue;
       accepted++;
       expect(qemuOpens(bytes, report.format.name), `${name} opens`).toBe(true);
       if (report.format.name !== 'qcow2' || report.references.length > 0) continue;
+      // QEMU would make the key for hours.
+      if (rule === 'crypt.kdf-cost') continue;
       const path = join(temporaryFolder(), 'image.qcow2');
       writeFileSync(path, bytes);
       // 3: leaks only.
-      expect([0, 3], `${name} passes`).toContain(qemuImg(['check', '-f', 'qcow2', path]).status);
+      const checked = qemuImg(['check', ...sourceOf(path, report.encryption?.method)]).status;
+      expect([0, 3], `${name} passes`).toContain(checked);
     }
   }
 
@@ -103,3 +106,10 @@ test('the table of images says what corral and qemu-img answer', async () => {
 
   expect(table).toEqual(rows);
 });
+
+/** QEMU checks an encrypted image only for those who have the key. */
+function sourceOf(path: string, encryption: string | undefined): string[] {
+  if (encryption === undefined) return ['-f', 'qcow2', path];
+  const options = `driver=qcow2,encrypt.format=${encryption},encrypt.key-secret=key,file.filename=${path}`;
+  return [...KEY, '--image-opts', options];
+}

@@ -1,10 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { corralHere, MAIN, mustQemuImg, qemuImg, qemuIo } from './run-corral.js';
 import { newImage, writtenImage } from './sample-images.js';
+import { encryptedImage, KEY } from './untrusted-images.js';
 
 /** Images without holes of the file system inside their data clusters, about which only QEMU asks. */
 const KINDS: Record<string, () => string> = {
@@ -60,6 +61,40 @@ describe('corral map prints what qemu-img map prints', () => {
       stdout: qemuImg(['map', path]).stdout,
       stderr: 'corral: File contains external, encrypted or compressed clusters.\n',
     });
+  });
+});
+
+describe('corral map of an encrypted image', () => {
+  test('needs no key to say what qemu-img says with it', async () => {
+    const path = join(temporaryFolder(), 'image');
+    writeFileSync(path, encryptedImage('aes'));
+    const source = [...KEY, '--image-opts'];
+    const image = `driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename=${path}`;
+    execFileSync('qemu-io', [...source, '-c', 'write 64k 100k', '-c', 'write -z 1M 64k', image]);
+
+    const human = await corralHere('map', path);
+    const json = await corralHere('map', '--output=json', path);
+
+    expect(json).toEqual({ status: 0, stdout: mustQemuImg('map', '--output=json', ...source, image), stderr: '' });
+    expect(human).toEqual({
+      status: 1,
+      stdout: qemuImg(['map', ...source, image]).stdout,
+      stderr: 'corral: File contains external, encrypted or compressed clusters.\n',
+    });
+  });
+
+  test('is refused by name where a part of the disk lies in a backing file', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'overlay');
+    writeFileSync(join(folder, 'base'), new Uint8Array(65536));
+    const backing = ['-b', 'base', '-F', 'raw'];
+    const options = 'encrypt.format=aes,encrypt.key-secret=key';
+    mustQemuImg('create', '-q', ...KEY, '-f', 'qcow2', ...backing, '-o', options, path, '1M');
+
+    const { status, stderr } = await corralHere('map', path);
+
+    expect(status).toBe(1);
+    expect(stderr).toContain('encryption');
   });
 });
 

@@ -258,13 +258,15 @@ function features(good: Buffer): UntrustedImage[] {
   return cases.map(([rule, name, bytes]) => ({ rule, name, bytes, twin: good }));
 }
 
+/** What QEMU's tools are told for these images to be decrypted. */
+export const KEY = ['--object', 'secret,id=key,data=secret'];
+
 /** A LUKS image, with a header that costs little to make. */
 export function encryptedImage(format: 'luks' | 'aes'): Buffer {
   const path = join(temporaryFolder(), 'image.qcow2');
-  const secret = ['--object', 'secret,id=key,data=secret'];
   const options = `encrypt.format=${format},encrypt.key-secret=key`;
   const cheap = format === 'luks' ? ',encrypt.iter-time=10' : '';
-  mustQemuImg('create', '-q', ...secret, '-f', 'qcow2', '-o', options + cheap, path, '4M');
+  mustQemuImg('create', '-q', ...KEY, '-f', 'qcow2', '-o', options + cheap, path, '4M');
   return readFileSync(path);
 }
 

@@ -1,10 +1,12 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
+import { Field } from '../../abi.js';
 import type { ChainExtent } from '../../chain-map.js';
+import { CorralError } from '../../errors.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { FORCE_SHARE, IMAGE, NO_BACKING, OUTPUT } from '../common-options.js';
-import { openDisk } from '../disk.js';
+import { type Disk, openDisk } from '../disk.js';
 import { value } from '../option-table.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -42,16 +44,32 @@ export const map = defineVerb({
 
 async function printMap(path: string, options: Options, terminal: Terminal): Promise<void> {
   await using opened = new Closers();
-  const disk = opened.add(await openDisk(path, options));
+  const disk = opened.add(await openToMap(path, options));
   const start = Number(options.startOffset ?? 0n);
   const end = Math.min(disk.size, options.maxLength === undefined ? disk.size : start + Number(options.maxLength));
   if (start >= disk.size && options.output === 'json') {
     terminal.print(`[${jsonLine({ ...NOTHING, offset: start })}]\n`);
     return;
   }
-  const extents = start < end ? joined(disk.extents({ offset: start, length: end - start })) : nothing();
+  const found = start < end ? disk.extents({ offset: start, length: end - start }) : nothing();
+  const encrypted = disk.image !== undefined && disk.image.info.encryption !== 'none';
+  const extents = joined(encrypted ? withoutPlace(found) : found);
   const name = disk.name.dataFile?.path ?? disk.image?.info.dataFile ?? disk.name.path;
   await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, name, terminal));
+}
+
+/** The map of an encrypted disk needs no key, unless a part of it is somebody else's. */
+async function openToMap(path: string, options: Options): Promise<Disk> {
+  try {
+    return await openDisk(path, options);
+  } catch (error) {
+    const cause = error instanceof CommandError ? error.cause : undefined;
+    if (!(cause instanceof CorralError) || cause.details.fieldCode !== Field.Encryption) throw error;
+    const disk = await openDisk(path, { ...options, tablesOnly: true });
+    if (disk.image?.info.backingFile === undefined) return disk;
+    await disk.close();
+    throw error;
+  }
 }
 
 /** What QEMU prints where the disk has ended. */
@@ -76,6 +94,11 @@ async function* joined(extents: AsyncIterable<ChainExtent>): AsyncGenerator<Chai
     }
   }
   if (held !== undefined) yield held;
+}
+
+/** Encrypted bytes are nowhere as they are. */
+async function* withoutPlace(extents: AsyncIterable<ChainExtent>): AsyncGenerator<ChainExtent> {
+  for await (const extent of extents) yield { ...extent, hostOffset: undefined };
 }
 
 async function* nothing(): AsyncGenerator<ChainExtent> {}
@@ -121,7 +144,7 @@ async function printHuman(extents: AsyncIterable<ChainExtent>, path: string, ter
   const name = escapeText(path);
   let batch = humanLine(['Offset', 'Length', 'Mapped to', 'File']);
   for await (const extent of extents) {
-    if (extent.kind === 'compressed') {
+    if (extent.kind === 'compressed' || (extent.kind === 'data' && extent.hostOffset === undefined)) {
       terminal.print(batch);
       throw new CommandError('File contains external, encrypted or compressed clusters.');
     }
