@@ -13,6 +13,10 @@ export interface MutationArguments {
   readonly only: number | undefined;
   /** Write each mutant to this file before it is tried. */
   readonly save: string | undefined;
+  /** Inspect the mutants, and do nothing else with them. */
+  readonly inspect: boolean;
+  /** With `inspect`: QEMU is asked about every so many that are accepted. */
+  readonly judgeEvery: number;
 }
 
 const DEFAULT_COUNT = 10_000;
@@ -28,6 +32,8 @@ export function parseArguments(args: readonly string[]): MutationArguments | { p
         minutes: { type: 'string' },
         seed: { type: 'string' },
         save: { type: 'string' },
+        inspect: { type: 'boolean', default: false },
+        judge: { type: 'string' },
       },
     });
     const minutes = numberOf('--minutes', values.minutes);
@@ -37,6 +43,8 @@ export function parseArguments(args: readonly string[]): MutationArguments | { p
       minutes,
       only: wholeOf('--seed', values.seed),
       save: values.save,
+      inspect: values.inspect,
+      judgeEvery: Math.max(1, wholeOf('--judge', values.judge) ?? 1),
     };
   } catch (error) {
     return { problem: (error as Error).message };

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { Random } from '../simulator/random.js';
 import { Progress as Watched, watch } from '../simulator/watchdog.js';
 import { type MutationArguments, parseArguments } from './arguments.js';
+import { Inspection } from './inspection.js';
 import { mutate } from './mutate.js';
 import { drawOriginal, makeOriginals, type Original } from './originals.js';
 import { Failure, Progress, tryMutant } from './trial.js';
@@ -40,12 +41,13 @@ async function main(args: readonly string[]): Promise<void> {
 
 /** The number of failures. */
 async function runMany(
-  { start, count, minutes, only, save }: MutationArguments,
+  { start, count, minutes, only, save, ...options }: MutationArguments,
   cores: readonly WebAssembly.Module[],
   originals: readonly Original[],
 ): Promise<number> {
   const begin = performance.now();
   const watched = new Watched();
+  const inspection = options.inspect ? new Inspection(options.judgeEvery) : undefined;
   watch(watched);
   const isOver = () => minutes !== undefined && performance.now() - begin > minutes * 60000;
   const first = only ?? start;
@@ -54,13 +56,14 @@ async function runMany(
     watched.seed = seed;
     // The core with assertions is slower: every fourth mutant.
     const core = cores[seed % 4 === 0 ? 0 : 1] as WebAssembly.Module;
-    if (await runOne(seed, core, originals, only !== undefined, save)) watched.passed++;
+    if (await runOne(seed, { core, originals, inspection }, only !== undefined, save)) watched.passed++;
     else watched.failed++;
   }
+  inspection?.close();
   const seconds = (performance.now() - begin) / 1000;
   const { passed, failed } = watched;
   console.log(
-    Object.entries(progress)
+    Object.entries(inspection?.verdicts ?? progress)
       .map(([name, value]) => `${name} ${value}`)
       .join(', '),
   );
@@ -73,11 +76,16 @@ async function runMany(
   return failed;
 }
 
+interface Setting {
+  readonly core: WebAssembly.Module;
+  readonly originals: readonly Original[];
+  readonly inspection: Inspection | undefined;
+}
+
 /** Whether nothing was wrong. */
 async function runOne(
   seed: number,
-  core: WebAssembly.Module,
-  originals: readonly Original[],
+  { core, originals, inspection }: Setting,
   tell: boolean,
   save: string | undefined,
 ): Promise<boolean> {
@@ -91,11 +99,13 @@ async function runOne(
     const ended = new Promise<never>((_, reject) => {
       endTrial = reject;
     });
-    await Promise.race([tryMutant(core, random, { original, bytes }, progress), ended]);
+    const trial = inspection?.tryMutant(core, bytes) ?? tryMutant(core, random, { original, bytes }, progress);
+    await Promise.race([trial, ended]);
     return true;
   } catch (error) {
     console.log(`mutant ${seed} failed: ${(error as Error).message}\n  ${text()}`);
-    console.log(`  again: npm run mutate -- --seed ${seed} --save FILE`);
+    const mode = inspection === undefined ? '' : ' --inspect';
+    console.log(`  again: npm run mutate --${mode} --seed ${seed} --save FILE`);
     return false;
   }
 }
