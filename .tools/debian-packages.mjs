@@ -19,6 +19,7 @@ const PACKAGES = {
   fio: 'load with verification',
   'nbd-client': 'the kernel as an NBD client',
   'libnbd-bin': 'nbdcopy and nbdinfo as NBD clients',
+  bubblewrap: 'a level of the sandbox',
   strace: 'which system calls were made',
   zsh: 'command lines are completed in it',
   fish: 'the same',

@@ -1,11 +1,15 @@
-/** The native addon: native/*.cpp becomes dist/native/corral.node. Linux only; everything else works without it. */
+/**
+ * The native addon and the sandbox's launcher: native/*.cpp becomes dist/native/corral.node, native/launcher/ becomes
+ * dist/native/corral-sandbox. Linux only; everything else works without them.
+ */
 import { copyFileSync, existsSync, mkdirSync, realpathSync, renameSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { root, sourceFiles } from '../lib/repository.mjs';
 import { capture, findProgram, packageScript } from '../lib/run.mjs';
 import { StageError } from '../lib/stage.mjs';
 
 const OUTPUT = 'dist/native/corral.node';
+const LAUNCHER = 'dist/native/corral-sandbox';
 
 /** @returns {import('../lib/stage.mjs').Stage | undefined} undefined where there is no addon */
 export function addonStage() {
@@ -14,7 +18,7 @@ export function addonStage() {
   return {
     name: 'addon',
     inputs: ['package-lock.json', ...sources],
-    outputs: [OUTPUT],
+    outputs: [OUTPUT, LAUNCHER],
     environment: `${process.version} ${process.arch}`,
     run: buildAddon,
   };
@@ -42,10 +46,12 @@ async function buildAddon() {
   if (result.status !== 0) throw new StageError(said);
   if (said.includes('warning:')) process.stderr.write(said);
 
-  // Renamed into place: a process that has the old addon mapped keeps it.
+  // Renamed into place: a process that has the old ones mapped keeps them.
   mkdirSync(join(root, dirname(OUTPUT)), { recursive: true });
-  copyFileSync(join(root, 'native/build/Release/corral.node'), join(root, `${OUTPUT}.new`));
-  renameSync(join(root, `${OUTPUT}.new`), join(root, OUTPUT));
+  for (const output of [OUTPUT, LAUNCHER]) {
+    copyFileSync(join(root, 'native/build/Release', basename(output)), join(root, `${output}.new`));
+    renameSync(join(root, `${output}.new`), join(root, output));
+  }
 }
 
 /** The folder with Node's own headers when they were installed next to it; else node-gyp downloads them. */

@@ -16,6 +16,9 @@ const PROGRAMS = [
   { folder: 'io', main: 'host/cli/io/main.ts', workers: ['zstd-worker'] },
 ].map(({ folder, ...program }) => ({ folder: `dist/bundle/${folder}`, ...program }));
 
+/** What runs in a sandbox, where it can open no file: whole, with its packages. */
+const SANDBOX = { main: 'host/node/sandbox-child.ts', outfile: 'dist/bundle/sandbox/main.cjs' };
+
 /** @type {import('esbuild').BuildOptions} */
 const COMMON = {
   absWorkingDir: root,
@@ -35,9 +38,10 @@ export function bundleStage() {
     inputs: ['tsconfig.json', 'package-lock.json', '.tools/build/bundle.mjs', ...sourceFiles(['host'], ['.ts'])],
     outputs: PROGRAMS.flatMap(({ folder, workers }) =>
       ['main.cjs', ...workers.map((name) => `${name}.js`)].map((name) => `${folder}/${name}`),
-    ),
+    ).concat(SANDBOX.outfile),
     async run() {
       for (const program of PROGRAMS) await bundleProgram(program);
+      await bundleSandbox();
     },
   };
 }
@@ -66,4 +70,13 @@ async function bundleProgram({ folder, main, workers }) {
     throw new StageError(/** @type {Error} */ (error).message);
   }
   chmodSync(outfile, 0o755);
+}
+
+async function bundleSandbox() {
+  const options = { ...COMMON, entryPoints: [join(root, SANDBOX.main)], external: [] };
+  try {
+    await build({ ...options, outfile: join(root, SANDBOX.outfile), format: 'cjs' });
+  } catch (error) {
+    throw new StageError(/** @type {Error} */ (error).message);
+  }
 }

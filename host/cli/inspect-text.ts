@@ -9,14 +9,15 @@ import { humanSize } from './output.js';
 /** Findings of one rule that are printed. */
 const PRINTED = 5;
 
-/** `name` must be safe for a terminal already; what the report has of the image's texts is. */
-export function inspectionText(report: InspectReport, name: string): string {
+/** The caller escapes it, for the sake of `name`: what the report has of the image's texts is safe for a terminal. */
+export function inspectionText(report: InspectReport, name: string, sandbox: string): string {
   const { verdict, options, format, virtualSize, references, layout } = report;
   const lines = [`${name}: ${verdict.result} (policy ${options.policy}, depth ${options.depth})`];
   const detected = format.detected.map((match) => match.name).join(', ');
   lines.push(
     `format: ${format.name}${detected === '' || detected === format.name ? '' : ` (recognised: ${detected})`}`,
   );
+  lines.push(`sandbox: ${sandbox}`);
   if (virtualSize !== undefined) lines.push(`virtual size: ${humanSize(Number(virtualSize))} (${virtualSize} bytes)`);
   if (layout !== undefined) {
     lines.push(`mapped: ${layout.mappedClusters} of ${layout.totalClusters} clusters`);

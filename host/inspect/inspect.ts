@@ -7,6 +7,7 @@ import type { BlockFile } from '../block-file.js';
 import type { Codec } from '../codec/codec.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { CorralError, cancelled } from '../errors.js';
+import { MemoryFile } from '../memory-file.js';
 import { type DiskReport, inspectDisk } from './content.js';
 import { Findings } from './findings.js';
 import { detectFormats, type FormatName, judgeMatches, type Match } from './formats.js';
@@ -74,7 +75,7 @@ interface State {
   readonly file: MeteredFile;
   readonly findings: Findings;
   readonly depth: Depth;
-  readonly options: InspectOptions;
+  readonly options: Omit<InspectOptions, 'core'>;
   readonly limits: InspectLimits;
   format: FormatName;
   matches: readonly Match[];
@@ -94,13 +95,38 @@ interface State {
 export async function inspect(file: BlockFile, options: InspectOptions): Promise<InspectReport> {
   const { signal } = options;
   if (signal?.aborted) throw cancelled(signal);
+  const state = newState(file, await file.size(), options);
+  try {
+    await lookAt(state, options.core);
+  } catch (error) {
+    if (signal?.aborted) throw cancelled(signal);
+    noteEnd(state, error);
+  }
+  return reportOf(state);
+}
+
+/**
+ * The report of an inspection that was ended from outside, because its time was over or because it broke down: nothing is
+ * known of the file but its length in bytes.
+ */
+export function endedReport(
+  length: number,
+  options: Omit<InspectOptions, 'core'>,
+  id: 'limit.time' | 'inspect.internal-error',
+): InspectReport {
+  const state = newState(new MemoryFile(), length, options);
+  if (id === 'limit.time') state.findings.add(id, 'It would take longer', { limit: state.limits.maxTime });
+  else state.findings.add(id, 'The inspector broke down');
+  return reportOf(state);
+}
+
+function newState(file: BlockFile, length: number, options: Omit<InspectOptions, 'core'>): State {
   const policy = policyOf(options.policy ?? 'upload');
   const limits = { maxVirtualSize: policy.maxVirtualSize, ...DEFAULT_LIMITS, ...options.limits };
   const { maxRead, maxTime } = limits;
   const now = options.now ?? (() => performance.now());
-  const metered = new MeteredFile(file, await file.size(), { maxRead, maxTime, now, signal });
-  const state: State = {
-    file: metered,
+  return {
+    file: new MeteredFile(file, length, { maxRead, maxTime, now, signal: options.signal }),
     findings: new Findings(policy),
     depth: options.depth ?? 'tables',
     options,
@@ -110,31 +136,24 @@ export async function inspect(file: BlockFile, options: InspectOptions): Promise
     references: [],
     disks: [],
   };
-  try {
-    await lookAt(state);
-  } catch (error) {
-    if (signal?.aborted) throw cancelled(signal);
-    noteEnd(state, error);
-  }
-  return reportOf(state, policy);
 }
 
 /** From the outside in; each depth is finished before the next one begins. */
-async function lookAt(state: State): Promise<void> {
+async function lookAt(state: State, core: WebAssembly.Module): Promise<void> {
   const { findings, file } = state;
   await identify(state);
   const isQcow2 = state.format === 'qcow2';
-  if (isQcow2) await lookAtQcow2(state);
+  if (isQcow2) await lookAtQcow2(state, core);
   else await lookAtOther(state);
   judgeSize(state);
   if (isQcow2 && state.header === undefined) return;
   findings.finish('header');
   if (!reaches(state, 'tables')) return;
-  if (isQcow2) await lookAtTables(state, state.header as Qcow2Header);
+  if (isQcow2) await lookAtTables(state, core, state.header as Qcow2Header);
   else findings.skip(TABLE_RULES);
   findings.finish('tables');
   if (!reaches(state, 'full')) return;
-  if (isQcow2) await lookAtContent(state, state.header as Qcow2Header);
+  if (isQcow2) await lookAtContent(state, core, state.header as Qcow2Header);
   else if (state.format === 'raw' || state.format === 'iso') {
     state.disks = [await inspectDisk(file, findings, { isFile: true })];
   } else findings.skip(CONTENT_RULES);
@@ -174,9 +193,9 @@ async function lookAtOther(state: State): Promise<void> {
   state.references = references;
 }
 
-async function lookAtQcow2(state: State): Promise<void> {
-  const { file, findings, options } = state;
-  const opened = await readQcow2Header(file, options.core, findings);
+async function lookAtQcow2(state: State, core: WebAssembly.Module): Promise<void> {
+  const { file, findings } = state;
+  const opened = await readQcow2Header(file, core, findings);
   if (opened === undefined) return;
   const { engine, header } = opened;
   state.header = header;
@@ -193,21 +212,16 @@ function judgeSize({ virtualSize, limits, findings }: State): void {
   findings.add('size.virtual-limit', 'The disk is larger than allowed', numbers);
 }
 
-async function lookAtTables(state: State, header: Qcow2Header): Promise<void> {
+async function lookAtTables(state: State, core: WebAssembly.Module, header: Qcow2Header): Promise<void> {
   const { file, findings, options, limits } = state;
   const checkSize = Math.min(LARGEST_CHECK_SIZE, Math.max(SMALLEST_CHECK_SIZE, Math.floor(limits.maxMemory / 4)));
   const { maxClusters } = limits;
-  state.layout = await readTables(
-    file,
-    header,
-    { core: options.core, checkSize, maxClusters, signal: options.signal },
-    findings,
-  );
+  state.layout = await readTables(file, header, { core, checkSize, maxClusters, signal: options.signal }, findings);
 }
 
-async function lookAtContent(state: State, header: Qcow2Header): Promise<void> {
+async function lookAtContent(state: State, core: WebAssembly.Module, header: Qcow2Header): Promise<void> {
   const { file, findings, options, limits, lists } = state;
-  const { core, codec = portableCodec, signal } = options;
+  const { codec = portableCodec, signal } = options;
   const { maxSnapshots } = limits;
   const snapshots = lists?.snapshots ?? [];
   state.disks = await readContent(file, header, snapshots, { core, codec, signal, maxSnapshots }, findings);
@@ -230,7 +244,8 @@ function noteEnd({ file, findings, limits }: State, error: unknown): void {
   }
 }
 
-function reportOf(state: State, policy: Policy): InspectReport {
+function reportOf(state: State): InspectReport {
+  const { policy } = state.findings;
   const { file, findings, depth, options, limits, header, lists } = state;
   const checks = findings.checks();
   const failed = checks.filter(({ status, severity }) => status === 'fail' && rejects(policy, severity));

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 let compiled: WebAssembly.Module | undefined;
 
 /** Path of the core in the built package. Sources, as tests run them, find the same file. */
-function corePath(): string {
+export function corePath(): string {
   const here = fileURLToPath(import.meta.url);
   const inDist = !here.endsWith('.ts');
   return fileURLToPath(new URL(inDist ? '../../corral.wasm' : '../../dist/corral.wasm', import.meta.url));

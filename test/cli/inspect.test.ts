@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { schemaFaults } from '../json-schema.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { temporaryFolder } from '../temporary-folder.js';
-import { corral, corralHere, MAIN, mustQemuImg, qemuIo } from './run-corral.js';
+import { corral, corralHere, MAIN, mustQemuImg, type Outcome, qemuIo } from './run-corral.js';
 import { newImage, writtenImage } from './sample-images.js';
 import { type UntrustedImage, untrustedImages } from './untrusted-images.js';
 
@@ -24,9 +24,14 @@ function corpusFile(name: string): string {
   return path;
 }
 
+/** In this process: what the sandbox does has tests of its own. */
+function inspectHere(...args: string[]): Promise<Outcome> {
+  return corralHere('inspect', '--sandbox=wasm', ...args);
+}
+
 describe('the exit status', () => {
   test('is 0 for a good image', async () => {
-    const { status, stdout, stderr } = await corralHere('inspect', writtenImage());
+    const { status, stdout, stderr } = await inspectHere(writtenImage());
 
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toContain(': accept (policy upload, depth tables)');
@@ -35,7 +40,7 @@ describe('the exit status', () => {
   test('is 2 for an image that the policy rejects, and the finding is told', async () => {
     const path = corpusFile('a backing file: an absolute path');
 
-    const { status, stdout } = await corralHere('inspect', path);
+    const { status, stdout } = await inspectHere(path);
 
     expect(status).toBe(2);
     expect(stdout).toMatch(/^high +ref\.name-absolute: .*\(at byte 2048, length 11\)$/m);
@@ -43,14 +48,14 @@ describe('the exit status', () => {
   });
 
   test('is 3 when a limit ends the inspection', async () => {
-    const { status, stdout } = await corralHere('inspect', '--max-read', '1k', writtenImage());
+    const { status, stdout } = await inspectHere('--max-read', '1k', writtenImage());
 
     expect(status).toBe(3);
     expect(stdout).toMatch(/^incomplete +limit\.read/m);
   });
 
   test('is 1 when there is no such file', async () => {
-    const { status, stdout, stderr } = await corralHere('inspect', join(temporaryFolder(), 'nothing'));
+    const { status, stdout, stderr } = await inspectHere(join(temporaryFolder(), 'nothing'));
 
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/^corral: Could not open .*No such file or directory\n$/);
@@ -64,14 +69,14 @@ describe('the exit status', () => {
     [['--max-read', 'much']],
     [['--output', 'xml']],
   ])('is 1 for options without sense: %s', async (options) => {
-    const { status, stdout, stderr } = await corralHere('inspect', ...options, writtenImage());
+    const { status, stdout, stderr } = await inspectHere(...options, writtenImage());
 
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).not.toBe('');
   });
 
   test('is all that -q leaves', async () => {
-    const outcome = await corralHere('inspect', '-q', corpusFile('the corrupt bit'));
+    const outcome = await inspectHere('-q', corpusFile('the corrupt bit'));
 
     expect(outcome).toEqual({ status: 2, stdout: '', stderr: '' });
   });
@@ -80,15 +85,15 @@ describe('the exit status', () => {
 test('--fail-on moves the border between accepted and rejected', async () => {
   const path = corpusFile('the dirty bit');
 
-  expect((await corralHere('inspect', path)).status).toBe(0);
-  expect((await corralHere('inspect', '--fail-on', 'medium', path)).status).toBe(2);
+  expect((await inspectHere(path)).status).toBe(0);
+  expect((await inspectHere('--fail-on', 'medium', path)).status).toBe(2);
 });
 
 test('a policy may be a file', async () => {
   const policy = join(temporaryFolder(), 'policy.json');
   writeFileSync(policy, '{"base":"upload","name":"ours","severities":{"hdr.dirty":"critical"}}');
 
-  const { status, stdout } = await corralHere('inspect', '--policy', policy, corpusFile('the dirty bit'));
+  const { status, stdout } = await inspectHere('--policy', policy, corpusFile('the dirty bit'));
 
   expect(status).toBe(2);
   expect(stdout).toContain('policy ours');
@@ -98,8 +103,8 @@ test('--report writes the JSON to a new file, and never over another one', async
   const path = join(temporaryFolder(), 'report.json');
   const image = writtenImage();
 
-  const first = await corralHere('inspect', '-q', '--report', path, image);
-  const second = await corralHere('inspect', '--report', path, image);
+  const first = await inspectHere('-q', '--report', path, image);
+  const second = await inspectHere('--report', path, image);
 
   expect(first.status).toBe(0);
   expect(schemaFaults(SCHEMA, JSON.parse(readFileSync(path, 'utf8')))).toEqual([]);
@@ -111,7 +116,7 @@ test('what a terminal gets is printable', async () => {
 
   for (const path of paths) {
     for (const kind of ['human', 'json', 'sarif']) {
-      const { stdout } = await corralHere('inspect', '--output', kind, path);
+      const { stdout } = await inspectHere('--output', kind, path);
       expect(stdout).toMatch(/^[ -~\n]+$/);
     }
   }
@@ -123,7 +128,7 @@ test('every report of the corpus is as the schema says', async () => {
   for (const { name, bytes } of corpus) {
     const path = join(temporaryFolder(), 'image');
     writeFileSync(path, bytes);
-    const { stdout } = await corralHere('inspect', '--output=json', '--depth=full', '--policy=forensic', path);
+    const { stdout } = await inspectHere('--output=json', '--depth=full', '--policy=forensic', path);
     faults.push(...schemaFaults(SCHEMA, JSON.parse(stdout)).map((fault) => `${name}: ${fault}`));
   }
 
@@ -141,7 +146,7 @@ test('the schema refuses reports that lack something or have something else', ()
 });
 
 test('SARIF has a result with its place for every finding', async () => {
-  const { stdout } = await corralHere('inspect', '--output=sarif', corpusFile('a backing file: an absolute path'));
+  const { stdout } = await inspectHere('--output=sarif', corpusFile('a backing file: an absolute path'));
 
   const { version, runs } = JSON.parse(stdout);
   expect(version).toBe('2.1.0');
@@ -238,7 +243,7 @@ describe('images that qemu-img makes', () => {
         mustQemuImg('snapshot', '-c', 'one', path);
       }
       for (const policy of ['forensic', 'upload']) {
-        const { status, stdout } = await corralHere('inspect', '--policy', policy, '--depth=full', path);
+        const { status, stdout } = await inspectHere('--policy', policy, '--depth=full', path);
         const refers = options.some((option) => /^(data_file|backing_file)=/.test(option));
         const wanted = policy === 'upload' && refers ? 2 : 0;
         if (status !== wanted) complaints.push(`${policy} ${options.join(',')}: ${status}\n${stdout}`);

@@ -1,37 +1,35 @@
 /** `corral inspect`: a verdict on an image from a stranger. Opens the file that is named on the command line, and no other. */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { CorralError } from '../../errors.js';
 import { FORMAT_NAMES, type FormatName } from '../../inspect/formats.js';
-import { DEFAULT_LIMITS, type InspectLimits, inspect as inspectFile } from '../../inspect/inspect.js';
+import { DEFAULT_LIMITS, endedReport, type InspectLimits } from '../../inspect/inspect.js';
 import { POLICY_NAMES, type Policy, type PolicyName, parsePolicy, policyOf } from '../../inspect/policy.js';
 import type { InspectReport } from '../../inspect/report.js';
 import { DEPTHS, type Depth, SEVERITIES, type Severity } from '../../inspect/rules.js';
-import { sarifOf } from '../../inspect/sarif.js';
-import { loadCore } from '../../node/core.js';
-import { nodeCodec } from '../../node/node-codec.js';
+import { runSandboxed, SandboxBroken } from '../../node/sandbox.js';
+import type { InspectJob } from '../../node/sandbox-job.js';
+import type { SandboxLevel } from '../../node/sandbox-levels.js';
 import { countArgument, sizeParameter } from '../arguments.js';
 import { FORCE_SHARE } from '../common-options.js';
-import { inspectionText } from '../inspect-text.js';
+import { Printer, type ReportKind } from '../inspect-report.js';
 import { openFile } from '../open.js';
 import { flag, text, value } from '../option-table.js';
-import { CommandError, escapeText, formatJson, type Json, reasonOf, UsageError } from '../output.js';
+import { CommandError, reasonOf, UsageError } from '../output.js';
+import { SANDBOX, type SandboxChoice, sandboxOptions } from '../sandbox-options.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb, oneOperand } from '../verb.js';
-import { packageVersion } from '../version.js';
 
 /** Exit statuses; 1 is for a command that could not do its work. */
 const STATUSES = { accept: 0, reject: 2, incomplete: 3 } as const;
 
-type Kind = 'human' | 'json' | 'sarif';
-
-interface Options {
+interface Options extends SandboxChoice {
   policy: string | undefined;
   declared: FormatName | undefined;
   depth: Depth | undefined;
   content: boolean;
   failOn: Severity | undefined;
-  output: Kind | undefined;
+  output: ReportKind | undefined;
   report: string | undefined;
   quiet: boolean;
   forceShare: boolean;
@@ -65,39 +63,38 @@ export const inspect = defineVerb({
     ),
     report: text('--report FILE', 'write the JSON report there, too; the file must not exist'),
     quiet: flag('-q, --quiet', 'print nothing: the exit status says it'),
+    ...SANDBOX,
     ...FORCE_SHARE,
   },
   async run({ values, operands }, context) {
     const path = oneOperand(operands);
-    const report = { ...tool(path), ...(await inspectPath(path, values)) };
-    const { result } = report.verdict;
-    // Somebody else's file must not be overwritten because it was named by mistake.
-    if (values.report !== undefined) writeReport(values.report, jsonText(report));
-    if (!values.quiet) context.terminal.print(printed(report, path, values.output));
-    context.exitCode = STATUSES[result];
+    const { report, level } = await inspectPath(path, values);
+    const printer = new Printer(report, path, level);
+    const text = printer.text(values.output ?? 'human');
+    if (values.report !== undefined) printer.writeTo(values.report);
+    if (!values.quiet) context.terminal.print(text);
+    // Whatever it says: nothing but these words.
+    context.exitCode = STATUSES[report.verdict.result] ?? STATUSES.reject;
   },
 });
 
-/** What the command adds to the report of the library. */
-function tool(path: string): { tool: { name: string; version: string }; source: string } {
-  return { tool: { name: 'corral', version: packageVersion() }, source: path };
-}
-
-async function inspectPath(path: string, options: Options): Promise<InspectReport> {
+/** Inspects the file in the sandbox that was asked for; what the sandbox cannot end by itself is ended from here. */
+async function inspectPath(path: string, options: Options): Promise<{ report: InspectReport; level: SandboxLevel }> {
   const policy = chosenPolicy(options);
-  const depth = options.content ? 'full' : options.depth;
+  const depth = options.content ? 'full' : (options.depth ?? 'tables');
+  const limits = limitsOf(options);
+  const job: InspectJob = { kind: 'inspect', policy, depth, declared: options.declared, limits };
   const file = await openFile(path, { forceShare: options.forceShare });
   const { signal, release } = stopSignal();
+  const length = await file.size();
+  const ended = (id: 'limit.time' | 'inspect.internal-error'): InspectReport => endedReport(length, job, id);
   try {
-    return await inspectFile(file, {
-      core: loadCore(),
-      codec: nodeCodec,
-      policy,
-      limits: limitsOf(options),
-      signal,
-      ...(depth === undefined ? {} : { depth }),
-      ...(options.declared === undefined ? {} : { declared: options.declared }),
-    });
+    const { maxTime } = limits;
+    const outcome = await runSandboxed(job, file, { ...sandboxOptions(options), maxTime, signal });
+    return { report: outcome.answer ?? ended('limit.time'), level: outcome.level };
+  } catch (error) {
+    if (!(error instanceof SandboxBroken)) throw error;
+    return { report: ended('inspect.internal-error'), level: error.level };
   } finally {
     release();
     await file.close();
@@ -119,31 +116,10 @@ function policyFile(path: string): Policy {
   }
 }
 
-function limitsOf(options: Options): Partial<InspectLimits> {
+function limitsOf(options: Options): typeof DEFAULT_LIMITS & Partial<InspectLimits> {
   const { maxVirtualSize, maxMemory, maxRead, maxTime, maxClusters } = options;
   const given = Object.entries({ maxVirtualSize, maxMemory, maxRead, maxTime, maxClusters });
   return { ...DEFAULT_LIMITS, ...Object.fromEntries(given.filter(([, limit]) => limit !== undefined)) };
-}
-
-type Printed = InspectReport & ReturnType<typeof tool>;
-
-function printed(report: Printed, path: string, kind: Kind = 'human'): string {
-  if (kind === 'json') return jsonText(report);
-  if (kind === 'sarif') return `${formatJson(sarifOf(report, report.tool.version, path) as Json)}\n`;
-  return inspectionText(report, escapeText(path));
-}
-
-/** The report is a tree of texts, numbers and lists. */
-function jsonText(report: Printed): string {
-  return `${formatJson(report as unknown as Json)}\n`;
-}
-
-function writeReport(path: string, contents: string): void {
-  try {
-    writeFileSync(path, contents, { flag: 'wx' });
-  } catch (error) {
-    throw new CommandError(`Could not write the report '${path}': ${reasonOf(error)}`, 1, { cause: error });
-  }
 }
 
 function oneOf<T extends string>(given: string, known: readonly T[], option: string): T {

@@ -1,0 +1,48 @@
+/** The work that is done in a sandbox: described as JSON, with its result as JSON and, for contents, bytes. */
+
+import type { BlockFile } from '../block-file.js';
+import type { Codec } from '../codec/codec.js';
+import type { FormatName } from '../inspect/formats.js';
+import { type InspectLimits, inspect } from '../inspect/inspect.js';
+import type { Policy } from '../inspect/policy.js';
+import type { InspectReport } from '../inspect/report.js';
+import type { Depth } from '../inspect/rules.js';
+
+/** A verdict on the file. */
+export interface InspectJob {
+  readonly kind: 'inspect';
+  readonly policy: Policy;
+  readonly depth: Depth;
+  readonly declared?: FormatName | undefined;
+  readonly limits: Partial<InspectLimits>;
+}
+
+export type Job = InspectJob;
+
+/** What a kind of job answers. */
+export type JobAnswer<J extends Job> = J extends InspectJob ? InspectReport : never;
+
+export interface JobSetting {
+  readonly file: BlockFile;
+  readonly core: WebAssembly.Module;
+  readonly codec: Codec;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Does the job. Rejects as the library does. */
+export async function runJob<J extends Job>(job: J, setting: JobSetting): Promise<JobAnswer<J>> {
+  return (await inspectFile(job, setting)) as JobAnswer<J>;
+}
+
+function inspectFile(job: InspectJob, { file, core, codec, signal }: JobSetting): Promise<InspectReport> {
+  const { policy, depth, declared, limits } = job;
+  return inspect(file, {
+    core,
+    codec,
+    policy,
+    depth,
+    limits,
+    ...(signal === undefined ? {} : { signal }),
+    ...(declared === undefined ? {} : { declared }),
+  });
+}
