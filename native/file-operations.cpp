@@ -90,6 +90,7 @@ SystemError FileOperations::setFile(OperationFile file, int number, const FileUs
   if (const SystemError error = ring_.registerFile(target.registered, copy->number())) return error;
   target.descriptor = std::move(*copy);
   target.direct.setFile(target.descriptor.number(), zeros_.bytes());
+  if (const SystemError error = target.aligned.setFile(target.descriptor.number(), zeros_.bytes())) return error;
   target.use = use;
   target.zeroRangeRefused = false;
   return NO_ERROR;
@@ -263,6 +264,8 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
     return finish(index, running, result == 0 ? 0 : errno);
   }
   if (running.kind == OperationKind::Flush && targetOf(running).use.ignoresFlushes) return completed(index, 0);
+  AlignedFile& aligned = targetOf(running).aligned;
+  if (aligned.refuses(running)) return completed(index, aligned.carryOut(running));
   io_uring_sqe& entry = ring_.prepare();
   entry.fd = static_cast<int32_t>(targetOf(running).registered);
   entry.flags = IOSQE_FIXED_FILE;

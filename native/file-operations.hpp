@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "abi.hpp"
+#include "aligned-file.hpp"
 #include "direct-file.hpp"
 #include "events.hpp"
 #include "guest-buffers.hpp"
@@ -105,6 +106,7 @@ class FileOperations {
     /** The file system refused FALLOC_FL_ZERO_RANGE once (tmpfs does). */
     bool zeroRangeRefused = false;
     DirectFile direct;
+    AlignedFile aligned;
   };
 
   bool admit(const abi::Operation& record, RunningOperation& running) const;

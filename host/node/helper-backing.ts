@@ -19,7 +19,7 @@ export interface Behind extends Backing {
 export async function openBehind(descriptor: number, data: BackingData): Promise<Behind> {
   const { path, facts, write, chainDepth } = data;
   const file = { identity: identityOf(fstatSync(descriptor)), location: path };
-  const gate = gateOf(data.mayOpen);
+  const gate = gateOf(data.mayOpen, data.direct);
   const options = { core: loadCore(), codec: nodeCodec, write, gate, chainDepth };
   const layer = await Image.openBehind(file, facts, options).catch((error: unknown) => Promise.reject(named(error)));
   return {

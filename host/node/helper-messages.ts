@@ -13,6 +13,8 @@ export interface HelperData {
   wakeDescriptor: number;
   /** The image file, which stays the ring thread's. Compressed data is read from it. */
   descriptor: number;
+  /** That is open past the page cache. */
+  direct?: boolean | undefined;
   /** What lies behind the image, when something does: it is opened at once, and a report says how that went. */
   backing?: BackingData;
 }
@@ -26,6 +28,8 @@ export interface BackingData {
   write: boolean;
   /** Files that may be opened, as paths. Default: none. */
   mayOpen?: MayOpen;
+  /** Past the page cache. */
+  direct?: boolean;
   /** Layers at most; default: the library's. */
   chainDepth?: number;
 }

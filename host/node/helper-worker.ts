@@ -8,6 +8,7 @@
 import { workerData } from 'node:worker_threads';
 import { CorralError } from '../errors.js';
 import { requireAddon } from './addon.js';
+import { DirectIo } from './direct-io.js';
 import { toRecord } from './error-record.js';
 import { type Behind, openBehind } from './helper-backing.js';
 import type { HelperData, HelperJob, HelperOrder, HelperReport } from './helper-messages.js';
@@ -17,6 +18,7 @@ import { readDescriptor } from './node-file.js';
 const data = workerData as HelperData;
 const { Waker } = requireAddon();
 const waker = new Waker(data.wakeDescriptor);
+const direct = data.direct ? new DirectIo(data.descriptor) : undefined;
 const lanes: Uint8Array[] = [];
 const underWay = new Set<Promise<void>>();
 let behind: Behind | undefined;
@@ -69,7 +71,7 @@ async function carryOut(job: HelperJob, target: Uint8Array): Promise<void> {
 async function decompress(job: HelperJob & { kind: 'decompress' }, target: Uint8Array): Promise<void> {
   const { type, clusterSize, hostOffset, sourceLength, sourceOffset, length } = job;
   const source = new Uint8Array(sourceLength);
-  await readDescriptor(data.descriptor, hostOffset, source);
+  await (direct === undefined ? readDescriptor(data.descriptor, hostOffset, source) : direct.read(hostOffset, source));
   const cluster = await nodeCodec.decompress(type, source, clusterSize).catch((error: unknown) => {
     throw new CorralError('ERR_IMAGE_CORRUPT', { reason: (error as Error).message });
   });

@@ -5,8 +5,8 @@ import { pathGate } from './path-gate.js';
 /** Any file, or those with these paths. */
 export type MayOpen = 'any' | readonly string[];
 
-/** The gate that opens these files; none when nothing is said. */
-export function gateOf(mayOpen: MayOpen | undefined): OpenGate {
+/** The gate that opens these files, past the page cache if so; none when nothing is said. */
+export function gateOf(mayOpen: MayOpen | undefined, direct = false): OpenGate {
   if (mayOpen === undefined) return closedGate;
-  return mayOpen === 'any' ? pathGate() : pathGate({ only: mayOpen });
+  return mayOpen === 'any' ? pathGate({ direct }) : pathGate({ only: mayOpen, direct });
 }

@@ -47,6 +47,8 @@ export interface RingEngineOptions {
   ignoresFlushes?: boolean;
   /** How the core is to treat the image, where that is not as its header says. */
   treatment?: Treatment;
+  /** The files are open past the page cache. */
+  direct?: boolean;
   /** For what is more than file I/O; without it, what needs it is refused by name. */
   helper?: HelperOptions;
 }
@@ -142,7 +144,7 @@ export class RingEngine {
     const use = { writable, ignoresFlushes: ignoresFlushes ?? false };
     this.ring.setFile(options.descriptor, use);
     if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, use);
-    this.helper = options.helper && this.makeHelper(options.helper, options.descriptor);
+    this.helper = options.helper && this.makeHelper(options.helper, options);
     this.hasBacking = options.helper?.backing !== undefined;
   }
 
@@ -263,9 +265,12 @@ export class RingEngine {
     }
   }
 
-  private makeHelper({ start, jobs, backing }: HelperOptions, descriptor: number): RingHelper {
+  private makeHelper(
+    { start, jobs, backing }: HelperOptions,
+    { descriptor, direct }: Pick<RingEngineOptions, 'descriptor' | 'direct'>,
+  ): RingHelper {
     return new RingHelper({
-      data: { wakeDescriptor: this.ring.wakeDescriptor, descriptor, backing },
+      data: { wakeDescriptor: this.ring.wakeDescriptor, descriptor, direct, backing },
       lanes: jobs ?? DEFAULT_JOBS,
       start,
       onAnswer: (operation, bytes, error) => this.helped(operation, bytes, error),

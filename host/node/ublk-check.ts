@@ -1,5 +1,6 @@
 /** Whether a device could be made here, without making anything. */
 import { readFile } from 'node:fs/promises';
+import { isDirect } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';
@@ -35,13 +36,14 @@ export interface UblkPlan {
 export async function checkDevice(path: string, options: UblkDeviceOptions = {}): Promise<UblkPlan> {
   const checked = checkOptions(options);
   const { readOnly, maxIoBytes, queueDepth } = checked;
+  const direct = isDirect(checked.cache);
   const addon = requireAddon();
   const offered = await requireUblk(addon);
   const features = chooseFeatures(offered, checked.recovery);
   await requireAdministrator();
   await refuseOwnDevices(addon, path);
-  const file = await NodeFile.open(path, { write: !readOnly });
-  const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen);
+  const file = await NodeFile.open(path, { write: !readOnly, direct });
+  const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen, direct);
   const { discardNoUnref, overlapCheck } = checked;
   const read = { core: loadCore(), codec: nodeCodec, gate, tablesOnly: false, discardNoUnref, overlapCheck };
   const image = await Image.open(file, read).catch(async (error: unknown) => {

@@ -5,6 +5,7 @@
  * worker opens the image; ADD_DEV, SET_PARAMS; the worker fetches with every tag; START_DEV, which serves I/O before it
  * returns. And of its end: STOP_DEV; the worker sees its tags come back, flushes and closes the image; DEL_DEV.
  */
+import { isDirect, isWriteThrough } from '../cache-mode.js';
 import { CorralError, cancelled } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import { overlapBits } from '../overlap-check.js';
@@ -200,7 +201,7 @@ export class UblkDevice {
       maxIoBytes: granted.maxIoBytes,
       deviceSize: this.deviceSize,
       unmap: options.discard === 'unmap',
-      durable: options.cache === 'writethrough',
+      durable: isWriteThrough(options.cache),
     });
     try {
       await thread.attached;
@@ -322,6 +323,7 @@ export function serve(
       mayOpen: options.mayOpen,
       noBacking: options.noBacking,
       ignoresFlushes: options.cache === 'unsafe',
+      direct: isDirect(options.cache),
       treatment: {
         lazyRefcounts: options.lazyRefcounts,
         keepDiscarded: options.discardNoUnref,

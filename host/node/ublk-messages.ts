@@ -22,6 +22,8 @@ export interface UblkWorkerData {
   noBacking: boolean;
   /** Flushes do nothing. */
   ignoresFlushes: boolean;
+  /** Files are opened past the page cache. */
+  direct: boolean;
   treatment: Treatment;
   core: WebAssembly.Module;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */

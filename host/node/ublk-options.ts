@@ -39,8 +39,8 @@ export interface UblkDeviceOptions {
   noBacking?: boolean | undefined;
   /**
    * When writes are durable. With `writethrough` the device has no cache to flush: each change is durable when it is
-   * answered. With `unsafe` flushes do nothing. Past the page cache (`none`, `directsync`) is not possible. Default:
-   * writeback.
+   * answered. With `unsafe` flushes do nothing. With `none` and `directsync` the image, and what lies behind it, is open past
+   * the page cache (ERR_UNSUPPORTED where the file system cannot do that). Default: writeback.
    */
   cache?: CacheMode | undefined;
   /** Whether the device offers discards; without them zeros keep their space, too. Default: unmap. */
@@ -104,12 +104,9 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
   );
   refuseUnless(['off', 'fail', 'reissue'].includes(recovery), "The recovery must be 'off', 'fail' or 'reissue'");
   refuseUnless(['unmap', 'ignore'].includes(discard), "The discard option must be 'unmap' or 'ignore'");
-  if (cache === 'none' || cache === 'directsync') {
-    throw new CorralError('ERR_UNSUPPORTED', { reason: `A block device cannot have the cache mode '${cache}'` });
-  }
   refuseUnless(
-    ['writeback', 'writethrough', 'unsafe'].includes(cache),
-    "The cache mode must be 'writeback', 'writethrough' or 'unsafe'",
+    ['writeback', 'writethrough', 'none', 'directsync', 'unsafe'].includes(cache),
+    "The cache mode must be 'writeback', 'writethrough', 'none', 'directsync' or 'unsafe'",
   );
   overlapBits(options.overlapCheck ?? 'cached');
   return checked;

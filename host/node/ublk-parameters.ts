@@ -1,4 +1,5 @@
 /** What kind of block device an image becomes. */
+import { isWriteThrough } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { UblkInfo, UblkParameters } from './addon.js';
@@ -27,6 +28,7 @@ export function parametersOf(
   { maxIoBytes }: Pick<UblkInfo, 'maxIoBytes'>,
   size: number,
 ): UblkParameters {
+  const flushes = cache !== 'unsafe' && !isWriteThrough(cache);
   return {
     size,
     maxIoBytes,
@@ -36,8 +38,8 @@ export function parametersOf(
     ioMin: PHYSICAL_BLOCK_SIZE,
     ioOpt: Math.max(clusterSize, PHYSICAL_BLOCK_SIZE),
     // Where every answer is durable, or no flush does anything, the kernel need not ask.
-    volatileCache: cache === 'writeback',
-    fua: cache === 'writeback',
+    volatileCache: flushes,
+    fua: flushes,
     // Only whole clusters are ever freed.
     discardGranularity: readOnly ? 0 : Math.max(clusterSize, blockSize),
     discards: discard === 'unmap',

@@ -35,7 +35,7 @@ let helperCount = 0;
 const abandoned = new Int32Array(data.abandoned);
 
 try {
-  const file = await NodeFile.open(data.path, { write: !data.readOnly });
+  const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
   try {
     // Not closed: that would close the file.
     const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
@@ -80,7 +80,7 @@ async function sized(file: NodeFile): Promise<Sized> {
 async function openDataFile(image: NodeFile, { hasDataFile, dataFile }: ImageFacts): Promise<NodeFile | undefined> {
   if (!hasDataFile || dataFile === undefined) return undefined;
   const name = resolve(data.folder, dataFile);
-  const gate = gateOf(data.mayOpen);
+  const gate = gateOf(data.mayOpen, data.direct);
   const write = !data.readOnly;
   return (await gate({ role: 'data file', name, from: data.path, write, above: [image.identity] })) as NodeFile;
 }
@@ -93,8 +93,8 @@ function backingOf(facts: ImageFacts): BackingData | undefined {
     const reason = `The image has a backing file, '${backingFile}', which is to stay closed`;
     throw new CorralError('ERR_UNSUPPORTED', { reason, field: 'backing file' });
   }
-  const { path, mayOpen } = data;
-  return { path, facts, write: !data.readOnly, mayOpen };
+  const { path, mayOpen, direct } = data;
+  return { path, facts, write: !data.readOnly, mayOpen, direct };
 }
 
 /** From the open image to the closed one. */
@@ -117,6 +117,7 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
       cacheSize: data.cacheSize,
       dataFile: dataFile && { descriptor: dataFile.file.descriptor, length: dataFile.length },
       ignoresFlushes: data.ignoresFlushes,
+      direct: data.direct,
       treatment: data.treatment,
       helper: {
         jobs: data.helperJobs,

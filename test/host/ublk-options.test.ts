@@ -29,10 +29,6 @@ describe('options of a block device', () => {
     expect(() => checkOptions(options)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
   });
 
-  test.each(['none', 'directsync'] as const)('the cache mode %s is not to be had', (cache) => {
-    expect(() => checkOptions({ cache })).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
-  });
-
   test('what is left out has its default, what is undefined too', () => {
     expect(checkOptions({ queueDepth: undefined, cache: undefined })).toMatchObject({
       readOnly: false,
@@ -77,6 +73,8 @@ describe('the block device of an image', () => {
   test.each([
     ['writeback', true],
     ['writethrough', false],
+    ['none', true],
+    ['directsync', false],
     ['unsafe', false],
   ] as const)('with the cache mode %s the kernel flushes: %s', (cache, flushes) => {
     const parameters = parametersOf(facts(1 << 30), checkOptions({ cache }), { maxIoBytes: 4096 }, 4096);

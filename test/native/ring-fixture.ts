@@ -1,5 +1,5 @@
 /** A ring over a temporary file, with plain memory in the place of the core's. */
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BufferSpace, type OperationKind, OperationView, Status } from '../../host/abi.js';
@@ -69,13 +69,13 @@ export class RingFixture {
    */
   constructor(
     content: Uint8Array = new Uint8Array(0),
-    { writable = true, eventCapacity = 64, folder = tmpdir() } = {},
+    { writable = true, eventCapacity = 64, folder = tmpdir(), direct = false } = {},
   ) {
     mkdirSync(folder, { recursive: true });
     this.folder = mkdtempSync(join(folder, 'corral-ring-'));
     this.path = join(this.folder, 'file');
     writeFileSync(this.path, content);
-    this.descriptor = openSync(this.path, 'r+');
+    this.descriptor = openSync(this.path, constants.O_RDWR | (direct ? constants.O_DIRECT : 0));
     this.events = new Int32Array((1 + eventCapacity) * QUAD);
     const { Ring } = requireAddon();
     this.ring = new Ring({

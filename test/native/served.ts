@@ -1,5 +1,5 @@
 /** The core on the ring, with the kernel's part of a ublk queue played by the test. */
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { RequestFlag, RequestKind } from '../../host/abi.js';
 import type { CorralError } from '../../host/errors.js';
 import type { ImageFacts } from '../../host/image-facts.js';
@@ -19,6 +19,8 @@ const UNANSWERED = 12_345;
 export interface ServedOptions {
   writable?: boolean;
   helper?: HelperOptions;
+  /** Past the page cache. */
+  direct?: boolean;
   /** Path of the external data file. */
   dataFile?: string;
   /** The helper is lost, for this reason, while the image is being opened. */
@@ -39,8 +41,8 @@ export class Served {
   private readonly descriptors = new DataView(new ArrayBuffer(DEPTH * 24));
   private ended = false;
 
-  constructor(path: string, { writable = true, helper, dataFile, lostOnOpening }: ServedOptions = {}) {
-    const flags = writable ? 'r+' : 'r';
+  constructor(path: string, { writable = true, helper, direct = false, dataFile, lostOnOpening }: ServedOptions = {}) {
+    const flags = (writable ? constants.O_RDWR : constants.O_RDONLY) | (direct ? constants.O_DIRECT : 0);
     this.descriptor = openSync(path, flags);
     this.dataDescriptor = dataFile === undefined ? undefined : openSync(dataFile, flags);
     this.engine = new RingEngine(
@@ -53,6 +55,7 @@ export class Served {
         zeroBeyondEnd: true,
         guestCapacity: DEPTH,
         cacheSize: 1 << 20,
+        direct,
         helper,
         dataFile: this.dataDescriptor === undefined ? undefined : sizedDescriptor(this.dataDescriptor),
       },
