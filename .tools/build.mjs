@@ -19,6 +19,7 @@ import { addonStage, missingCompiler } from './build/addon.mjs';
 import { bundleStage } from './build/bundle.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
+import { inspectorStage } from './build/inspector.mjs';
 import { manualStage } from './build/manual.mjs';
 import { root } from './lib/repository.mjs';
 import { isMissing, isStale, runStage, StageError, withBuildLock } from './lib/stage.mjs';
@@ -45,6 +46,12 @@ async function build() {
     console.log(`Building ${todo.map(({ name }) => name).join(', ')} (a first build takes about a minute) ...`);
   }
   const statuses = await Promise.all(todo.map(runReported));
+  // The page has the core in it.
+  const page = inspectorStage();
+  if (statuses.every((status) => status !== 1) && (options['if-missing'] ? isMissing : isStale)(page)) {
+    todo.push(page);
+    statuses.push(await runReported(page));
+  }
   if (todo.length === 0 && !options.quiet) console.log('everything is up to date');
   return [addonStatus, ...statuses].reduce(
     (worst, status) => (worst === 1 || status === 1 ? 1 : Math.max(worst, status)),
