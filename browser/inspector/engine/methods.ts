@@ -42,7 +42,7 @@ export class Methods {
       };
       const file = await HttpFile.open(source.url, { onWarning, signal });
       this.meter.watch(() => file.bytesReceived);
-      const name = decodeURIComponent(baseName(new URL(source.url).pathname)) || 'image';
+      const name = baseName(new URL(source.url).pathname) || 'image';
       this.session = await Session.open(core, [{ name, open: () => file }], { warnings });
     } else {
       const files = source.files.map((file) => ({
