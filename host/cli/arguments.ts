@@ -7,27 +7,29 @@ const SUFFIXES = 'bkmgtpe';
 /** Largest size that QEMU takes: 2^63 - 1. */
 const MAXIMUM_SIZE = 2n ** 63n - 1n;
 
-/** A size is not one: not a number, or one out of range. */
+/** A size is not one: no number, a negative one, or one that is too large. */
 export class SizeError extends Error {
-  constructor(readonly outOfRange: boolean) {
+  constructor(readonly problem: 'text' | 'negative' | 'large') {
     super('not a size');
   }
 }
 
 /**
- * Bytes from "1.5G", "64k", "0x200" or "1000". A suffix counts in steps of 1024; fractions need one that makes them whole.
+ * Bytes from "1.5G", ".5G", "64k", "0x200" or "1000", with spaces and a plus in front, as C's strtoull takes them. A suffix
+ * counts in steps of 1024; fractions need one that makes them whole.
  *
  * @throws SizeError
  */
 export function parseSize(text: string): bigint {
-  const match = /^(?:(0x[0-9a-f]+)|(\d+)(?:\.(\d*))?([bkmgtpe])?)$/i.exec(text);
-  if (match === null) throw new SizeError(false);
-  const [, hexadecimal, whole = '0', fraction = '', suffix = 'b'] = match;
+  const match = /^[ \t\n\v\f\r]*\+?(?:(0x[0-9a-f]+)|(?=\.?\d)(\d*)(?:\.(\d*))?([bkmgtpe])?)$/i.exec(text);
+  if (match === null) throw new SizeError(/^\s*-\d/.test(text) ? 'negative' : 'text');
+  const [, hexadecimal, whole = '', fraction = '', suffix = 'b'] = match;
   const unit = 1024n ** BigInt(SUFFIXES.indexOf(suffix.toLowerCase()));
-  if (fraction !== '' && unit === 1n) throw new SizeError(false);
-  const parts = (BigInt(fraction.slice(0, 30) || '0') * unit) / 10n ** BigInt(Math.min(fraction.length, 30));
+  if (fraction !== '' && unit === 1n) throw new SizeError('text');
+  // A floating-point number, as in QEMU: the same digits name the same byte.
+  const parts = BigInt(Math.trunc(Number(`0.${fraction}`) * Number(unit)));
   const size = hexadecimal !== undefined ? BigInt(hexadecimal) : BigInt(whole) * unit + parts;
-  if (size > MAXIMUM_SIZE) throw new SizeError(true);
+  if (size > MAXIMUM_SIZE) throw new SizeError('large');
   return size;
 }
 
@@ -43,7 +45,8 @@ export function sizeParameter(name: string, text: string, about = ''): bigint {
     return parseSize(text);
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
-    if (error.outOfRange) throw new CommandError(`${about}Value '${text}' is out of range for parameter '${name}'`);
+    if (error.problem === 'large')
+      throw new CommandError(`${about}Value '${text}' is out of range for parameter '${name}'`);
     const wrong = `${about}Parameter '${name}' expects a non-negative number below 2^64`;
     throw new CommandError(wrong, 1, { hints: SIZE_HINTS });
   }
@@ -55,7 +58,8 @@ export function sizeArgument(text: string, what: string): bigint {
     return parseSize(text);
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
-    if (error.outOfRange) throw new CommandError(`Invalid ${what} specified. Must be between 0 and ${MAXIMUM_SIZE}.`);
+    if (error.problem !== 'text')
+      throw new CommandError(`Invalid ${what} specified. Must be between 0 and ${MAXIMUM_SIZE}.`);
     throw new CommandError(`Invalid ${what} specified: '${text}'.`);
   }
 }
@@ -83,9 +87,13 @@ export function formatArgument(text: string, where = ''): Format {
 
 /**
  * The `-o` options of a command in one map. Options are separated by commas, a doubled comma means itself; several `-o`
- * add up, the last value of a name counts. A name without value is "on".
+ * add up, the last value of a name counts. A name without value is "on", and "off" with a "no" in front.
  */
 export function optionList(lists: readonly string[]): Map<string, string> {
+  for (const list of lists) {
+    // With what a comma at an end belongs to, nobody would be sure once the lists are put together.
+    if (/^(,|$)|(^|[^,])(,,)*,$/.test(list)) throw new CommandError(`Invalid option list: ${list}`);
+  }
   return new Map(lists.flatMap(optionPairs));
 }
 
@@ -96,10 +104,23 @@ export function optionPairs(list: string): [name: string, value: string][] {
     .filter((item) => item !== '')
     .map((item) => {
       const equals = item.indexOf('=');
-      const name = equals === -1 ? item : item.slice(0, equals);
-      const value = equals === -1 ? 'on' : item.slice(equals + 1);
-      return [name, value.replaceAll('\0', ',')];
+      if (equals === -1) return item.startsWith('no') ? [item.slice(2), 'off'] : [item, 'on'];
+      return [item.slice(0, equals), item.slice(equals + 1).replaceAll('\0', ',')];
     });
+}
+
+/** A number among options, as C's strtoull reads it but within what can be exact; undefined when it is none. */
+export function wholeNumber(text: string): number | undefined {
+  return /^\s*[+-]?(\d{1,15}|0x[0-9a-f]{1,12})$/i.test(text)
+    ? Number(text.replace(/^\s*[+-]/, '')) * (text.includes('-') ? -1 : 1)
+    : undefined;
+}
+
+/** What a switch among options says, in any of QEMU's words; undefined: none of them. */
+export function switchValue(text: string): boolean | undefined {
+  if (['on', 'true', 'yes', 'y'].includes(text)) return true;
+  if (['off', 'false', 'no', 'n'].includes(text)) return false;
+  return undefined;
 }
 
 /** A cache mode in QEMU's words. Throws `CommandError`, with `what` before `option` in its line. */

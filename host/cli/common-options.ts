@@ -3,9 +3,9 @@
 import type { CacheMode } from '../cache-mode.js';
 import { cacheArgument } from './arguments.js';
 import { flag, type Option, text, value } from './option-table.js';
-import { UsageError } from './output.js';
+import { AskedForHelp, UsageError } from './output.js';
 import type { ProgressKind } from './progress.js';
-import { readSecrets } from './secrets.js';
+import { objectHelp, readSecrets } from './secrets.js';
 
 /** Secrets are looked at at once, so that a wrong one is told before anything is done. */
 const OBJECT: Option<readonly string[]> = {
@@ -15,6 +15,8 @@ const OBJECT: Option<readonly string[]> = {
   about: 'secret,id=ID,data=TEXT or secret,id=ID,file=PATH: a key that other options name',
   initial: [],
   next(earlier, argument) {
+    const help = objectHelp(argument);
+    if (help !== undefined) throw new AskedForHelp(help);
     const all = [...earlier, argument];
     readSecrets(all);
     return all;

@@ -9,7 +9,7 @@ import { copyHelper } from '../node/copy-helper.js';
 import type { BitmapCopy } from './copy-bitmaps.js';
 import type { NewImage } from './create-options.js';
 import { type Disk, openDisk } from './disk.js';
-import type { NameOptions } from './image-name.js';
+import { type NameOptions, nameOfPath } from './image-name.js';
 import { makeImage } from './new-file.js';
 import { openFile } from './open.js';
 import { CommandError, errorLine, reasonOf, type Terminal } from './output.js';
@@ -63,7 +63,7 @@ export async function copyToNew(
     if (image.format !== 'raw' || !replaced.isBlockDevice()) {
       throw new CommandError(`${about}: Could not create '${target}': Not a regular file`);
     }
-    return copyToExisting(source, target, { format: 'raw' }, { options, around, targetIsZero: false });
+    return copyToExisting(source, nameOfPath(target), { format: 'raw' }, { options, around, targetIsZero: false });
   }
   // Nobody may be using the file that is going to be replaced.
   const held = replaced === undefined ? undefined : await holdReplaced(target, about);
@@ -100,7 +100,7 @@ async function fillBeside(
   try {
     await makeImage(unfinished, image, BigInt(source.length));
     const targetIsZero = image.backingFile === undefined;
-    await copyToExisting(source, unfinished, { format: image.format }, { options, around, targetIsZero });
+    await copyToExisting(source, nameOfPath(unfinished), { format: image.format }, { options, around, targetIsZero });
     if (mode !== undefined) await chmod(unfinished, mode & 0o7777);
     await rename(unfinished, path);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** The `-o` options of a new image, checked before anything is touched. */
 
 import type { Preallocation } from '../preallocate.js';
-import { type Format, optionList, sizeParameter } from './arguments.js';
+import { type Format, optionList, sizeParameter, switchValue, wholeNumber } from './arguments.js';
 import { CommandError } from './output.js';
 
 const MINIMUM_CLUSTER_SIZE = 512;
@@ -22,10 +22,10 @@ export interface NewImage {
   readonly refcountBits: number;
   readonly extendedL2: boolean;
   readonly compressionType: 'zlib' | 'zstd';
-  /** Path of the data file, as it is stored too. */
   /** Name of the backing file as it will be stored: relative ones begin in the new image's folder. */
   readonly backingFile: string | undefined;
   readonly backingFormat: Format | undefined;
+  /** Path of the data file, as it is stored too. */
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
   /** As it was asked for. */
@@ -40,6 +40,8 @@ export interface NewImage {
 
 /** Options that QEMU knows and this program does not yet. */
 const LATER = /^(encrypt(ion|\..*)|keep_data_file)$/;
+/** Of the file, whatever is in it. They are hints to file systems, which may do without: nothing here follows them. */
+const OF_FILE = ['nocow', 'extent_size_hint'];
 const OF_QCOW2 = [
   'cluster_size',
   'compat',
@@ -88,10 +90,11 @@ export function readNewImage(
   for (const [name, value] of options) {
     if (format === 'qcow2' && isOff(name, value)) continue;
     if (format === 'qcow2' && LATER.test(name)) refuse(`Option '${name}' is not supported yet`);
-    else if (name !== 'size' && name !== 'preallocation' && !(format === 'qcow2' && OF_QCOW2.includes(name))) {
-      refuse(`Invalid parameter '${name}'`);
-    }
+    const known = ['size', 'preallocation', ...OF_FILE, ...(format === 'qcow2' ? OF_QCOW2 : [])];
+    if (!known.includes(name)) refuse(`Invalid parameter '${name}'`);
   }
+  onOrOff('nocow', options.get('nocow') ?? 'off', refuse);
+  sizeParameter('extent_size_hint', options.get('extent_size_hint') ?? '0', about);
   const size = options.get('size');
   const image = {
     format,
@@ -127,6 +130,9 @@ function checkTogether(image: Omit<NewImage, 'problem'>, later: (reason: string)
     if (image.dataFile !== undefined) old('External data files are only supported with');
     if (extendedL2) old('Extended L2 entries are only supported with');
   }
+  if (image.dataFileRaw && image.backingFile !== undefined) {
+    later('Backing file and data-file-raw cannot be used at the same time');
+  }
   if (image.dataFileRaw && image.dataFile === undefined) later('data-file-raw requires data-file');
   if (extendedL2 && image.clusterSize < MINIMUM_EXTENDED_CLUSTER_SIZE) {
     later(
@@ -155,16 +161,19 @@ export function checkSize(path: string, image: NewImage, size: bigint): void {
 /** QEMU's line about a new image. */
 export function formattingLine(path: string, image: NewImage, size: bigint): string {
   const { format, given } = image;
-  const optional = (name: string, value = given.get(name)): string => (value === undefined ? '' : ` ${name}=${value}`);
+  const optional = (name: string, value = given.get(name)): string =>
+    value === undefined ? '' : ` ${name}=${value.replaceAll(',', ',,')}`;
+  const hint = given.get('extent_size_hint');
+  const ofFile = hint === undefined ? '' : ` extent_size_hint=${sizeParameter('extent_size_hint', hint)}`;
   const start = `Formatting '${path}', fmt=${format}`;
-  if (format === 'raw') return `${start} size=${size}${optional('preallocation')}\n`;
+  if (format === 'raw') return `${start} size=${size}${optional('nocow')}${optional('preallocation')}${ofFile}\n`;
   const { clusterSize: cluster, backingFile, backingFormat } = image;
   return (
-    `${start}${optional('encryption')} cluster_size=${cluster} extended_l2=${image.extendedL2 ? 'on' : 'off'}` +
+    `${start}${optional('encryption')} cluster_size=${cluster} extended_l2=${given.get('extended_l2') ?? 'off'}` +
     `${optional('preallocation')} compression_type=${given.get('compression_type') ?? 'zlib'} size=${size}` +
     `${optional('compat')}${optional('backing_file', backingFile)}${optional('backing_fmt', backingFormat)}` +
-    `${optional('data_file')}${optional('data_file_raw')} lazy_refcounts=${image.lazyRefcounts ? 'on' : 'off'} ` +
-    `refcount_bits=${image.refcountBits}\n`
+    `${optional('data_file')}${optional('data_file_raw')} lazy_refcounts=${given.get('lazy_refcounts') ?? 'off'} ` +
+    `refcount_bits=${image.refcountBits}${optional('nocow')}${ofFile}\n`
   );
 }
 
@@ -180,16 +189,17 @@ function backingOptions(
   const backingFile = behind.backing ?? options.get('backing_file');
   const given = behind.backingFormat ?? options.get('backing_fmt');
   if (backingFile !== undefined && format === 'raw') refuse("Backing file not supported for file format 'raw'");
+  if (given !== undefined && format === 'raw') refuse("Backing file format not supported for file format 'raw'");
   if (backingFile === undefined && given !== undefined) later('Backing format cannot be used without backing file');
-  if (given !== undefined && given !== 'raw' && given !== 'qcow2') {
-    refuse(`Unknown driver '${given}'`);
-  }
-  return { backingFile, backingFormat: given as Format | undefined };
+  const known = given === undefined || given === 'raw' || given === 'qcow2';
+  if (!known) later(`Parameter 'backing-fmt' does not accept value '${given}'`);
+  return { backingFile, backingFormat: known ? given : undefined };
 }
 
 function preallocationMode(format: Format, text: string | undefined, later: Later): Preallocation | undefined {
   if (text === undefined || text === 'off' || text === 'falloc' || text === 'full') return text;
-  if (text !== 'metadata') later(`Parameter 'preallocation' does not accept value '${text}'`);
+  if (text !== 'metadata' && format === 'raw') later(`invalid parameter value: ${text}`);
+  else if (text !== 'metadata') later(`Parameter 'preallocation' does not accept value '${text}'`);
   else if (format === 'raw') later('Unsupported preallocation mode: metadata');
   else return text;
   return undefined;
@@ -222,13 +232,12 @@ function compatibility(text: string | undefined, later: Later): NewImage['compat
 }
 
 function onOrOff(name: string, text: string, refuse: Refuse): boolean {
-  if (text === 'on' || text === 'off') return text === 'on';
-  return refuse(`Parameter '${name}' expects 'on' or 'off'`);
+  return switchValue(text) ?? refuse(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
 function refcountBits(text: string, refuse: Refuse, later: Later): number {
-  const bits = /^\d+$/.test(text) ? Number(text) : refuse("Parameter 'refcount_bits' expects a number");
-  if (bits === 0 || bits > 64 || !Number.isInteger(Math.log2(bits))) {
+  const bits = wholeNumber(text) ?? refuse("Parameter 'refcount_bits' expects a number");
+  if (bits <= 0 || bits > 64 || !Number.isInteger(Math.log2(bits))) {
     later('Refcount width must be a power of two and may not exceed 64 bits');
   }
   return bits;

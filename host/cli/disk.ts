@@ -61,7 +61,8 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
     throw new CommandError(`Could not open '${text}': ${reason}`);
   };
   if (options.write && generic.readOnly) refuse('Block node is read-only');
-  if (options.write && generic.forceShare) refuse('force-share=on can only be used with read-only images');
+  if (options.write && (generic.forceShare || options.forceShare))
+    refuse('force-share=on can only be used with read-only images');
   const forceShare = options.forceShare || generic.forceShare === true;
   const cache = cacheModeOf(generic, options.cache);
   const sync = name.format !== 'qcow2' && options.write === true && isWriteThrough(cache);
@@ -72,7 +73,9 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
     if (name.format === undefined && options.write) warnOfGuess(text, options.terminal);
     try {
       if (options.snapshot !== undefined) {
-        throw new CommandError('Failed to load snapshot: Can only create, apply or list snapshots of qcow2 images');
+        throw new CommandError(
+          "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading internal snapshots",
+        );
       }
       if (name.backing) refuse("Driver doesn't support backing files");
       if (name.dataFile !== undefined) refuse("'data-file' can only be set for images with an external data file");
@@ -140,7 +143,7 @@ function missingSnapshot(error: unknown, { snapshot }: DiskOptions): unknown {
 }
 
 /** Whoever may write a raw disk could make it look like something else, or the other way round. */
-function warnOfGuess(text: string, terminal: Terminal | undefined): void {
+export function warnOfGuess(text: string, terminal: Terminal | undefined): void {
   terminal?.note(`WARNING: Image format was not specified for '${text}' and probing guessed raw.`);
   terminal?.note(
     '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',

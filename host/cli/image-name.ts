@@ -91,6 +91,16 @@ function prefixed<T>(prefix: string, read: () => T): T {
   }
 }
 
+/** The path of a file that is to be made. Throws `CommandError` when the name is none: nothing but files is made. */
+export function newFilePath(text: string): string {
+  return plainFile(text).path;
+}
+
+/** A path as a name, whatever colons are in it. */
+export function nameOfPath(path: string): string {
+  return path.includes(':') ? `file:${path}` : path;
+}
+
 function plainFile(text: string): FileNode {
   if (text === '') throw new CommandError("The 'file' block driver requires a file name");
   const protocol = /^([^/:]*):/.exec(text)?.[1];

@@ -7,7 +7,8 @@
 import type { CacheMode } from '../cache-mode.js';
 import type { OpenOptions } from '../open-options.js';
 import type { OverlapCheckOption, OverlapLevel, OverlapStructure } from '../overlap-check.js';
-import { optionPairs, sizeParameter } from './arguments.js';
+import { optionPairs, sizeParameter, switchValue } from './arguments.js';
+import { parseJsonObject } from './json-text.js';
 import { CommandError } from './output.js';
 
 export type NodeOptions = Map<string, string>;
@@ -76,26 +77,8 @@ export function jsonOptions(name: string): NodeOptions {
       options.set(prefix, typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value ?? ''));
     }
   };
-  const value = parseJson(name.slice(JSON_PREFIX.length));
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new CommandError('Invalid JSON object given');
-  }
-  add('', value);
+  add('', parseJsonObject(name.slice(JSON_PREFIX.length), 'Could not parse the JSON options: '));
   return options;
-}
-
-/** QEMU takes strings in single quotes, too. */
-function parseJson(text: string): unknown {
-  const strings = /"(?:[^"\\]|\\.)*"|'((?:[^'\\]|\\.)*)'/g;
-  const quoted = text.replaceAll(strings, (all, inner?: string) =>
-    inner === undefined ? all : `"${inner.replaceAll("\\'", "'").replaceAll('"', '\\"')}"`,
-  );
-  try {
-    return JSON.parse(quoted);
-  } catch (error) {
-    const isCut = /end of JSON|Unterminated|property name/.test((error as Error).message);
-    throw new CommandError(`Could not parse the JSON options: JSON parse error${isCut ? ', premature EOI' : ''}`);
-  }
 }
 
 export function take(options: NodeOptions, name: string): string | undefined {
@@ -107,8 +90,8 @@ export function take(options: NodeOptions, name: string): string | undefined {
 export function takeSwitch(options: NodeOptions, name: string): boolean | undefined {
   const text = take(options, name);
   if (text === undefined) return undefined;
-  if (['on', 'true', 'yes', 'y'].includes(text)) return true;
-  if (['off', 'false', 'no', 'n'].includes(text)) return false;
+  const value = switchValue(text);
+  if (value !== undefined) return value;
   throw new CommandError(`Parameter '${name}' expects 'on' or 'off'`);
 }
 

@@ -22,6 +22,10 @@ export const CREATE_OPTIONS: readonly Row[] = [
   SIZE,
 ];
 const RAW: readonly Row[] = [['preallocation', 'str', 'off, falloc or full'], SIZE];
+const OF_FILE: readonly Row[] = [
+  ['extent_size_hint', 'size', 'of no effect here'],
+  ['nocow', 'bool (on/off)', 'of no effect here'],
+];
 const AMENDED = ['compat', 'data_file_raw', 'lazy_refcounts', 'refcount_bits', 'size'];
 
 /** Whether one of the lists asks for help. */
@@ -29,9 +33,12 @@ export function asksForOptions(lists: readonly string[]): boolean {
   return lists.some((list) => optionList([list]).has('help') || optionList([list]).has('?'));
 }
 
-/** The options that a new image of this format can have. */
-export function createOptionsHelp(format: Format): string {
-  return `Supported ${format} options:\n${rowsText(format === 'qcow2' ? CREATE_OPTIONS : RAW)}`;
+/** The options that a new image of this format can have; `named`: with those of the file that it will lie in. */
+export function createOptionsHelp(format: Format, named: boolean): string {
+  const rows = format === 'qcow2' ? CREATE_OPTIONS : RAW;
+  if (!named) return `Supported ${format} options:\n${rowsText(rows)}`;
+  const all = [...rows, ...OF_FILE].sort(([first], [second]) => (first < second ? -1 : 1));
+  return `Supported options:\n${rowsText(all)}`;
 }
 
 /** Those that an image can get later. */

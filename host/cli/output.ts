@@ -22,6 +22,13 @@ export class OutputClosed extends Error {}
 /** Exit status of a program whose reader left, as shells give it for SIGPIPE. */
 export const BROKEN_PIPE = 141;
 
+/** An option that asks for help was reached: what is wrong before it is told instead. */
+export class AskedForHelp extends Error {
+  constructor(readonly text: string) {
+    super('asked for help');
+  }
+}
+
 /** A failure with QEMU's or our own words, and with the exit status of the verb that failed. */
 export class CommandError extends Error {
   /** Lines that follow the message. */

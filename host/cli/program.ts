@@ -4,7 +4,15 @@ import type { Context } from './context.js';
 import { optionLines, type ProgramDescription } from './description.js';
 import { parseCommandLine } from './option-parser.js';
 import { flag, type OptionTable, text } from './option-table.js';
-import { BROKEN_PIPE, CommandError, errorLine, OutputClosed, type Terminal, UsageError } from './output.js';
+import {
+  AskedForHelp,
+  BROKEN_PIPE,
+  CommandError,
+  errorLine,
+  OutputClosed,
+  type Terminal,
+  UsageError,
+} from './output.js';
 import { HELP, helpText, type Verb } from './verb.js';
 import { versionLine } from './version.js';
 
@@ -135,18 +143,15 @@ async function runVerb(name: string | undefined, args: readonly string[], contex
   if (entry === undefined) throw new UsageError(`Command not found: ${name}`);
   const verb = await entry.load();
   const { terminal } = context;
-  const asked = new AskedForHelp();
+  const asked = new AskedForHelp(helpText(terminal.program, name, verb));
   const help = { ...HELP.help, next: () => raise(asked) };
   try {
     await verb.run(parseCommandLine(args, { help, ...verb.options }, verb), context);
   } catch (error) {
-    if (error !== asked) throw error;
-    terminal.print(helpText(terminal.program, name, verb));
+    if (!(error instanceof AskedForHelp)) throw error;
+    terminal.print(error.text);
   }
 }
-
-/** Help counts when it is reached: what is wrong before it is told instead. */
-class AskedForHelp extends Error {}
 
 function raise(error: Error): never {
   throw error;

@@ -1,31 +1,94 @@
-/** `--object secret,…`: passwords and keys that options of images name by their id. */
+/** `--object secret,…`: passwords and keys that options of images name by their id, and objects that have no effect here. */
 
 import { readFileSync } from 'node:fs';
 import { optionPairs } from './arguments.js';
+import { isJsonText, parseJsonObject } from './json-text.js';
 import { CommandError, reasonOf } from './output.js';
+
+/** What an object is, and what it is told. */
+type Settings = Map<string, string>;
+
+/** The options of the objects that can be made. */
+const KINDS: Readonly<Record<string, readonly string[]>> = {
+  secret: ['data', 'file', 'format', 'iv', 'keyid'],
+  // Limits are of those who name the group, and nobody here does.
+  'throttle-group': ['limits', 'x-'],
+};
+const SECRET_HELP = 'secret options:\n  data=<string>\n  file=<string>\n  format=<raw or base64>\n';
+const KINDS_HELP = `List of user creatable objects:\n${Object.keys(KINDS)
+  .map((kind) => `  ${kind}\n`)
+  .join('')}`;
+
+/** What `--object help` and `--object KIND,help` print; undefined for what is no such question. */
+export function objectHelp(object: string): string | undefined {
+  const [kind, ...rest] = object.split(',');
+  if (kind === 'help' || kind === '?') return KINDS_HELP;
+  return kind === 'secret' && rest.includes('help') ? SECRET_HELP : undefined;
+}
 
 /** The secrets by their ids. Throws `CommandError` in QEMU's words. */
 export function readSecrets(objects: readonly string[]): ReadonlyMap<string, Uint8Array> {
   const secrets = new Map<string, Uint8Array>();
+  const ids = new Set<string>();
   for (const object of objects) {
-    const [[type = '', implied] = [], ...rest] = optionPairs(object);
-    const kind = type === 'qom-type' ? implied : type;
-    if (kind !== 'secret') throw new CommandError(`Parameter 'qom-type' does not accept value '${kind}'`);
-    const options = new Map(rest);
-    const id = options.get('id');
-    if (id === undefined) throw new CommandError("Parameter 'id' is missing");
-    if (secrets.has(id))
-      throw new CommandError(`attempt to add duplicate property '${id}' to object (type 'container')`);
-    for (const name of options.keys()) {
-      if (!['id', 'data', 'file', 'format'].includes(name)) throw new CommandError(`Parameter '${name}' is unexpected`);
+    const settings = isJsonText(object) ? jsonSettings(object) : listedSettings(object);
+    const kind = takeSetting(settings, 'qom-type');
+    if (!Object.hasOwn(KINDS, kind)) throw new CommandError(`Parameter 'qom-type' does not accept value '${kind}'`);
+    const id = takeSetting(settings, 'id');
+    checkId(id);
+    if (ids.has(id)) throw new CommandError(`attempt to add duplicate property '${id}' to object (type 'container')`);
+    ids.add(id);
+    const known = KINDS[kind] as readonly string[];
+    for (const name of settings.keys()) {
+      if (!known.some((each) => each === name || (each.endsWith('-') && name.startsWith(each)))) {
+        throw new CommandError(`Parameter '${name}' is unexpected`);
+      }
     }
-    secrets.set(id, decoded(bytesOf(options), options.get('format') ?? 'raw'));
+    if (kind === 'secret') secrets.set(id, decoded(bytesOf(settings), settings));
   }
   return secrets;
 }
 
-function bytesOf(options: ReadonlyMap<string, string>): Uint8Array {
-  const [data, file] = [options.get('data'), options.get('file')];
+function takeSetting(settings: Settings, name: string): string {
+  const value = settings.get(name);
+  if (value === undefined) throw new CommandError(`Parameter '${name}' is missing`);
+  settings.delete(name);
+  return value;
+}
+
+/** `secret,id=a` or `qom-type=secret,id=a`. */
+function listedSettings(object: string): Settings {
+  const [first = ''] = object.split(',');
+  const whole = first === '' || first.includes('=') ? object : `qom-type=${object}`;
+  const bare = whole
+    .replaceAll(',,', '')
+    .split(',')
+    .find((item) => item !== '' && !item.includes('='));
+  if (bare !== undefined) throw new CommandError(`Expected '=' after parameter '${bare}'`);
+  return new Map(optionPairs(whole));
+}
+
+function jsonSettings(object: string): Settings {
+  const settings: Settings = new Map();
+  for (const [name, value] of Object.entries(parseJsonObject(object))) {
+    if (typeof value !== 'string') throw new CommandError(`Invalid parameter type for '${name}', expected: string`);
+    settings.set(name, value);
+  }
+  return settings;
+}
+
+function checkId(id: string): void {
+  if (/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) return;
+  throw new CommandError("Parameter 'id' expects an identifier", 1, {
+    hints: ["Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."],
+  });
+}
+
+function bytesOf(settings: Settings): Uint8Array {
+  const [data, file] = [settings.get('data'), settings.get('file')];
+  if (settings.has('keyid')) {
+    throw new CommandError('Secrets that another secret encrypts are not supported yet');
+  }
   if (data !== undefined && file !== undefined) {
     throw new CommandError("'file' and 'data' are mutually exclusive");
   }
@@ -34,16 +97,16 @@ function bytesOf(options: ReadonlyMap<string, string>): Uint8Array {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw new CommandError(`Failed to open file “${file}”: ${reasonOf(error)}`, 1, { cause: error });
+    const reason = `Unable to read ${file}: Failed to open file “${file}”: ${reasonOf(error)}`;
+    throw new CommandError(reason, 1, { cause: error });
   }
 }
 
-function decoded(bytes: Uint8Array, format: string): Uint8Array {
+function decoded(bytes: Uint8Array, settings: Settings): Uint8Array {
+  const format = settings.get('format') ?? 'raw';
   if (format === 'raw') return bytes;
   if (format !== 'base64') throw new CommandError(`Parameter 'format' does not accept value '${format}'`);
   const text = Buffer.from(bytes).toString('latin1').trim();
-  if (!/^[A-Za-z0-9+/\s]*={0,2}$/.test(text)) {
-    throw new CommandError(`Base64 data '${text}' is not valid`);
-  }
+  if (!/^[A-Za-z0-9+/\s]*={0,2}$/.test(text)) throw new CommandError('Base64 data contains invalid characters');
   return Buffer.from(text, 'base64');
 }

@@ -3,7 +3,7 @@
 import type { AmendImageOptions } from '../../amend.js';
 import { CorralError } from '../../errors.js';
 import type { ImageFacts } from '../../image-facts.js';
-import { optionList, sizeParameter } from '../arguments.js';
+import { optionList, sizeParameter, switchValue, wholeNumber } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { openDisk } from '../disk.js';
@@ -48,6 +48,8 @@ export const amend = defineVerb({
   async run({ values, operands }, { terminal }) {
     if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
     if (asksForOptions(values.options)) {
+      // Whose options they are, the image says where -f does not.
+      if (values.format === undefined && operands.length > 0) await formatOf(oneOperand(operands), values);
       if (values.format === 'raw') throw new CommandError(NO_AMENDMENT);
       if (values.format !== undefined && values.format !== 'qcow2') {
         throw new CommandError(`Unknown file format '${values.format}'`);
@@ -56,6 +58,13 @@ export const amend = defineVerb({
     } else await amendImage(oneOperand(operands), values, terminal);
   },
 });
+
+/** Throws when the file cannot be opened, or cannot be amended. */
+async function formatOf(path: string, { imageOpts }: Options): Promise<void> {
+  const disk = await openDisk(path, { imageOpts, tablesOnly: true });
+  await disk.close();
+  if (disk.format !== 'qcow2') throw new CommandError(NO_AMENDMENT);
+}
 
 async function amendImage(path: string, options: Options, terminal: Terminal): Promise<void> {
   const { format, imageOpts, cache, options: lists } = options;
@@ -71,7 +80,7 @@ async function amendImage(path: string, options: Options, terminal: Terminal): P
   const changes = changesOf(readable);
   const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
   try {
-    checkBacking(image.info, readable);
+    checkBacking(image.info, readable, terminal.program);
     if (size !== undefined) checkSize(image.info, changes, Number(size));
     await image.amend(changes);
     if (size !== undefined) await image.resize(size, { shrink: true });
@@ -106,7 +115,7 @@ function readOptions(options: Map<string, string>): Given {
         given.lazyRefcounts = onOrOff(name, text);
         break;
       case 'refcount_bits':
-        given.refcountBits = wholeNumber(name, text);
+        given.refcountBits = numberIn(name, text);
         break;
       case 'data_file':
         given.dataFile = text;
@@ -148,10 +157,10 @@ function changesOf({ compat, lazyRefcounts, refcountBits, dataFile, dataFileRaw 
 }
 
 /** As QEMU: who names the backing file has to name what is there, all of it; nothing changes then. */
-function checkBacking(info: ImageFacts, { backingFile, backingFormat }: Given): void {
+function checkBacking(info: ImageFacts, { backingFile, backingFormat }: Given, program: string): void {
   if (backingFile === undefined && backingFormat === undefined) return;
   if (backingFile === info.backingFile && backingFormat === info.backingFormat) return;
-  throw new CommandError('Cannot amend the backing file', 1, { hints: ["You can use 'corral rebase' instead."] });
+  throw new CommandError('Cannot amend the backing file', 1, { hints: [`You can use '${program} rebase' instead.`] });
 }
 
 /** The size comes last: what is in its way must be known before anything changes. */
@@ -174,12 +183,14 @@ function compatibility(text: string): '0.10' | '1.1' {
 }
 
 function onOrOff(name: string, text: string): boolean {
-  if (text === 'on' || text === 'off') return text === 'on';
+  const value = switchValue(text);
+  if (value !== undefined) return value;
   throw new CommandError(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
-function wholeNumber(name: string, text: string): number {
-  if (/^(\d+|0x[0-9a-f]+)$/i.test(text)) return Number(text);
+function numberIn(name: string, text: string): number {
+  const value = wholeNumber(text);
+  if (value !== undefined) return value;
   throw new CommandError(`Parameter '${name}' expects a number`);
 }
 

@@ -3,7 +3,7 @@
 import { type CacheMode, isDirect } from '../../cache-mode.js';
 import { cacheArgument, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
-import { FORCE_SHARE, IMAGE, NO_BACKING, QUIET } from '../common-options.js';
+import { FORCE_SHARE, IMAGE, NO_BACKING } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
@@ -50,7 +50,7 @@ export const bench = defineVerb({
       throw new CommandError(`Invalid aio option: ${given}`);
     }),
     ...FORCE_SHARE,
-    ...QUIET,
+    quiet: flag('-q, --quiet', 'of no effect, as with qemu-img'),
   },
   async run({ values, operands }, { terminal }) {
     const path = oneOperand(operands);
@@ -67,19 +67,17 @@ export const bench = defineVerb({
     }
     await using opened = new Closers();
     const disk = opened.add(await openDisk(path, { ...values, write, terminal }));
-    await measure(disk, load, values.quiet, terminal);
+    await measure(disk, load, terminal);
   },
 });
 
-async function measure(disk: Disk, load: Load, quiet: boolean, terminal: Terminal): Promise<void> {
+async function measure(disk: Disk, load: Load, terminal: Terminal): Promise<void> {
   const { count, depth, offset, size, step, write, flushInterval } = load;
-  if (!quiet) {
-    terminal.print(
-      `Sending ${count} ${write ? 'write' : 'read'} requests, ${size} bytes each, ${depth} in parallel ` +
-        `(starting at offset ${offset}, step size ${step})\n`,
-    );
-    if (flushInterval > 0) terminal.print(`Sending flush every ${flushInterval} requests\n`);
-  }
+  terminal.print(
+    `Sending ${count} ${write ? 'write' : 'read'} requests, ${size} bytes each, ${depth} in parallel ` +
+      `(starting at offset ${offset}, step size ${step})\n`,
+  );
+  if (flushInterval > 0) terminal.print(`Sending flush every ${flushInterval} requests\n`);
   const start = process.hrtime.bigint();
   try {
     await carryOut(disk, load);
@@ -87,7 +85,7 @@ async function measure(disk: Disk, load: Load, quiet: boolean, terminal: Termina
     throw new CommandError(`Failed request: ${reasonOf(error)}`, 1, { cause: error });
   }
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-  if (!quiet) terminal.print(`Run completed in ${seconds.toFixed(3)} seconds.\n`);
+  terminal.print(`Run completed in ${seconds.toFixed(3)} seconds.\n`);
 }
 
 async function carryOut(disk: Disk, load: Load): Promise<void> {

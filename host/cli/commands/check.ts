@@ -73,7 +73,9 @@ async function checkImage(text: string, options: Options, terminal: Terminal): P
     throw new CommandError('This image format does not support checks', Result.Unsupported);
   }
   const { clusterSize, report } =
-    options.repair === undefined ? await checkOnly(file, path) : await repair(file, path, options.repair);
+    options.repair === undefined
+      ? await checkOnly(file, path, text)
+      : await repair(file, path, { kind: options.repair, text });
   const listed = report.findings.length;
   const all = report.corruptions + report.leaks + report.corruptionsFixed + report.leaksFixed;
   for (const finding of report.findings) terminal.note(findingLine(finding, clusterSize));
@@ -98,13 +100,18 @@ interface Outcome {
   readonly report: CheckReport;
 }
 
-async function checkOnly(file: BlockFile, path: string): Promise<Outcome> {
-  await using image = await openImageIn(file, path, { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE });
+async function checkOnly(file: BlockFile, path: string, name: string): Promise<Outcome> {
+  const options = { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE, name };
+  await using image = await openImageIn(file, path, options);
   const report = await stoppable((signal) => image.check({ signal }));
   return { clusterSize: image.info.clusterSize, report };
 }
 
-async function repair(file: BlockFile, path: string, kind: RepairKind): Promise<Outcome> {
+async function repair(
+  file: BlockFile,
+  path: string,
+  { kind, text }: { kind: RepairKind; text: string },
+): Promise<Outcome> {
   try {
     // What cannot be opened is told in the words of opening.
     const image = await Image.open(file, { core: loadCore(), inspect: true });
@@ -113,7 +120,7 @@ async function repair(file: BlockFile, path: string, kind: RepairKind): Promise<
     const { report } = await stoppable((signal) => repairImage(file, kind, { ...options, signal }));
     return { clusterSize, report };
   } catch (error) {
-    throw error instanceof CommandError ? error : cannotOpen(path, error);
+    throw error instanceof CommandError ? error : cannotOpen(path, error, { name: text });
   } finally {
     await file.close();
   }

@@ -1,12 +1,12 @@
 /** `corral commit`: what an image holds is written into what lies behind it. */
 
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { layersOf } from '../../chain.js';
 import { canBeEmptied, commitLayers, makeEmpty } from '../../commit.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
-import { type Disk, openDisk } from '../disk.js';
+import { type Disk, openDisk, warnOfGuess } from '../disk.js';
 import { flag, type OptionValues, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
 import { showProgress } from '../progress.js';
@@ -61,7 +61,7 @@ async function commitImage(
 ): Promise<void> {
   const { terminal, stop } = around;
   const drop = options.drop || options.base !== undefined;
-  const base = await findBase(path, options, drop);
+  const base = await findBase(path, options, { drop, terminal });
   await using opened = new Closers();
   // Ahead of the image, whose chain reads this file too and must not lock it then.
   const target = opened.add(await openDisk(base.path, { format: base.format, write: true }));
@@ -88,14 +88,21 @@ async function commitImage(
 }
 
 /** Looks at the chain, and closes it again. */
-async function findBase(path: string, options: Options, drop: boolean): Promise<Base> {
+async function findBase(
+  path: string,
+  options: Options,
+  { drop, terminal }: { drop: boolean; terminal: Terminal },
+): Promise<Base> {
   const disk: Disk = await openDisk(path, options);
   try {
     const { image } = disk;
     const layers = image === undefined ? [] : layersOf(image);
+    if (image === undefined && disk.name.format === undefined) warnOfGuess(path, terminal);
     if (image === undefined || layers.length === 0) throw new CommandError('Image does not have a backing file');
     const { base } = options;
-    const index = base === undefined ? 0 : layers.findIndex(({ location }) => isSame(location, base));
+    const above = (index: number): string => layers[index - 1]?.location ?? disk.name.path;
+    const index =
+      base === undefined ? 0 : layers.findIndex(({ location }, index) => isSame(location, base, above(index)));
     const found = layers[index];
     if (found?.location === undefined) {
       throw new CommandError(`Did not find '${base ?? ''}' in the backing chain of '${path}'`);
@@ -111,6 +118,7 @@ async function findBase(path: string, options: Options, drop: boolean): Promise<
   }
 }
 
-function isSame(location: string | undefined, name: string): boolean {
-  return location !== undefined && resolve(location) === resolve(name);
+/** As the names inside of images: relative ones begin in the folder of what names them. */
+function isSame(location: string | undefined, name: string, above: string): boolean {
+  return location !== undefined && resolve(location) === resolve(dirname(above), name);
 }

@@ -1,14 +1,15 @@
 /** `corral convert`: copies a disk, or several one behind the other, into a new image or into one that is there. */
 
 import { joinedSource } from '../../convert.js';
-import { countArgument, parseSize, sizeArgument } from '../arguments.js';
+import { countArgument, type Format, parseSize, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
 import { sourceOf } from '../copy-source.js';
 import { copyToExisting, copyToNew, type Surroundings, statOf } from '../copy-target.js';
-import { checkSize, newImage } from '../create-options.js';
+import { checkSize, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
+import { newFilePath } from '../image-name.js';
 import { flag, list, type OptionValues, text, value } from '../option-table.js';
 import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError } from '../output.js';
@@ -72,7 +73,7 @@ export const convert = defineVerb({
     const target = operands.at(-1);
     const sources = operands.slice(0, -1);
     if (asksForOptions(values.options)) {
-      terminal.print(createOptionsHelp(values.targetFormat === 'qcow2' ? 'qcow2' : 'raw'));
+      terminal.print(createOptionsHelp(formatOf(values.targetFormat), target !== undefined));
       return;
     }
     if (target === undefined || sources.length === 0) throw new CommandError('Must specify image file name');
@@ -130,6 +131,11 @@ async function convertThroughStreams(
   }
 }
 
+function formatOf(text = 'raw'): Format {
+  if (text === 'raw' || text === 'qcow2') return text;
+  throw new CommandError(`Unknown file format '${text}'`);
+}
+
 /** What contradicts itself. */
 function checkOptions(options: Options, sources: number): void {
   const { targetFormat = 'raw' } = options;
@@ -146,6 +152,13 @@ function checkOptions(options: Options, sources: number): void {
     throw new CommandError('Cannot enable copy offloading when -S is used');
   }
   if (options.copyRange && options.compress) throw new CommandError('Cannot enable copy offloading when -c is used');
+  if (options.copyRange && options.salvage) throw new CommandError('Cannot use copy offloading in salvaging mode');
+  if (options.targetImageOpts && options.targetFormat !== undefined) {
+    throw new CommandError('--image-opts and --format are mutually exclusive');
+  }
+  if (options.targetIsZero && options.backing !== undefined) {
+    throw new CommandError('Cannot use --target-is-zero when the destination image has a backing file');
+  }
   if (options.targetImageOpts && !options.noCreate) {
     throw new CommandError('--target-image-opts requires use of -n flag');
   }
@@ -158,9 +171,7 @@ function checkOptions(options: Options, sources: number): void {
       'Having a backing file for the target makes no sense when concatenating multiple input images',
     );
   }
-  if (targetFormat !== 'raw' && targetFormat !== 'qcow2') {
-    throw new CommandError(`Unknown file format '${targetFormat}'`);
-  }
+  formatOf(targetFormat);
   if (options.compress && targetFormat === 'raw' && !options.targetImageOpts) {
     throw new CommandError('Compression not supported for this file format');
   }
@@ -183,8 +194,14 @@ async function convertDisks(
   }
   const lists = options.options;
   const backing = { backing: options.backing, backingFormat: options.backingFormat };
-  const format = options.targetFormat === 'qcow2' ? 'qcow2' : 'raw';
-  const image = newImage(target, format, lists, backing, '');
+  const format = formatOf(options.targetFormat);
+  const path = options.noCreate || target === STREAM_NAME ? target : newFilePath(target);
+  const about = `${target}: error while converting ${format}`;
+  const image = readNewImage(format, lists, backing, '');
+  if (image.problem !== undefined) throw new CommandError(`${about}: ${image.problem}`);
+  if (options.compress && image.dataFile !== undefined) {
+    throw new CommandError('An image with an external data file has no compressed clusters');
+  }
   if (image.backingFile !== undefined && disks.length > 1) {
     throw new CommandError(
       'Having a backing file for the target makes no sense when concatenating multiple input images',
@@ -196,7 +213,7 @@ async function convertDisks(
   const topOnly = image.backingFile !== undefined;
   const salvage = options.salvage ? around.terminal : undefined;
   const source = joinedSource(disks.map((disk) => sourceOf(disk, { topOnly, salvage })));
-  for (const disk of disks) refuseSameFile(disk, target, options);
+  for (const disk of disks) refuseSameFile(disk, path, options);
   const bitmaps = options.bitmaps ? await bitmapsOf(disks, options, around) : undefined;
   const copy = { ...options, bitmaps, progress: options.quiet ? undefined : options.progress };
   if (options.noCreate) {
@@ -206,8 +223,7 @@ async function convertDisks(
     return;
   }
   checkSize(target, image, BigInt(source.length));
-  const about = `${target}: error while converting ${format}`;
-  await copyToNew(source, target, image, { options: copy, around, about });
+  await copyToNew(source, path, image, { options: copy, around, about });
 }
 
 function bitmapsOf(disks: readonly Disk[], { skipBroken }: Options, around: Surroundings): Promise<BitmapCopy> {

@@ -6,6 +6,7 @@ import { CorralError } from '../../errors.js';
 import { type Format, sizeArgument } from '../arguments.js';
 import { OBJECTS } from '../common-options.js';
 import { checkSize, formattingLine, type NewImage, readNewImage } from '../create-options.js';
+import { newFilePath } from '../image-name.js';
 import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, list, text } from '../option-table.js';
@@ -43,55 +44,75 @@ export const create = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     const [path, size] = operands;
+    // Who says qemu-img means it: there a new image is raw.
+    const format = values.format ?? (terminal.program === 'qemu-img' ? 'raw' : 'qcow2');
+    const unknown = format !== 'qcow2' && format !== 'raw' ? `Unknown file format '${format}'` : undefined;
     if (asksForOptions(values.options)) {
-      terminal.print(createOptionsHelp(values.format === 'qcow2' || terminal.program === 'corral' ? 'qcow2' : 'raw'));
+      if (unknown !== undefined) throw new CommandError(unknown);
+      terminal.print(createOptionsHelp(format as Format, path !== undefined));
       return;
     }
     if (path === undefined) throw new UsageError('Expecting image file name');
     if (operands.length > 2) throw new UsageError(`Unexpected argument: ${operands[2]}`);
     const given = size === undefined ? undefined : sizeArgument(size, 'image size');
-    // Who says qemu-img means it: there a new image is raw.
-    const format = values.format ?? (terminal.program === 'qemu-img' ? 'raw' : 'qcow2');
-    if (format !== 'qcow2' && format !== 'raw') throw new CommandError(`${path}: Unknown file format '${format}'`);
-    await createImage(path, given, { ...values, format }, terminal);
+    if (unknown !== undefined) throw new CommandError(`${path}: ${unknown}`);
+    await createImage(path, given, { ...values, format: format as Format }, terminal);
   },
 });
 
 async function createImage(
-  path: string,
+  name: string,
   given: bigint | undefined,
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
-  const about = `${path}: `;
+  const about = `${name}: `;
+  const path = pathOf(name, about);
   const behind = { backing: options.backing, backingFormat: options.backingFormat };
   const image = readNewImage(options.format, options.options, behind, about);
   if (given !== undefined && image.size !== undefined) {
     throw new CommandError(`${about}The image size must be specified only once`);
   }
-  const size = given ?? image.size ?? (await backingSize(path, image, options.unsafe));
-  if (given !== undefined || image.size !== undefined) await backingSize(path, image, options.unsafe);
+  const size = given ?? image.size ?? (await backingSize(path, image, options));
+  if (given !== undefined || image.size !== undefined) await backingSize(path, image, options);
   if (size === undefined) throw new CommandError(`${about}Image creation needs a size parameter`);
-  if (!options.quiet) terminal.print(formattingLine(escapeText(path), image, size));
+  if (!options.quiet) terminal.print(formattingLine(escapeText(name), image, size));
   if (image.problem !== undefined) throw new CommandError(about + image.problem);
-  checkSize(path, image, size);
+  checkSize(name, image, size);
   const existed = existsSync(path);
   try {
     await makeImage(path, image, size);
   } catch (error) {
     if (!existed) await unlink(path).catch(() => {});
-    throw cannotCreate(path, error);
+    throw cannotCreate(name, path, error);
+  }
+}
+
+/** Throws `CommandError` for what is no file's name. */
+function pathOf(name: string, about: string): string {
+  try {
+    return newFilePath(name);
+  } catch (error) {
+    throw error instanceof CommandError ? new CommandError(about + error.message, 1, { cause: error }) : error;
   }
 }
 
 /** Bytes of the disk behind the new image, which must be one that can be read; undefined when nobody looks. */
-async function backingSize(path: string, image: NewImage, unsafe: boolean): Promise<bigint | undefined> {
+async function backingSize(path: string, image: NewImage, options: Options): Promise<bigint | undefined> {
   const { backingFile, backingFormat } = image;
   if (backingFile === undefined) return undefined;
+  const format = options.backingFormat ?? image.given.get('backing_fmt');
+  if (backingFile === '') throw new CommandError(`${path}: Expected backing file name, got empty string`);
   if (backingFile === path) {
     throw new CommandError(`${path}: Error: Trying to create an image with the same filename as the backing file`);
   }
-  if (unsafe) return undefined;
+  if (options.unsafe) {
+    if (format === undefined) throw new CommandError(`${path}: Backing file specified without backing format`);
+    return undefined;
+  }
+  if (format !== undefined && backingFormat === undefined) {
+    throw new CommandError(`${path}: Unknown driver '${format}'`, 1, { hints: ['Could not open backing image.'] });
+  }
   const behind = backingFile.startsWith('/') ? backingFile : path.slice(0, path.lastIndexOf('/') + 1) + backingFile;
   const file = await openFile(behind).catch((error: unknown) => {
     throw cannotOpenBacking(path, behind, error);
@@ -122,11 +143,11 @@ function cannotOpenBacking(path: string, behind: string, error: unknown): unknow
 }
 
 /** "x: Could not create 'x': No such file or directory". */
-function cannotCreate(path: string, error: unknown): unknown {
+function cannotCreate(name: string, path: string, error: unknown): unknown {
   if (!(error instanceof CorralError)) return error;
   if (error.code === 'ERR_LOCKED') {
     const hints = [`Is another process using the image [${path}]?`];
-    return new CommandError(`${path}: Failed to get "write" lock`, 1, { cause: error, hints });
+    return new CommandError(`${name}: Failed to get "write" lock`, 1, { cause: error, hints });
   }
-  return new CommandError(`${path}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  return new CommandError(`${name}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
 }

@@ -8,6 +8,7 @@ import { sourceOf } from '../copy-source.js';
 import { copyToNew } from '../copy-target.js';
 import { checkSize, newImage } from '../create-options.js';
 import { openDisk } from '../disk.js';
+import { newFilePath } from '../image-name.js';
 import { text } from '../option-table.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
@@ -45,6 +46,7 @@ export const dd = defineVerb({
     if (outputFormat !== 'raw' && outputFormat !== 'qcow2') throw new CommandError('Unknown file format');
     const [begin, end] = stretch(disk.size, blockSize, count, skip);
     if (begin > end) terminal.complain(`${input}: cannot skip to specified offset`);
+    const path = newFilePath(output);
     const image = newImage(output, outputFormat, []);
     const length = Math.max(0, end - begin);
     checkSize(output, image, BigInt(length));
@@ -62,7 +64,7 @@ export const dd = defineVerb({
         rate: undefined,
       };
       const about = `${output}: error while creating output image`;
-      await copyToNew(source, output, image, { options, around: { terminal, stop }, about });
+      await copyToNew(source, path, image, { options, around: { terminal, stop }, about });
     } catch (error) {
       if (stop.exitCode === 0) throw error;
       throw new CommandError(`Interrupted: '${output}' was not made`, stop.exitCode, { cause: error });
@@ -104,11 +106,13 @@ function readOperands(operands: readonly string[]): Operands {
 
 function number(text: string, what: string, minimum: bigint, maximum = 2n ** 63n - 1n): bigint {
   try {
+    // Only what is counted in bytes has suffixes.
+    if (what !== 'bs' && /[a-z]$/i.test(text) && !/^0x/i.test(text)) throw new SizeError('text');
     const size = parseSize(text);
     if (size >= minimum && size <= maximum) return size;
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
-    if (!error.outOfRange) throw new CommandError(`Invalid ${what} specified: '${text}'.`);
+    if (error.problem === 'text') throw new CommandError(`Invalid ${what} specified: '${text}'.`);
   }
   throw new CommandError(`Invalid ${what} specified. Must be between ${minimum} and ${maximum}.`);
 }

@@ -78,7 +78,9 @@ function measureSize(target: NewImage, size: bigint): Measured {
 async function measureDisk(target: NewImage, path: string, options: Parameters<typeof openDisk>[1]): Promise<Measured> {
   const disk = await openDisk(path, options);
   try {
-    const measured = lengths(target, disk.size, await dataLength(disk, target.clusterSize));
+    // How much of what lies behind the image the new one will have behind it, too, is not known.
+    const all = target.backingFile !== undefined;
+    const measured = lengths(target, disk.size, all ? disk.size : await dataLength(disk, target.clusterSize));
     return { ...measured, bitmaps: target.format === 'qcow2' ? await bitmapsOf(disk, target.clusterSize) : undefined };
   } finally {
     await disk.close();

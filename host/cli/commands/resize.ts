@@ -76,6 +76,7 @@ async function resizeLive(
   const before = ((await askLive(id, { verb: 'stat' }, about)) as { diskSize: number }).diskSize;
   const size = sign * amount + (sign === 0n ? amount : BigInt(before));
   checkSize(size, before, options, terminal);
+  refusePart(size);
   const answer = await askLive(id, { verb: 'resize', size: Number(size) }, about);
   const { deviceSize } = answer as { deviceSize: number };
   if (!options.quiet) terminal.print('Image resized.\n');
@@ -103,9 +104,13 @@ function checkSize(size: bigint, before: number, options: Options, terminal: Ter
     const hints = [`${terminal.program}: ${SHRINK_WARNING}`];
     throw new CommandError('Use the --shrink option to perform a shrink operation.', 1, { hints });
   }
-  if (size % SECTOR !== 0n) throw new CommandError('The new size must be a multiple of 512');
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new CommandError('The image size is too large');
   return shrinks;
+}
+
+/** An image has whole sectors; a raw disk may end anywhere. */
+function refusePart(size: bigint): void {
+  if (size % SECTOR !== 0n) throw new CommandError('The new size must be a multiple of 512');
 }
 
 /** A raw disk, or a part of a file, grows as its format allows. */
@@ -115,7 +120,10 @@ async function resizeDisk(
   how: { shrink: boolean; preallocation: Preallocation },
 ): Promise<void> {
   const { image } = disk;
-  if (image !== undefined) return image.resize(size, how);
+  if (image !== undefined) {
+    refusePart(BigInt(size));
+    return image.resize(size, how);
+  }
   const { preallocation } = how;
   if (preallocation === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
   const before = disk.size;

@@ -36,13 +36,15 @@ export const snapshot = defineVerb({
     quiet: flag('-q, --quiet', 'print nothing but the list'),
     forceShare: flag('-U, --force-share', 'with -l: also when another process writes to the image'),
   },
-  run: ({ values, operands }, { terminal }) => run(oneOperand(operands), values, terminal),
+  run({ values, operands, given }, { terminal }) {
+    const actions = given.filter(({ name }) => ['list', 'apply', 'create', 'delete'].includes(name));
+    if (actions.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
+    return run(oneOperand(operands), values, terminal);
+  },
 });
 
 async function run(path: string, options: Options, terminal: Terminal): Promise<void> {
   const { apply, create, forceShare } = options;
-  const wanted = [options.list ? '' : undefined, apply, create, options.delete].filter((name) => name !== undefined);
-  if (wanted.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
   const write = apply !== undefined || create !== undefined || options.delete !== undefined;
   if (write && forceShare) {
     throw new CommandError(`Could not open '${path}': force-share=on can only be used with read-only images`);

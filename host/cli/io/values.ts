@@ -11,13 +11,12 @@ const UNITS = ['EiB', 'PiB', 'TiB', 'GiB', 'MiB', 'KiB'];
 
 /** A number with or without a suffix, in bytes. Throws CommandFailure. */
 export function numberArgument(text: string): number {
-  if (/^\s*-\d/.test(text)) throw new CommandFailure(`Parsing error: argument too large -- ${text}`);
   try {
-    return Number(parseSize(text.trimStart().replace(/^\+/, '').replace(/^\./, '0.')));
+    return Number(parseSize(text));
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
     throw new CommandFailure(
-      error.outOfRange
+      error.problem !== 'text'
         ? `Parsing error: argument too large -- ${text}`
         : `Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ${text}`,
     );
