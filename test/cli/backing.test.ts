@@ -1,7 +1,7 @@
 /** Overlays on the command line: made, described, mapped and copied as by qemu-img. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { corralHere, mustQemuImg, qemuImg, qemuIo } from './run-corral.js';
@@ -165,6 +165,20 @@ describe('corral commit', () => {
     ]);
     const map: { depth: number; data: boolean }[] = JSON.parse(mustQemuImg('map', '--output=json', top));
     expect(map.some(({ depth, data }) => depth === 0 && data)).toBe(false);
+  });
+
+  test('looks for the base from the folder of the image, as qemu-img does', async () => {
+    const { folder, top } = makeChain();
+    const elsewhere = join(basename(folder), 'middle.qcow2');
+
+    const missing = await corralHere('commit', '-b', elsewhere, top);
+    const beside = await corralHere('commit', '-b', 'middle.qcow2', top);
+
+    expect(missing).toMatchObject({
+      status: 1,
+      stderr: `corral: Did not find '${elsewhere}' in the backing chain of '${top}'\n`,
+    });
+    expect(beside.status).toBe(0);
   });
 
   test('writes no faster than it is told to', async () => {

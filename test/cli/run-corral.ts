@@ -1,6 +1,6 @@
 /** Running the built command, in a process of its own or in this one, and qemu-img beside it. */
 
-import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
+import { execFile, type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { run } from '../../host/cli/program.js';
 
@@ -21,6 +21,16 @@ export function corral(args: readonly string[], options: SpawnSyncOptions = {}):
 /** `qemu-img ARGS`. */
 export function qemuImg(args: readonly string[], options: SpawnSyncOptions = {}): Outcome {
   return spawn('qemu-img', args, options);
+}
+
+/** The same while this process goes on. */
+export function qemuImgBeside(args: readonly string[], options: { cwd: string }): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile('qemu-img', args, { ...options, timeout: 60_000 }, (_, stdout, stderr) => {
+      resolve({ status: child.exitCode, stdout, stderr });
+    });
+    child.stdin?.end();
+  });
 }
 
 /** qemu-img for making and judging things: it has to succeed. */

@@ -80,6 +80,13 @@ sameFor('info', [
   ['info --object secret,id=a base.qcow2'],
   ['info --object foo,id=a base.qcow2'],
   ['info --object secret,id=a,data=x base.qcow2'],
+  ["info --object {'qom-type':'secret','id':'a','data':'x'} base.qcow2"],
+  ["info --object {'qom-type':'secret','id':'a' base.qcow2"],
+  ['info --object secret,id=1a,data=x base.qcow2'],
+  ['info --object secret,id=a,data base.qcow2'],
+  ['info --object id=a base.qcow2'],
+  ['info --object secret,id=a,file=gone base.qcow2'],
+  ['info --object throttle-group,id=a base.qcow2'],
 ]);
 
 sameFor('compare', [
@@ -129,6 +136,7 @@ sameFor('measure', [
   ['measure base.qcow2 mid.qcow2'],
   ['measure --size 1G base.qcow2'],
   ['measure -O qcow2 gone'],
+  ['measure -O qcow2 -o backing_file=base.qcow2,backing_fmt=qcow2 top.qcow2'],
 ]);
 
 sameFor('convert', [
@@ -160,6 +168,18 @@ sameFor('convert', [
   ['convert -r foo base.qcow2 new'],
   ['convert -C -c base.qcow2 new'],
   ['convert --image-opts -f qcow2 driver=qcow2,file.filename=base.qcow2 new'],
+  ['convert -O qcow2 -o cluster_size=1000 base.qcow2 new'],
+  ["convert -O qcow2 -o '' base.qcow2 new"],
+  ['convert -O qcow2 -o compat=1.1, base.qcow2 new'],
+  ['convert -O foo -o help base.qcow2 new'],
+  ['convert -O qcow2 base.qcow2 file:new'],
+  ['convert -O qcow2 base.qcow2 json:{}'],
+  ['convert -O qcow2 base.qcow2 foo:new'],
+  ['convert -O raw -o preallocation=foo base.qcow2 new'],
+  ['convert -O raw -o nocow=on base.qcow2 new'],
+  ['convert -O qcow2 -B base.qcow2 -F foo mid.qcow2 new'],
+  ['convert --salvage -C base.qcow2 new'],
+  ['convert -n --target-image-opts -O qcow2 base.qcow2 driver=raw,file.filename=disk.raw'],
 ]);
 
 describe('convert makes the same disk', () => {
@@ -204,6 +224,11 @@ sameFor('dd', [
   ['dd if=base.qcow2 of=new count=x'],
   ['dd -O foo if=base.qcow2 of=new'],
   ['dd if=base.qcow2 of=gone/new'],
+  ['dd if=base.qcow2 of=new count=1k'],
+  ['dd if=base.qcow2 of=new count=0x10'],
+  ['dd if=base.qcow2 of=new count=-1'],
+  ['dd if=base.qcow2 of=new bs=-1'],
+  ['dd if=base.qcow2 of=foo:new'],
 ]);
 
 describe('dd makes the same disk', () => {
@@ -269,6 +294,7 @@ sameFor('commit', [
   ['commit -t foo top.qcow2'],
   ['commit orphan.qcow2'],
   ['commit -r x top.qcow2'],
+  ['commit disk.raw'],
 ]);
 
 describe('commit leaves the same disks', () => {
@@ -321,6 +347,8 @@ sameFor('bench', [
   ['bench -w --flush-interval=2 --no-drain -c 2 base.qcow2'],
   ['bench -n -c 1 base.qcow2'],
   ['bench -t none -n -c 1 base.qcow2', { seconds: true }],
+  ['bench -q -c 1 base.qcow2', { seconds: true }],
+  ['bench -w -U -c 1 base.qcow2'],
 ]);
 
 sameFor('create', [
@@ -366,6 +394,29 @@ sameFor('create', [
   ['create -f qcow2 -u -b gone -F raw new 1M'],
   ['create -b base.qcow2 new 1M'],
   ['create --object secret,id=a new 1M'],
+  ['create -f qcow2 new +1M'],
+  ['create -f qcow2 new .5M'],
+  ['create -f qcow2 new 7.99999E'],
+  ['create -f qcow2 new -- -1'],
+  ['create -f qcow2 -o refcount_bits=0x10 new 1M'],
+  ['create -f qcow2 -o refcount_bits=-1 new 1M'],
+  ['create -f qcow2 -o lazy_refcounts=yes new 1M'],
+  ['create -f qcow2 -o nolazy_refcounts new 1M'],
+  ['create -f qcow2 -o , new 1M'],
+  ['create -f qcow2 -o compat=1.1,,x new 1M'],
+  ['create -f qcow2 -o nocow=on,extent_size_hint=0,preallocation=off new 1M'],
+  ['create -o extent_size_hint=0,nocow=on,preallocation=off new 1M'],
+  ['create -f qcow2 -o nocow=foo new 1M'],
+  ["create -f qcow2 -b '' new 1M"],
+  ['create -f qcow2 -b base.qcow2 -F foo new 1M'],
+  ['create -f qcow2 -u -b gone new 1M'],
+  ['create -F qcow2 new 1M'],
+  ['create -f qcow2 -o data_file=d,data_file_raw=on -b base.qcow2 -F qcow2 new 1M'],
+  ['create -f qcow2 json:{} 1M'],
+  ['create -f qcow2 file:new 1M'],
+  ['create -f qcow2 foo:new 1M'],
+  ['create -o preallocation=foo new 1M'],
+  ['create -f foo -o help new'],
 ]);
 
 sameFor('resize', [
@@ -389,6 +440,9 @@ sameFor('resize', [
   ['resize --image-opts driver=qcow2,file.driver=file,file.filename=base.qcow2 6M'],
   ['resize --image-opts driver=qcow2,file.filename=base.qcow2,cache-size=1x 6M'],
   ['resize json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}} 6M'],
+  ['resize -f raw disk.raw +1'],
+  ['resize -f raw --shrink disk.raw 1'],
+  ['resize base.qcow2 ++1M'],
 ]);
 
 sameFor('map', [
@@ -407,6 +461,7 @@ sameFor('map', [
   ['map -f foo base.qcow2'],
   ['map orphan.qcow2'],
   ['map --image-opts driver=qcow2,file.filename=base.qcow2', { offsets: true }],
+  ['map --start-offset=-1 base.qcow2'],
 ]);
 
 sameFor('check', [
@@ -419,6 +474,7 @@ sameFor('check', [
   ['check gone'],
   ['check -f foo base.qcow2'],
   ['check --image-opts driver=qcow2,file.filename=base.qcow2'],
+  ['check --image-opts driver=qcow2,file.filename=disk.raw'],
 ]);
 
 sameFor('snapshot', [
@@ -431,6 +487,8 @@ sameFor('snapshot', [
   ['snapshot -c one -f raw disk.raw'],
   ['snapshot -l disk.raw'],
   ['snapshot -l gone'],
+  ['snapshot -c one -c two base.qcow2'],
+  ['snapshot -l -l base.qcow2'],
 ]);
 
 sameFor('amend', [
@@ -445,6 +503,11 @@ sameFor('amend', [
   ['amend -o size=1x base.qcow2'],
   ['amend -o lazy_refcounts=foo base.qcow2'],
   ['amend -o lazy_refcounts=on base.qcow2'],
+  ['amend -t none -o lazy_refcounts=yes base.qcow2'],
+  ['amend -o backing_fmt=raw top.qcow2'],
+  ['amend -o help gone'],
+  ['amend -o help disk.raw'],
+  ["amend -o '' base.qcow2"],
 ]);
 
 sameFor('bitmap', [

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
-import { mustQemuImg, type Outcome, qemuImg, runHere } from './run-corral.js';
+import { mustQemuImg, type Outcome, qemuImgBeside, runHere } from './run-corral.js';
 
 /** What is not compared, and why. */
 export interface Allowance {
@@ -45,8 +45,9 @@ export async function expectSame(
   allowance: Allowance = {},
 ): Promise<{ ours: string; theirs: string; status: number | null }> {
   const [ours, theirs] = [folderFor('a'), folderFor('b')];
+  const beside = qemuImgBeside(args, { cwd: theirs });
   const mine = await inFolder(ours, args);
-  const expected = qemuImg(args, { cwd: theirs });
+  const expected = await beside;
   expect(comparable(mine, allowance), args.join(' ')).toEqual(comparable(expected, allowance));
   const left =
     allowance.remains && expected.status !== 0 ? (name: string): boolean => existsSync(join(ours, name)) : () => true;

@@ -6,7 +6,7 @@ import type { ImageFacts } from '../../image-facts.js';
 import { optionList, sizeParameter, switchValue, wholeNumber } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
-import { openDisk } from '../disk.js';
+import { openDisk, warnOfGuess } from '../disk.js';
 import { flag, list, type OptionValues } from '../option-table.js';
 import { amendOptionsHelp, asksForOptions } from '../options-help.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
@@ -49,7 +49,7 @@ export const amend = defineVerb({
     if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
     if (asksForOptions(values.options)) {
       // Whose options they are, the image says where -f does not.
-      if (values.format === undefined && operands.length > 0) await formatOf(oneOperand(operands), values);
+      if (values.format === undefined && operands.length > 0) await formatOf(oneOperand(operands), values, terminal);
       if (values.format === 'raw') throw new CommandError(NO_AMENDMENT);
       if (values.format !== undefined && values.format !== 'qcow2') {
         throw new CommandError(`Unknown file format '${values.format}'`);
@@ -60,10 +60,12 @@ export const amend = defineVerb({
 });
 
 /** Throws when the file cannot be opened, or cannot be amended. */
-async function formatOf(path: string, { imageOpts }: Options): Promise<void> {
+async function formatOf(path: string, { imageOpts }: Options, terminal: Terminal): Promise<void> {
   const disk = await openDisk(path, { imageOpts, tablesOnly: true });
   await disk.close();
-  if (disk.format !== 'qcow2') throw new CommandError(NO_AMENDMENT);
+  if (disk.format === 'qcow2') return;
+  if (disk.name.format === undefined) warnOfGuess(path, terminal);
+  throw new CommandError(NO_AMENDMENT);
 }
 
 async function amendImage(path: string, options: Options, terminal: Terminal): Promise<void> {
