@@ -1,12 +1,10 @@
 /** One client, from its first byte to its last. */
 import type { Socket } from 'node:net';
 import { messageOf } from './error-value.js';
-import type { NbdExport } from './export.js';
-import { negotiate } from './negotiation.js';
+import { negotiate, type Offer } from './negotiation.js';
 import { ProtocolError } from './protocol.js';
-import { ReplyWriter } from './reply-writer.js';
-import { SocketReader } from './socket-reader.js';
 import { Transmission } from './transmission.js';
+import { Wire } from './wire.js';
 
 /** How long a client may keep the server waiting, in milliseconds. */
 export interface Patience {
@@ -19,7 +17,7 @@ export interface Patience {
 /** What a connection works with. */
 export interface ConnectionParts {
   readonly socket: Socket;
-  readonly exported: NbdExport;
+  readonly offer: Offer;
   readonly patience: Patience;
   /** Takes one line. */
   readonly log: (line: string) => void;
@@ -29,9 +27,7 @@ export interface ConnectionParts {
 export class Connection {
   /** Ends, never with an error, when the export is done with the client's requests and the socket is closed. */
   readonly done: Promise<void>;
-  readonly #socket: Socket;
-  readonly #reader: SocketReader;
-  readonly #writer: ReplyWriter;
+  readonly #wire: Wire;
   readonly #parts: ConnectionParts;
   #transmission: Transmission | undefined;
   #stopped = false;
@@ -39,15 +35,12 @@ export class Connection {
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
-    this.#socket = parts.socket;
-    this.#socket.on('error', (failure: NodeJS.ErrnoException) => {
+    this.#wire = new Wire(parts.socket, (failure) => {
       // During the handshake nothing is lost: so leaves who only looks whether somebody listens.
       if (this.#transmission) {
         this.#logEnd(`the connection broke (${failure.code ?? failure.message})`);
       }
     });
-    this.#reader = new SocketReader(parts.socket);
-    this.#writer = new ReplyWriter(parts.socket);
     this.done = this.#serve();
   }
 
@@ -57,7 +50,7 @@ export class Connection {
     if (this.#transmission) {
       this.#transmission.stop();
     } else {
-      this.#socket.destroy();
+      this.#wire.destroy();
     }
   }
 
@@ -67,24 +60,24 @@ export class Connection {
     } catch (failure) {
       this.#logEnd(failure instanceof ProtocolError ? failure.message : `unexpected: ${messageOf(failure)}`);
     }
-    await this.#hangUp();
+    // A client that does not take its last replies must not hold up the server's end.
+    await this.#wire.hangUp(this.#parts.patience.farewell);
   }
 
   async #talk(): Promise<void> {
-    const { exported, patience } = this.#parts;
+    const { offer, patience } = this.#parts;
     const timer = setTimeout(() => {
       this.#logEnd('the client did not choose an export in time');
-      this.#socket.destroy();
+      this.#wire.destroy();
     }, patience.handshake);
     try {
-      const agreement = await negotiate(this.#reader, this.#writer, exported);
+      const agreement = await negotiate(this.#wire, offer);
       if (!agreement || this.#stopped) {
         return;
       }
       this.#transmission = new Transmission({
-        reader: this.#reader,
-        writer: this.#writer,
-        exported,
+        reader: this.#wire.reader,
+        writer: this.#wire.writer,
         agreement,
         onFailure: (message) => this.#parts.log(`a request failed: ${message}`),
       });
@@ -92,18 +85,6 @@ export class Connection {
       clearTimeout(timer);
     }
     await this.#transmission.run();
-  }
-
-  /** A client that does not take its last replies must not hold up the server's end. */
-  async #hangUp(): Promise<void> {
-    const timer = setTimeout(() => this.#socket.destroy(), this.#parts.patience.farewell);
-    await this.#writer.end();
-    clearTimeout(timer);
-    if (!this.#socket.closed) {
-      const closed = new Promise((resolve) => this.#socket.once('close', resolve));
-      this.#socket.destroy();
-      await closed;
-    }
   }
 
   /** One line per connection: the first reason is the true one, the others follow from it. */

@@ -13,11 +13,16 @@ export class ReplyWriter {
   /**
    * Sends one message; it must not be changed until it is gone.
    *
-   * @returns once the kernel has it, or the connection is broken.
+   * @param onGone called once the kernel has it, or the connection is broken; not before this returns
+   * @returns the same as a promise, without `onGone`.
    */
-  send(message: Uint8Array): Promise<void> {
+  send(message: Uint8Array, onGone: () => void): void;
+  send(message: Uint8Array): Promise<void>;
+  send(message: Uint8Array, onGone?: () => void): Promise<void> | undefined {
+    if (onGone === undefined) return new Promise((resolve) => this.send(message, resolve));
     if (!this.#socket.writable) {
-      return Promise.resolve();
+      queueMicrotask(onGone);
+      return undefined;
     }
     // Completions come in batches; one system call then carries the replies of a whole batch.
     if (!this.#corked) {
@@ -28,9 +33,8 @@ export class ReplyWriter {
         this.#socket.uncork();
       });
     }
-    return new Promise((resolve) => {
-      this.#socket.write(message, () => resolve());
-    });
+    this.#socket.write(message, () => onGone());
+    return undefined;
   }
 
   /** Says that nothing more comes. @returns once the kernel has everything, or the connection is broken. */

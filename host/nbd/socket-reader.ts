@@ -8,30 +8,40 @@ interface Wanted {
   readonly resolve: (filled: number) => void;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /**
  * Reads from a socket on demand. While nothing is asked for the socket is paused: apart from one chunk here and
  * Node's own small buffer, a client that sends faster than it is served fills its own send buffer.
  */
 export class SocketReader {
   readonly #socket: Socket;
-  #rest: Uint8Array = new Uint8Array(0);
+  #rest: Buffer = NOTHING;
   #wanted: Wanted | undefined;
   /** Nothing more comes: the peer said so, the connection broke, or `stop` was called. */
   #ended = false;
-
   #stopped = false;
+  readonly #onData = (chunk: Buffer): void => this.#take(chunk);
+  readonly #onEnd = (): void => this.#end();
+  readonly #onClose = (): void => this.stop();
 
   constructor(socket: Socket) {
     this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.#take(chunk));
     // What came before the end is still served: a client may send all it wants and then shut its side down.
-    socket.on('end', () => this.#end());
-    socket.on('close', () => this.stop());
+    socket.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose);
   }
 
   /** The end is not the peer's doing: the connection broke, or `stop` was called. */
   get stopped(): boolean {
     return this.#stopped;
+  }
+
+  /** The next bytes if they are here already, else undefined: then `fill`. They are valid until the next call. */
+  takeNow(length: number): Buffer | undefined {
+    if (this.#rest.length < length) return undefined;
+    const taken = this.#rest.subarray(0, length);
+    this.#rest = this.#rest.subarray(length);
+    return taken;
   }
 
   /**
@@ -74,10 +84,21 @@ export class SocketReader {
   /** Takes nothing more from the socket: who waits gets what there is, and later calls get nothing. */
   stop(): void {
     this.#stopped = true;
-    this.#rest = new Uint8Array(0);
+    this.#rest = NOTHING;
     this.#end();
     // What still comes is thrown away; a paused socket would never report that its peer is gone.
     this.#socket.resume();
+  }
+
+  /**
+   * Leaves the socket to somebody else. Only while nobody waits.
+   *
+   * @returns false when bytes have come that nobody asked for: they are lost
+   */
+  release(): boolean {
+    this.#socket.pause();
+    this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
+    return this.#rest.length === 0 && this.#socket.readableLength === 0;
   }
 
   #end(): void {
@@ -87,7 +108,7 @@ export class SocketReader {
     wanted?.resolve(wanted.filled);
   }
 
-  #take(chunk: Uint8Array): void {
+  #take(chunk: Buffer): void {
     if (this.#ended) {
       return;
     }
@@ -99,7 +120,8 @@ export class SocketReader {
       wanted.filled += used;
     }
     if (used < chunk.length) {
-      this.#rest = chunk.subarray(used);
+      // Almost always nothing is left by then: who asks takes what is here before it waits.
+      this.#rest = this.#rest.length === 0 ? chunk.subarray(used) : Buffer.concat([this.#rest, chunk.subarray(used)]);
       this.#socket.pause();
     }
     if (wanted && wanted.filled === wanted.target.length) {

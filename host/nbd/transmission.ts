@@ -1,44 +1,40 @@
 /** The transmission phase: requests in, replies out, many at a time. */
+import { BufferPool } from './buffer-pool.js';
 import { errorValueOf, messageOf, RequestError } from './error-value.js';
 import type { NbdExport } from './export.js';
+import { LONGEST_STATUS, statusOf } from './meta-contexts.js';
 import type { Agreement } from './negotiation.js';
-import {
-  Command,
-  CommandFlag,
-  decodeRequest,
-  ErrorValue,
-  encodeError,
-  encodeNone,
-  encodeOffsetData,
-  encodeSimpleReply,
-  MAXIMUM_PAYLOAD,
-  OFFSET_DATA_HEADER_LENGTH,
-  ProtocolError,
-  REQUEST_LENGTH,
-  type RequestHeader,
-  SIMPLE_REPLY_LENGTH,
-} from './protocol.js';
+import { Command, CommandFlag, MAXIMUM_PAYLOAD, ProtocolError } from './protocol.js';
 import type { ReplyWriter } from './reply-writer.js';
+import { payloadLength, refusalOf } from './request-check.js';
 import type { SocketReader } from './socket-reader.js';
+import {
+  dataHeaderLength,
+  decodeRequest,
+  encodeBlockStatus,
+  encodeFailure,
+  encodeNothingRead,
+  encodeSuccess,
+  type MessageFormat,
+  putDataHeader,
+  type RequestHeader,
+  requestLength,
+} from './transmission-messages.js';
 import { Window, type WindowLimits } from './window.js';
-
-/** The flags that each command may have. "Do not fragment" is added where structured replies were agreed on. */
-const ALLOWED_FLAGS: ReadonlyMap<number, number> = new Map([
-  [Command.Read, CommandFlag.Fua],
-  [Command.Write, CommandFlag.Fua],
-  [Command.WriteZeroes, CommandFlag.Fua | CommandFlag.NoHole],
-  [Command.Trim, CommandFlag.Fua],
-  [Command.Flush, CommandFlag.Fua],
-]);
 
 /** One longest request, or many short ones. */
 const LIMITS: WindowLimits = { requests: 128, bytes: MAXIMUM_PAYLOAD };
+/** Room for a reply's header in front of its data, which begin at a round address. */
+const HEADROOM = 64;
+/** Bytes that are fetched at a time when a client wants a range to be in the cache. */
+const CACHE_PIECE = 1024 * 1024;
+/** More than this is not skipped to come to the next request. */
+const LONGEST_SKIP = 2 ** 32;
 
 /** What a transmission works with. */
 export interface TransmissionParts {
   readonly reader: SocketReader;
   readonly writer: ReplyWriter;
-  readonly exported: NbdExport;
   readonly agreement: Agreement;
   /** Told of the first failure that is not the client's fault. */
   readonly onFailure: (message: string) => void;
@@ -53,20 +49,24 @@ export interface TransmissionParts {
 export class Transmission {
   readonly #reader: SocketReader;
   readonly #writer: ReplyWriter;
+  readonly #agreement: Agreement;
   readonly #exported: NbdExport;
-  readonly #structured: boolean;
+  readonly #format: MessageFormat;
   readonly #onFailure: (message: string) => void;
   readonly #window = new Window(LIMITS);
+  readonly #pool = new BufferPool();
   /** What the export works on. */
   readonly #working = new Set<Promise<void>>();
+  #cacheTarget: Uint8Array | undefined;
   #failureReported = false;
   #stopped = false;
 
   constructor(parts: TransmissionParts) {
     this.#reader = parts.reader;
     this.#writer = parts.writer;
-    this.#exported = parts.exported;
-    this.#structured = parts.agreement.structuredReplies;
+    this.#agreement = parts.agreement;
+    this.#exported = parts.agreement.exported;
+    this.#format = parts.agreement.format;
     this.#onFailure = parts.onFailure;
   }
 
@@ -78,9 +78,7 @@ export class Transmission {
    */
   async run(): Promise<void> {
     try {
-      while (await this.#takeRequest()) {
-        // Each turn takes one request.
-      }
+      await this.#takeRequests();
     } finally {
       await Promise.all(this.#working);
     }
@@ -93,181 +91,177 @@ export class Transmission {
     this.#reader.stop();
   }
 
-  /** @returns false after the last one. */
-  async #takeRequest(): Promise<boolean> {
-    const header = Buffer.alloc(REQUEST_LENGTH);
-    const came = await this.#reader.fill(header);
-    if (came < header.length) {
-      return this.#endAfter(came);
+  /** What is here already is taken without waiting: at high depth that is most of it. */
+  async #takeRequests(): Promise<void> {
+    const length = requestLength(this.#format);
+    const own = Buffer.alloc(length);
+    while (true) {
+      let header = this.#reader.takeNow(length);
+      if (header === undefined) {
+        const came = await this.#reader.fill(own);
+        if (came < length) return this.#checkEnd(came);
+        header = own;
+      }
+      const request = decodeRequest(header, this.#format);
+      if (request.command === Command.Disc) return;
+      const refusal = refusalOf(request, this.#agreement);
+      // A refused request holds no buffer, only its place in the line.
+      const bytes = refusal ? 0 : this.#bufferLengthOf(request);
+      if (!this.#window.enterNow(bytes) && !(await this.#window.enter(bytes))) return;
+      const payload = payloadLength(request, this.#agreement);
+      if (payload === 0) {
+        this.#answer(request, bytes, refusal ? Promise.reject(refusal) : this.#work(request));
+      } else if (!(await this.#takePayload(request, bytes, { payload, refusal }))) {
+        return this.#checkEnd(length);
+      }
     }
-    const request = decodeRequest(header);
-    if (request.command === Command.Disc) {
-      return false;
-    }
-    const refusal = this.#refusalOf(request);
-    // A refused request holds no buffer, only its place in the line.
-    const bytes = refusal ? 0 : bufferLengthOf(request);
-    if (!(await this.#window.enter(bytes))) {
-      return false;
-    }
-    if (request.command !== Command.Write) {
-      this.#answer(request, bytes, refusal ? Promise.reject(refusal) : this.#work(request));
+  }
+
+  /** @returns false when the data of the request did not all come. */
+  async #takePayload(
+    request: RequestHeader,
+    bytes: number,
+    { payload, refusal }: { payload: number; refusal: RequestError | undefined },
+  ): Promise<boolean> {
+    if (refusal) {
+      if (payload >= LONGEST_SKIP) throw new ProtocolError(`${payload} bytes of data for a request that was refused`);
+      if ((await this.#reader.skip(payload)) < payload) return false;
+      this.#answer(request, bytes, Promise.reject(refusal));
       return true;
     }
-    const length = request.length;
-    // Not cleared first: it is used only once it is full.
-    const data = Buffer.allocUnsafeSlow(bytes);
-    const dataCame = refusal ? await this.#reader.skip(length) : await this.#reader.fill(data);
-    if (dataCame < length) {
-      return this.#endAfter(REQUEST_LENGTH);
-    }
-    this.#answer(request, bytes, refusal ? Promise.reject(refusal) : this.#write(request, data));
+    const data = this.#pool.take(payload);
+    if ((await this.#reader.fill(data)) < payload) return false;
+    this.#answer(request, bytes, this.#write(request, data));
     return true;
   }
 
   /** The socket gave less than was needed, after this many bytes of a request. */
-  #endAfter(came: number): false {
+  #checkEnd(came: number): void {
     if (came > 0 && !this.#reader.stopped) {
       throw new ProtocolError('the client hung up in the middle of a request');
     }
-    return false;
   }
 
-  /** Why a request is not even tried. */
-  #refusalOf(request: RequestHeader): RequestError | undefined {
-    const { command, flags, offset, length } = request;
-    const { size, readOnly } = this.#exported;
-    const isWrite = command === Command.Write || command === Command.WriteZeroes || command === Command.Trim;
-    if (readOnly && isWrite) {
-      return new RequestError(ErrorValue.Perm, 'the export is read-only');
+  /** What a request makes this process hold, in bytes. */
+  #bufferLengthOf({ command, length }: RequestHeader): number {
+    switch (command) {
+      case Command.Read:
+      case Command.Write:
+        return length;
+      case Command.BlockStatus:
+        return this.#agreement.contexts.length * LONGEST_STATUS;
+      default:
+        return 0;
     }
-    const allowedFlags = ALLOWED_FLAGS.get(command);
-    if (allowedFlags === undefined) {
-      return new RequestError(ErrorValue.Inval, `this server does not know command ${command}`);
-    }
-    const mayBeWhole = command === Command.Read && this.#structured ? CommandFlag.Df : 0;
-    if ((flags & ~(allowedFlags | mayBeWhole)) !== 0) {
-      return new RequestError(ErrorValue.Inval, `flags 0x${flags.toString(16)} do not go with command ${command}`);
-    }
-    if (command === Command.Flush && (offset !== 0 || length !== 0)) {
-      return new RequestError(ErrorValue.Inval, 'a flush has neither offset nor length');
-    }
-    if (length > MAXIMUM_PAYLOAD && command !== Command.WriteZeroes && command !== Command.Trim) {
-      const value = command === Command.Read && this.#structured ? ErrorValue.Overflow : ErrorValue.Inval;
-      return new RequestError(value, `${length} bytes are more than the ${MAXIMUM_PAYLOAD} that one request may have`);
-    }
-    if (offset > size - length) {
-      const value = isWrite ? ErrorValue.Nospc : ErrorValue.Inval;
-      return new RequestError(value, `the range reaches beyond the export's ${size} bytes`);
-    }
-    return undefined;
   }
 
   /** Answers a request when its work ends, and only then lets go of its place in the window. */
-  #answer(request: RequestHeader, bytes: number, work: Promise<Uint8Array>): void {
+  #answer(request: RequestHeader, bytes: number, work: Promise<Reply>): void {
     const answered = work
       .catch((failure: unknown) => this.#failureReply(request, failure))
       .then((reply) => {
         this.#working.delete(answered);
-        void this.#writer.send(reply).then(() => this.#window.leave(bytes));
+        this.#writer.send(reply.message, () => {
+          if (reply.buffer !== undefined) this.#pool.giveBack(reply.buffer);
+          this.#window.leave(bytes);
+        });
       });
     this.#working.add(answered);
   }
 
   /** What is asked without sending data. */
-  #work(request: RequestHeader): Promise<Uint8Array> {
+  #work(request: RequestHeader): Promise<Reply> {
     switch (request.command) {
       case Command.Read:
         return this.#read(request);
+      case Command.Write:
+        return Promise.resolve(this.#success(request));
       case Command.WriteZeroes:
         return this.#writeZeroes(request);
       case Command.Trim:
         return this.#trim(request);
+      case Command.Cache:
+        return this.#cache(request);
+      case Command.BlockStatus:
+        return this.#blockStatus(request);
       default:
         return this.#flush(request);
     }
   }
 
-  async #read(request: RequestHeader): Promise<Uint8Array> {
-    const { cookie, offset, length } = request;
-    if (length === 0) {
-      // A chunk of data must have data.
-      return this.#structured ? encodeNone(cookie) : this.#successReply(request);
-    }
-    // One buffer for header and data; the data begins at a round address. It is cleared, because what an export
-    // fails to fill must not be this process's memory.
-    const headroom = 64;
-    const message = Buffer.alloc(headroom + length);
-    await this.#exported.read(offset, message.subarray(headroom));
-    if (this.#structured) {
-      const start = headroom - OFFSET_DATA_HEADER_LENGTH;
-      encodeOffsetData(message, start, cookie, { offset, length });
-      return message.subarray(start);
-    }
-    const start = headroom - SIMPLE_REPLY_LENGTH;
-    encodeSimpleReply(message, start, cookie, ErrorValue.None);
-    return message.subarray(start);
+  async #read(request: RequestHeader): Promise<Reply> {
+    const { offset, length } = request;
+    if (length === 0) return { message: encodeNothingRead(request, this.#format) };
+    const buffer = this.#pool.take(HEADROOM + length);
+    await this.#exported.read(offset, buffer.subarray(HEADROOM));
+    const start = HEADROOM - dataHeaderLength(this.#format);
+    putDataHeader(buffer, start, request, this.#format);
+    return { message: buffer.subarray(start), buffer };
   }
 
-  async #write(request: RequestHeader, data: Uint8Array): Promise<Uint8Array> {
-    if (data.length > 0) {
-      await this.#exported.write(request.offset, data, { durable: (request.flags & CommandFlag.Fua) !== 0 });
-    }
-    return this.#successReply(request);
+  async #write(request: RequestHeader, data: Buffer): Promise<Reply> {
+    await this.#exported.write(request.offset, data, { durable: (request.flags & CommandFlag.Fua) !== 0 });
+    this.#pool.giveBack(data);
+    return this.#success(request);
   }
 
-  async #writeZeroes(request: RequestHeader): Promise<Uint8Array> {
+  async #writeZeroes(request: RequestHeader): Promise<Reply> {
     const { flags, offset, length } = request;
     if (length > 0) {
       const durable = (flags & CommandFlag.Fua) !== 0;
       await this.#exported.writeZeroes(offset, length, { durable, unmap: (flags & CommandFlag.NoHole) === 0 });
     }
-    return this.#successReply(request);
+    return this.#success(request);
   }
 
-  async #trim(request: RequestHeader): Promise<Uint8Array> {
+  async #trim(request: RequestHeader): Promise<Reply> {
     const { flags, offset, length } = request;
     if (length > 0) await this.#exported.discard(offset, length);
     if ((flags & CommandFlag.Fua) !== 0) await this.#exported.flush();
-    return this.#successReply(request);
+    return this.#success(request);
   }
 
-  async #flush(request: RequestHeader): Promise<Uint8Array> {
-    if (!this.#exported.readOnly) {
-      await this.#exported.flush();
+  /** Whoever keeps what was read, the system or the export, has it then. A server that ends does not go on with it. */
+  async #cache(request: RequestHeader): Promise<Reply> {
+    const { offset, length } = request;
+    this.#cacheTarget ??= new Uint8Array(CACHE_PIECE);
+    for (let done = 0; done < length && !this.#stopped; done += CACHE_PIECE) {
+      const target = this.#cacheTarget.subarray(0, Math.min(CACHE_PIECE, length - done));
+      await this.#exported.read(offset + done, target);
     }
-    return this.#successReply(request);
+    return this.#success(request);
   }
 
-  /** Only reads need a structured reply, and this one is shorter. */
-  #successReply(request: RequestHeader): Uint8Array {
-    const message = Buffer.alloc(SIMPLE_REPLY_LENGTH);
-    encodeSimpleReply(message, 0, request.cookie, ErrorValue.None);
-    return message;
+  async #blockStatus(request: RequestHeader): Promise<Reply> {
+    const { offset, length, flags } = request;
+    const format = this.#format === 'extended' ? 'extended' : 'structured';
+    const onlyOne = (flags & CommandFlag.ReqOne) !== 0;
+    const question = { offset, length, onlyOne, isExtended: format === 'extended' };
+    const contexts = await Promise.all(this.#agreement.contexts.map((context) => statusOf(context, question)));
+    return { message: encodeBlockStatus(request, format, contexts) };
   }
 
-  #failureReply(request: RequestHeader, failure: unknown): Uint8Array {
-    const value = errorValueOf(failure);
+  async #flush(request: RequestHeader): Promise<Reply> {
+    if (!this.#exported.readOnly) await this.#exported.flush();
+    return this.#success(request);
+  }
+
+  #success(request: RequestHeader): Reply {
+    return { message: encodeSuccess(request, this.#format) };
+  }
+
+  #failureReply(request: RequestHeader, failure: unknown): Reply {
     if (!(failure instanceof RequestError) && !this.#failureReported) {
       this.#failureReported = true;
       this.#onFailure(messageOf(failure));
     }
-    if (this.#structured) {
-      return encodeError(request.cookie, value, messageOf(failure));
-    }
-    const message = Buffer.alloc(SIMPLE_REPLY_LENGTH);
-    encodeSimpleReply(message, 0, request.cookie, value);
-    return message;
+    return { message: encodeFailure(request, this.#format, errorValueOf(failure), messageOf(failure)) };
   }
 }
 
-/** What a request makes this process hold, in bytes. */
-function bufferLengthOf(request: RequestHeader): number {
-  switch (request.command) {
-    case Command.Read:
-    case Command.Write:
-      return request.length;
-    default:
-      return 0;
-  }
+/** What a client gets. */
+interface Reply {
+  readonly message: Uint8Array;
+  /** The pool's, when the message is gone. */
+  readonly buffer?: Buffer;
 }

@@ -23,6 +23,14 @@ export class Window {
     this.#limits = limits;
   }
 
+  /** Lets a request with this much data in if it fits now; false: `enter` waits. */
+  enterNow(bytes: number): boolean {
+    if (this.#closed || !this.#fits(bytes)) return false;
+    this.#requests += 1;
+    this.#bytes += bytes;
+    return true;
+  }
+
   /**
    * Lets a request with this much data in. Only one caller waits at a time.
    *
@@ -34,12 +42,7 @@ export class Window {
         this.#waiting = resolve;
       });
     }
-    if (this.#closed) {
-      return false;
-    }
-    this.#requests += 1;
-    this.#bytes += bytes;
-    return true;
+    return this.enterNow(bytes);
   }
 
   /** The request that entered with this much data is answered. */

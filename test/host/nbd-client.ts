@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { NbdExport } from '../../host/nbd/export.js';
+import type { MetaContext, NbdExport } from '../../host/nbd/export.js';
 import { type NbdServer, type NbdServerOptions, serveNbd } from '../../host/nbd/server.js';
 
 /** An export in memory that counts what is asked of it. */
@@ -12,6 +12,8 @@ export class MemoryExport implements NbdExport {
   readonly name: string = 'disk';
   readonly readOnly: boolean;
   readonly preferredBlockSize: number = 65536;
+  zeroesFast = true;
+  contexts: readonly MetaContext[] = [];
   readonly bytes: Uint8Array;
   flushCount = 0;
   readonly durableWrites: boolean[] = [];
@@ -72,12 +74,15 @@ export async function temporaryFolder(): Promise<string> {
 
 /** A server on a socket of its own that is closed with the test, and the lines it logged. */
 export async function serve(
-  exported: NbdExport,
-  options: Partial<NbdServerOptions> = {},
+  exported: NbdExport | readonly NbdExport[],
+  options: NbdServerOptions = {},
 ): Promise<{ server: NbdServer; lines: string[] }> {
   const lines: string[] = [];
-  const socketPath = options.socketPath ?? join(await temporaryFolder(), 'socket');
-  const server = await serveNbd(exported, { log: (line) => lines.push(line), ...options, socketPath });
+  const where =
+    options.socketPath !== undefined || options.tcp !== undefined
+      ? {}
+      : { socketPath: join(await temporaryFolder(), 'socket') };
+  const server = await serveNbd(exported, { log: (line) => lines.push(line), ...where, ...options });
   onTestFinished(() => server.close().catch(() => {}));
   return { server, lines };
 }
@@ -109,18 +114,29 @@ export interface Reply {
   readonly data: Buffer;
 }
 
+/** What a client agrees on with the server. */
+export interface EnterOptions {
+  readonly structured?: boolean;
+  readonly extended?: boolean;
+  /** Names. */
+  readonly contexts?: readonly string[];
+}
+
 /** A client that sends what the test says, right or wrong. */
 export class NbdClient {
   readonly socket: Socket;
   /** The server hung up. */
   ended = false;
+  /** Extended headers were agreed on. */
+  extended = false;
   #received: Buffer[] = [];
   #length = 0;
   #wake: () => void = () => {};
 
   /** Connects, and reads nothing yet. */
   static async connect(server: NbdServer): Promise<NbdClient> {
-    const socket = connect(server.socketPath);
+    const socket =
+      server.socketPath === undefined ? connect(server.port ?? 0, server.host) : connect(server.socketPath);
     const client = new NbdClient(socket);
     await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
     onTestFinished(() => {
@@ -130,13 +146,20 @@ export class NbdClient {
   }
 
   /** Connects and goes through the shortest handshake into the transmission phase. */
-  static async enter(server: NbdServer, options: { structured?: boolean } = {}): Promise<NbdClient> {
+  static async enter(server: NbdServer, options: EnterOptions = {}): Promise<NbdClient> {
     const client = await NbdClient.connect(server);
     await client.take(18);
     client.send(uint32(3));
-    if (options.structured) {
-      client.sendOption(8);
+    if (options.structured || options.extended) {
+      client.sendOption(options.extended ? 11 : 8);
       await client.takeOptionReply();
+      client.extended = options.extended ?? false;
+    }
+    if (options.contexts) {
+      client.sendOption(10, encodeContextRequest('', options.contexts));
+      while ((await client.takeOptionReply()).type === 4) {
+        // One for each context.
+      }
     }
     client.sendOption(1);
     await client.take(10);
@@ -205,7 +228,7 @@ export class NbdClient {
   }
 
   sendRequest(fields: RequestFields): void {
-    this.send(encodeRequest(fields));
+    this.send(this.extended ? encodeExtendedRequest(fields) : encodeRequest(fields));
   }
 
   /** @param length the data that a simple reply to a read carries. */
@@ -217,17 +240,33 @@ export class NbdClient {
       const data = await this.take(error === 0 ? length : 0);
       return { structured: false, cookie: header.readBigUInt64BE(4), type: 0, error, data };
     }
-    if (magic !== 0x668e33ef) {
-      throw new Error(`0x${magic.toString(16)} starts no reply`);
-    }
-    const header = await this.take(16);
-    if (header.readUInt16BE(0) !== 1) {
+    const { isLast, ...reply } = await this.#takeChunk(magic);
+    if (!isLast) {
       throw new Error('the only chunk of a reply is not marked as its last');
     }
+    return reply;
+  }
+
+  /** All chunks of one reply. */
+  async takeChunks(): Promise<Reply[]> {
+    const chunks: Reply[] = [];
+    while (true) {
+      const { isLast, ...reply } = await this.#takeChunk((await this.take(4)).readUInt32BE(0));
+      chunks.push(reply);
+      if (isLast) return chunks;
+    }
+  }
+
+  async #takeChunk(magic: number): Promise<Reply & { isLast: boolean }> {
+    if (magic !== (this.extended ? 0x6e8a278c : 0x668e33ef)) {
+      throw new Error(`0x${magic.toString(16)} starts no reply`);
+    }
+    const header = await this.take(this.extended ? 28 : 16);
+    const isLast = header.readUInt16BE(0) === 1;
     const type = header.readUInt16BE(2);
-    const data = await this.take(header.readUInt32BE(12));
+    const data = await this.take(header.readUInt32BE(this.extended ? 24 : 12));
     const error = type === 0x8001 ? data.readUInt32BE(0) : 0;
-    return { structured: true, cookie: header.readBigUInt64BE(4), type, error, data };
+    return { structured: true, cookie: header.readBigUInt64BE(4), type, error, data, isLast };
   }
 
   /** Sends one request and waits for its reply. */
@@ -248,6 +287,25 @@ export function encodeRequest(fields: RequestFields): Buffer {
   header.writeBigUInt64BE(BigInt(fields.offset ?? 0), 16);
   header.writeUInt32BE(fields.length ?? data.length, 24);
   return Buffer.concat([header, data]);
+}
+
+/** The same with an extended header; the length is announced as that of data when there are some. */
+function encodeExtendedRequest(fields: RequestFields): Buffer {
+  const data = fields.data ?? new Uint8Array(0);
+  const header = Buffer.alloc(32);
+  header.writeUInt32BE(0x21e41c71, 0);
+  header.writeUInt16BE((fields.flags ?? 0) | (fields.data ? 32 : 0), 4);
+  header.writeUInt16BE(fields.command, 6);
+  header.writeBigUInt64BE(fields.cookie ?? 0n, 8);
+  header.writeBigUInt64BE(BigInt(fields.offset ?? 0), 16);
+  header.writeBigUInt64BE(BigInt(fields.length ?? data.length), 24);
+  return Buffer.concat([header, data]);
+}
+
+/** The data of the options LIST_META_CONTEXT and SET_META_CONTEXT. */
+export function encodeContextRequest(name: string, queries: readonly string[]): Buffer {
+  const strings = [name, ...queries].map((text) => Buffer.concat([uint32(Buffer.byteLength(text)), Buffer.from(text)]));
+  return Buffer.concat([strings[0] as Buffer, uint32(queries.length), ...strings.slice(1)]);
 }
 
 /** The data of the options INFO and GO. */

@@ -68,7 +68,7 @@ describe('the socket', () => {
   test('of a living server is an error, and that server is not disturbed', async () => {
     const { server, lines } = await serve(new MemoryExport(512));
 
-    const second = serveNbd(new MemoryExport(512), { socketPath: server.socketPath });
+    const second = serveNbd(new MemoryExport(512), { socketPath: server.socketPath ?? '' });
 
     await expect(second).rejects.toMatchObject({ code: 'ERR_EXISTS' });
     const client = await NbdClient.enter(server);
@@ -102,7 +102,7 @@ describe('the socket', () => {
     const { server } = await serve(new MemoryExport(512), { socketPath: longest });
     const tooLong = serveNbd(new MemoryExport(512), { socketPath: `${longest}y` });
 
-    expect(Buffer.byteLength(server.socketPath)).toBe(107);
+    expect(Buffer.byteLength(server.socketPath ?? '')).toBe(107);
     await expect(tooLong).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     await expect(tooLong).rejects.toThrow(/107.*108/);
   });
@@ -208,7 +208,7 @@ describe('closing', () => {
 
     await server.close();
 
-    expect(existsSync(server.socketPath)).toBe(false);
+    expect(existsSync(server.socketPath ?? '')).toBe(false);
   });
 
   test('cuts off a write that is only half there, without a word', async () => {
@@ -332,7 +332,7 @@ describe('an export that cannot be served', () => {
     ['a name of more than 4096 bytes', { name: 'é'.repeat(2049) }],
   ])('because of %s is refused before there is a socket', async (_, wrong) => {
     const socketPath = join(await temporaryFolder(), 'socket');
-    const right = { name: '', size: 512, readOnly: true, preferredBlockSize: 512 };
+    const right = { name: '', size: 512, readOnly: true, preferredBlockSize: 512, zeroesFast: false, contexts: [] };
     const nothing = async () => {};
     const operations = { read: nothing, write: nothing, writeZeroes: nothing, discard: nothing, flush: nothing };
 

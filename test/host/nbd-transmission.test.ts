@@ -205,10 +205,11 @@ describe.each([{ structured: false }, { structured: true }])('requests with stru
 
   test.each([
     ['trim without holes', { command: TRIM, length: 512, flags: NO_HOLE }],
-    ['write zeroes in haste', { command: WRITE_ZEROES, length: 512, flags: 16 }],
+    ['a trim in haste', { command: TRIM, length: 512, flags: 16 }],
     ['a read without holes', { command: READ, length: 512, flags: NO_HOLE }],
-    ['cache', { command: 5, length: 512 }],
-    ['block status', { command: 7, length: 512 }],
+    ['a cache beyond the end', { command: 5, offset: MIB, length: 512 }],
+    ['block status without a context', { command: 7, length: 512 }],
+    ['a write that announces its data', { command: WRITE, data: Buffer.alloc(512), flags: 32 }],
     ['a command from the future', { command: 0xffff, length: 512 }],
     ['an unknown flag', { command: READ, length: 512, flags: 0x8000 }],
     ['a write that must not be fragmented', { command: WRITE, data: Buffer.alloc(512), flags: DF }],

@@ -16,7 +16,7 @@ const MIB = 1024 * 1024;
 async function serveImage(path: string, options: { write: boolean }) {
   const image = await openImage(path, options);
   onTestFinished(() => image.close());
-  const { server, lines } = await serve(exportImage(image, { name: 'disk' }));
+  const { server, lines } = await serve(await exportImage(image, { name: 'disk' }));
   return { image, server, lines };
 }
 

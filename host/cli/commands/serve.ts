@@ -105,7 +105,10 @@ async function overNbd(
   try {
     const name = basename(path);
     const socketPath = options.socket ?? (await defaultSocketPath(name));
-    const server = await serveNbd(exportImage(image, { name }), { socketPath, log: (line) => terminal.note(line) });
+    const server = await serveNbd(await exportImage(image, { name }), {
+      socketPath,
+      log: (line) => terminal.note(line),
+    });
     terminal.print(
       `${escapeText(path)}, ${humanSize(image.size)}, is served over NBD (ublk: ${escapeText(obstacle)}). Ctrl-C ends it.\n` +
         `Next: qemu-io ${write ? '' : '-r '}-f raw '${escapeText(server.uri)}' -c 'read 0 4k'\n`,
