@@ -20,6 +20,7 @@ const PACKAGES = {
   'nbd-client': 'the kernel as an NBD client',
   'libnbd-bin': 'nbdcopy and nbdinfo as NBD clients',
   bubblewrap: 'a level of the sandbox',
+  openssl: 'certificates for TLS',
   strace: 'which system calls were made',
   zsh: 'command lines are completed in it',
   fish: 'the same',

@@ -30,8 +30,8 @@ export interface TlsCredentials {
   upgrade(socket: Socket): Promise<Socket>;
 }
 
-/** GnuTLS takes any of these; without a certificate OpenSSL has to be told of them. */
-const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:PSK';
+/** Ciphers for keys that both sides know have to be asked for by name, and those that hide nothing to be left out. */
+const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:kECDHEPSK:!eNULL';
 /** Bytes of the file with the keys. */
 const LONGEST_KEY_FILE = 1 << 20;
 
@@ -99,8 +99,8 @@ async function readText(path: string): Promise<Buffer> {
   } catch (error) {
     if (error instanceof CorralError) throw error;
     const code = systemErrorCode(error);
-    if (code === 'ENOENT') throw new CorralError('ERR_NOT_FOUND', { path, reason: `There is no '${path}'` });
-    const reason = `'${path}' cannot be read: ${messageOf(error)}`;
+    if (code === 'ENOENT') throw new CorralError('ERR_NOT_FOUND', { path, reason: 'There is no such file' });
+    const reason = `The file cannot be read: ${messageOf(error)}`;
     throw new CorralError(code === 'EACCES' ? 'ERR_PERMISSION' : 'ERR_IO', { path, reason, cause: error });
   }
 }
