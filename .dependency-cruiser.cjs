@@ -56,7 +56,7 @@ const coreRules = [
 ];
 
 /** Runs in a browser as it is. */
-const PORTABLE = '^host/([^/]+\\.ts$|codec/|crypto/|inspect/)';
+const PORTABLE = '^host/([^/]+\\.ts$|codec/|crypto/|filesystem/|inspect/)';
 
 const hostRules = [
   {

@@ -1,9 +1,9 @@
 /** What a disk holds: partition tables, images within the image, and what its parts seem to be. Nothing is mounted. */
 
+import { type Partition, readPartitionTable } from '../filesystem/partition-table.js';
+import { hasBytes, type Reader } from '../filesystem/reader.js';
 import type { Findings } from './findings.js';
 import { type Detected, detectHead, judgeMatches, type Match } from './formats.js';
-import { type Partition, readPartitionTable } from './partition-table.js';
-import { hasBytes, type Reader } from './reader.js';
 
 /** Bytes at the start of a disk or partition that identify it. */
 const HEAD_LENGTH = 69632;

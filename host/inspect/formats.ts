@@ -1,6 +1,7 @@
 /** Which formats a file may be taken for: every magic number at each of its proper places, whatever the others say. */
 
-import { asciiOf, hasBytes, type Reader, viewOf } from './reader.js';
+import { isMbr } from '../filesystem/partition-table.js';
+import { asciiOf, hasBytes, type Reader, viewOf } from '../filesystem/reader.js';
 
 export const FORMAT_NAMES = [
   'qcow2',
@@ -71,9 +72,6 @@ const DESCRIPTOR = /^(?:\s*#[^\n]*\n|\s*\n)*\s*(?:#\s*Disk DescriptorFile|versio
 /** Behind the last signature at the start. */
 export const HEAD_LENGTH = 40960;
 const TAIL_LENGTH = 512;
-const MBR_SIGNATURE = [0x55, 0xaa];
-const PARTITIONS_OFFSET = 446;
-const PARTITION_SIZE = 16;
 
 /** Reads start and end of the file, and says what they could be. Nothing found: a raw disk without partition table. */
 export async function detectFormats(file: Reader): Promise<Match[]> {
@@ -110,18 +108,6 @@ function qcowName(head: Uint8Array): Detected {
 
 function isDescriptor(head: Uint8Array): boolean {
   return head.length > 0 && DESCRIPTOR.test(asciiOf(head.subarray(0, 2048)));
-}
-
-/** Four entries that could be partitions, one at least; boot sectors of file systems end the same way. */
-function isMbr(head: Uint8Array): boolean {
-  if (!hasBytes(head, 510, MBR_SIGNATURE)) return false;
-  let used = 0;
-  for (let index = 0; index < 4; index++) {
-    const entry = head.subarray(PARTITIONS_OFFSET + index * PARTITION_SIZE);
-    if (entry[0] !== 0 && entry[0] !== 0x80) return false;
-    if (entry[4] !== 0 && viewOf(entry).getUint32(12, true) > 0) used++;
-  }
-  return used > 0;
 }
 
 const RAW_DISKS: readonly Detected[] = ['mbr', 'gpt', 'iso'];

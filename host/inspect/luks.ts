@@ -1,8 +1,8 @@
 /** LUKS headers: are they possible, and what would it cost to derive a key? Nothing is derived. */
 
+import { asciiOf, hasBytes, type Reader, viewOf } from '../filesystem/reader.js';
 import type { Findings } from './findings.js';
 import type { Reference } from './names.js';
-import { asciiOf, hasBytes, type Reader, viewOf } from './reader.js';
 
 const MAGIC = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe];
 const SLOTS = 8;

@@ -1,10 +1,10 @@
 /** Headers of formats that are not qcow2: what every reader of them relies on, and which files they name. */
 
+import { hasBytes, type Reader, viewOf } from '../filesystem/reader.js';
 import type { Findings } from './findings.js';
 import type { FormatName, Match } from './formats.js';
 import { readLuks } from './luks.js';
 import { judgeReference, type Reference } from './names.js';
-import { hasBytes, type Reader, viewOf } from './reader.js';
 import { readVmdk } from './vmdk.js';
 
 /** What a header says beside findings. */

@@ -4,6 +4,7 @@ import { RequestKind } from '../abi.js';
 import type { Codec } from '../codec/codec.js';
 import { Engine } from '../engine.js';
 import { CorralError } from '../errors.js';
+import type { Reader } from '../filesystem/reader.js';
 import { openRequest } from '../open-options.js';
 import type { Snapshot } from '../snapshot-record.js';
 import { type DiskReport, inspectDisk } from './content.js';
@@ -11,7 +12,6 @@ import type { Findings } from './findings.js';
 import type { MeteredFile } from './metered-file.js';
 import { imageText } from './names.js';
 import type { Qcow2Header } from './qcow2-header.js';
-import type { Reader } from './reader.js';
 import type { RuleId } from './rules.js';
 
 /** Bytes of tables that are held while a disk is read. */

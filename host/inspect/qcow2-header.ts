@@ -5,12 +5,12 @@ import { Field } from '../abi.js';
 import type { CoreInstance } from '../core-instance.js';
 import { Engine } from '../engine.js';
 import { CorralError } from '../errors.js';
+import { viewOf } from '../filesystem/reader.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
 import { openRequest } from '../open-options.js';
 import type { Findings } from './findings.js';
 import type { MeteredFile } from './metered-file.js';
 import { judgeReference, type Reference } from './names.js';
-import { viewOf } from './reader.js';
 import type { RuleId } from './rules.js';
 
 /** Bytes of the first cluster that are looked at, at most: those that the core has looked at. */

@@ -1,8 +1,8 @@
 /** VMDK: the sparse header, and the descriptor, whose lines name files. */
 
+import { asciiOf, hasBytes, type Reader, viewOf } from '../filesystem/reader.js';
 import type { Findings } from './findings.js';
 import { judgeReference, type Reference } from './names.js';
-import { asciiOf, hasBytes, type Reader, viewOf } from './reader.js';
 
 const SECTOR = 512;
 const MAXIMUM_DESCRIPTOR = 2 ** 20;
