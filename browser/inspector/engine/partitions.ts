@@ -1,9 +1,9 @@
 /** What a disk is divided into. */
 
+import type { Reader } from '../../../host/filesystem/reader.js';
 import { inspectDisk } from '../../../host/inspect/content.js';
 import { Findings } from '../../../host/inspect/findings.js';
 import { policyOf } from '../../../host/inspect/policy.js';
-import type { Reader } from '../../../host/inspect/reader.js';
 import type { PartitionList, State } from '../protocol.js';
 import type { GuestDisk } from './disk.js';
 import type { Session } from './session.js';
