@@ -23,14 +23,14 @@ const testWhatIsBuilt: Plugin = {
 export default defineConfig({
   plugins: [testWhatIsBuilt],
   test: {
-    globalSetup: ['.tools/vitest-setup.mjs'],
-    projects: LAYERS.map(({ name, include, seconds, alone }) => ({
+    projects: LAYERS.map(({ name, include, seconds, workers, setup }) => ({
       extends: true as const,
       test: {
         name,
         include,
         pool: 'forks' as const,
-        fileParallelism: !alone,
+        ...(workers === undefined ? {} : { maxWorkers: workers }),
+        globalSetup: ['.tools/vitest-setup.mjs', ...(setup ?? [])],
         testTimeout: seconds * 1000,
         hookTimeout: seconds * 1000,
         env: { PATH: pathWithQemu() },

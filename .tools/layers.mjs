@@ -5,7 +5,8 @@
  * @property {string} name
  * @property {string[]} include test files, as globs from the root
  * @property {number} seconds time limit of one test or hook
- * @property {boolean} alone true: one file at a time, because a test needs the machine to itself
+ * @property {number} [workers] files at a time, where that is not as many as there are processors
+ * @property {string[]} [setup] what its test files share is made here, once
  */
 
 /** Folders of test/ whose tests are a layer of their own; every other one belongs to `unit` and `catches`. */
@@ -15,10 +16,11 @@ const OTHERS = `test/!(${OWN_LAYER.join('|')})/**`;
 
 /** @type {Layer[]} */
 export const LAYERS = [
-  { name: 'unit', include: [`${OTHERS}/!(*-catches).test.ts`], seconds: 30, alone: false },
+  { name: 'unit', include: [`${OTHERS}/!(*-catches).test.ts`], seconds: 30 },
   // What the fuzzers catch: a core is compiled for every mistake. Not while one works on something else.
-  { name: 'catches', include: [`${OTHERS}/*-catches.test.ts`], seconds: 120, alone: false },
-  { name: 'interop', include: ['test/interop/**/*.test.ts'], seconds: 120, alone: false },
-  { name: 'cli', include: ['test/cli/**/*.test.ts'], seconds: 60, alone: false },
-  { name: 'vm', include: ['test/vm/**/*.test.ts'], seconds: 1200, alone: true },
+  { name: 'catches', include: [`${OTHERS}/*-catches.test.ts`], seconds: 120 },
+  { name: 'interop', include: ['test/interop/**/*.test.ts'], seconds: 120 },
+  { name: 'cli', include: ['test/cli/**/*.test.ts'], seconds: 60 },
+  // Two virtual machines at a time: each keeps a little more than one processor busy, and waits now and then.
+  { name: 'vm', include: ['test/vm/**/*.test.ts'], seconds: 1200, workers: 2, setup: ['test/vm/setup.ts'] },
 ];

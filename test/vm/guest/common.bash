@@ -108,7 +108,7 @@ verify_ledger() {
 refuses() {
   local pattern=$1 output status=0 question=$'\n'"Is another process using the image [[]*[]][?]"
   shift
-  output=$(timeout 30 "$@" 2>&1 < /dev/null) || status=$?
+  output=$(timeout 120 "$@" 2>&1 < /dev/null) || status=$?
   [ "$status" = 1 ] || fail "exit status $status instead of 1 from: $* ($output)"
   # shellcheck disable=SC2295 # it is a pattern
   if [[ $output == *lock* ]]; then output=${output%$question}; fi

@@ -1,5 +1,15 @@
-# What the doctor says where everything is there, where the module is not loaded, and to somebody who is not root.
+# The guest itself has what the other scenarios use; and what the doctor says where everything is there, where the module is
+# not loaded, and to somebody who is not root.
+# usage: doctor.sh RELEASE  (of the kernel)
 . "$CORRAL/test/vm/guest/common.bash"
+[ "$(uname -r)" = "$1" ] || fail "this is Linux $(uname -r)"
+[ -d /sys/module/ublk_drv ] || fail "ublk_drv is not loaded"
+[ -c /dev/ublk-control ] || fail "no /dev/ublk-control"
+[ "$(id -u)" = 0 ] || fail "not root"
+for command in fio qemu-img mkfs.ext4 fsck.ext4 mkfs.xfs xfs_repair setpriv tar sha256sum; do
+  command -v "$command" > /dev/null || fail "no $command in the guest"
+done
+touch "$SHARED/writable" "$SCRATCH/writable"
 cd "$SCRATCH"
 
 # doctor_says STATUS PATTERN...: that exit status, and a line for each pattern.

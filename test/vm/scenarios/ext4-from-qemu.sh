@@ -29,6 +29,7 @@ verify_checksums $folder /run/expected
 
 umount $folder
 fsck.ext4 -fn "$device"
-detach
+kill -TERM "$server"
+server_ends_well
 cp /run/expected "$1.after.sha256"
 cp "$image" "$1.after"

@@ -24,7 +24,8 @@ grep -q "^$dead .* dead " /run/list || fail "list does not know that $dead is de
 attach "$image"
 verify_ledger
 dd if=/dev/urandom of="$device" bs=64k count=64 seek=6000 oflag=direct status=none
-detach
+kill -TERM "$server"
+server_ends_well
 corral detach "$dead"
 status=0
 qemu-img check "$image" || status=$?

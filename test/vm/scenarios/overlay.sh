@@ -31,7 +31,8 @@ verify_checksums $folder /run/expected
 
 umount $folder
 fsck.ext4 -fn "$device"
-detach
+kill -TERM "$server"
+server_ends_well
 cmp "$2" "$base" || fail "the base has changed"
 cp /run/expected "$1.after.sha256"
 cp "$image" "$1.after"

@@ -19,7 +19,8 @@ while grep -q "^$own " /proc/mounts; do sleep 0.05; done
 recover "$own"
 [ "$device" = "$own" ] || fail "$device was recovered"
 wait $unmounting
-detach
+kill -TERM "$server"
+server_ends_well
 
 # One device on another one.
 attach "$folder/image.qcow2"
@@ -30,8 +31,10 @@ outer=$device outer_server=$server outer_output=$corral_output
 # Another process may: it can end without the first one.
 attach "$folder/inner.qcow2"
 dd if=/dev/urandom of="$device" bs=1M count=4 oflag=direct status=none
-detach
+kill -TERM "$server"
+server_ends_well
 umount "$folder"
 device=$outer server=$outer_server corral_output=$outer_output
-detach
+kill -TERM "$server"
+server_ends_well
 qemu-img check "$folder/image.qcow2"

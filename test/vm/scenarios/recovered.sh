@@ -8,6 +8,10 @@ echo 'I/O error' > /run/expected-messages
 corral create "$image" 512M
 attach --recovery reissue "$image"
 first=$device
+# One that dies while nobody asks it for anything.
+kill -KILL "$server"
+wait "$server" 2> /dev/null || true
+recover "$first"
 start_load
 for ((round = 1; round <= $1; round++)); do
   before=$(wc -l < /run/ledger)
@@ -32,5 +36,6 @@ qemu-img check "$image" || status=$?
 [ "$status" = 0 ] || [ "$status" = 3 ] || fail "worse than leaks"
 attach --read-only "$image"
 verify_ledger
-detach
+kill -TERM "$server"
+server_ends_well
 [ -z "$(ls /run/corral 2> /dev/null)" ] || fail "records are left behind: $(ls /run/corral)"

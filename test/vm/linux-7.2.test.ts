@@ -1,0 +1,54 @@
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { checkImage, judgeExt4Image } from './fixture.js';
+import { kernelSuite } from './kernel-suite.js';
+
+// A new driver, of which everything is used that it offers.
+const { scenario, folder, large } = kernelSuite('7.2');
+
+test('an ext4 in an image of qemu-img is read, changed and left in order', async () => {
+  const image = join(folder, 'qemu.qcow2');
+  await copyFile(large.image, image);
+
+  await scenario('ext4-from-qemu', image, large.checksums, 'usr');
+
+  expect(await judgeExt4Image(`${image}.after`, `${image}.after.sha256`)).toEqual([]);
+});
+
+test('an ext4 is made in an image of corral create, filled, trimmed and read again', async () => {
+  const after = join(folder, 'ext4.qcow2');
+
+  const outcome = await scenario('file-system', 'ext4', large.archive, large.checksums, after);
+
+  expect(outcome.output).toContain('read as zeros');
+  expect(await checkImage(after)).toEqual([]);
+});
+
+test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
+  const outcome = await scenario('recovered', '3');
+
+  expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+});
+
+test('a device is looked after while its guest writes, and ends with writes in flight', async () => {
+  const outcome = await scenario('live', 'grows');
+
+  expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+});
+
+test('attach says in one line why it cannot', async () => {
+  await scenario('refusals');
+});
+
+test('npm start makes a block device, or says why it is NBD, and what it says to type next works', async () => {
+  await scenario('serve');
+});
+
+test('a server is not given an image that lies on its own device', async () => {
+  await scenario('own-device');
+});
+
+test('twenty devices, one after the other, leave nothing behind', async () => {
+  await scenario('many-times', '20');
+});
