@@ -149,12 +149,12 @@ export class Bitmaps {
     let pieces: DirtyRange[] = first.done ? [] : [first.value];
     for await (const range of ranges) {
       if (pieces.length === MOST_RANGES) {
-        await this.set(name, pieces, options);
+        await this.markSome(name, pieces, options);
         pieces = [];
       }
       pieces.push(range);
     }
-    await this.set(name, pieces, options);
+    await this.markSome(name, pieces, options);
   }
 
   /** Removes all bitmaps, inconsistent ones too. */
@@ -162,8 +162,15 @@ export class Bitmaps {
     for (const { nameBytes } of (await this.list(options)).reverse()) await this.remove(nameBytes, options);
   }
 
-  /** What the ranges name becomes dirty; no more of them than fit the page. */
-  private async set(name: BitmapName, ranges: readonly DirtyRange[], options: CallOptions): Promise<void> {
+  /** What the ranges name becomes dirty, in whole units of the granularity; as `mergeFrom` in pieces. */
+  async mark(name: BitmapName, ranges: readonly DirtyRange[], options: CallOptions = {}): Promise<void> {
+    for (let first = 0; first < ranges.length; first += MOST_RANGES) {
+      await this.markSome(name, ranges.slice(first, first + MOST_RANGES), options);
+    }
+  }
+
+  /** No more of them than fit the page. */
+  private async markSome(name: BitmapName, ranges: readonly DirtyRange[], options: CallOptions): Promise<void> {
     await this.call(RequestKind.BitmapSet, name, options, (view, core) => {
       view.rangeCount = ranges.length;
       const record = new BitmapRangeView(core.memory);

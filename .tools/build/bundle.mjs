@@ -27,7 +27,7 @@ const COMMON = {
   platform: 'node',
   target: 'node20',
   // The first looks for a file beside itself; the others do what Node does faster, and would be read at every start.
-  external: ['@bokuweb/zstd-wasm', 'fflate', 'fzstd'],
+  external: ['@bokuweb/zstd-wasm', 'fflate', 'fzstd', 'prom-client'],
   logLevel: 'silent',
 };
 

@@ -2,6 +2,8 @@
 
 import { CorralError } from '../errors.js';
 import { serveControl } from '../node/control-server.js';
+import type { MetricsAddress } from '../node/metrics-address.js';
+import type { MetricsServer } from '../node/metrics-server.js';
 import { createDevice, type UblkDevice } from '../node/ublk-device.js';
 import type { UblkDeviceOptions } from '../node/ublk-options.js';
 import { whyNoUblk } from './devices.js';
@@ -19,6 +21,8 @@ interface Reports {
   onReady(device: UblkDevice): void;
   /** A line for people: something is not as it should be, and all goes on. */
   warn(line: string): void;
+  /** Where to serve metrics of all devices. */
+  metrics?: MetricsAddress | undefined;
 }
 
 /** A device that lives, and what it is called in messages. */
@@ -34,10 +38,12 @@ export interface ServedDevice {
 export async function serveDevices(
   makers: readonly (() => Promise<ServedDevice>)[],
   { signal }: StopSignal,
-  { onReady, warn }: Reports,
+  { onReady, warn, metrics }: Reports,
 ): Promise<void> {
   const served: ServedDevice[] = [];
   const stopAll = (): Promise<unknown> => Promise.allSettled(served.map(({ device }) => device.stop()));
+  // Ahead of the devices: where it cannot be, nothing has to be taken back.
+  const measured = metrics && (await serveAllMetrics(metrics, served));
   try {
     for (const make of makers) {
       if (signal.aborted) break;
@@ -48,6 +54,7 @@ export async function serveDevices(
     }
   } catch (error) {
     // Nobody will serve them.
+    await measured?.close();
     await stopAll();
     await Promise.allSettled(served.map(({ device }) => device.delete()));
     throw error;
@@ -55,7 +62,17 @@ export async function serveDevices(
   if (signal.aborted) void stopAll();
   else signal.addEventListener('abort', () => void stopAll(), { once: true });
   const ends = await Promise.allSettled(served.map(untilGone));
+  await measured?.close();
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
+}
+
+async function serveAllMetrics(address: MetricsAddress, served: readonly ServedDevice[]): Promise<MetricsServer> {
+  const { serveMetrics } = await import('../node/metrics-server.js');
+  // What has ended is still read: it counts until the last device is gone.
+  const devices = (): UblkDevice[] => served.map(({ device }) => device);
+  return serveMetrics(address, devices).catch((error: unknown) => {
+    throw new CommandError(`Cannot serve metrics: ${reasonOf(error)}`, 1, { cause: error });
+  });
 }
 
 /** A machine on which there can be no socket still serves. */

@@ -17,6 +17,19 @@ export type ControlRequest =
   /** Bytes; only longer. */
   | { readonly verb: 'resize'; readonly size: number }
   | { readonly verb: 'flush' }
+  | { readonly verb: 'bitmap-list' }
+  /** What `BitmapChange` says, flat. */
+  | {
+      readonly verb: 'bitmap';
+      readonly action: string;
+      readonly bitmap: string;
+      readonly source?: string;
+      readonly granularity?: number;
+      readonly disabled?: boolean;
+      readonly ranges?: object;
+    }
+  /** The answer comes when it is done; the guest waits until then. */
+  | { readonly verb: 'commit'; readonly keep?: boolean; readonly bytesPerSecond?: number }
   | { readonly verb: 'stat' }
   /** Milliseconds that requests under way may take; the answer comes when the device is gone. */
   | { readonly verb: 'stop'; readonly timeout?: number };
@@ -33,6 +46,16 @@ const FIELDS: Readonly<Record<ControlRequest['verb'], Readonly<Record<string, st
   'snapshot-delete': { id: 'string', name: 'string' },
   resize: { size: 'number' },
   flush: {},
+  'bitmap-list': {},
+  bitmap: {
+    action: 'string',
+    bitmap: 'string',
+    source: 'string?',
+    granularity: 'number?',
+    disabled: 'boolean?',
+    ranges: 'object?',
+  },
+  commit: { keep: 'boolean?', bytesPerSecond: 'number?' },
   stat: {},
   stop: { timeout: 'number?' },
 };

@@ -4,7 +4,9 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { CorralError } from '../errors.js';
 import { type ControlAnswer, LONGEST_LINE, parseRequest, snapshotToJson, toAnswer } from './control-protocol.js';
+import { summarize } from './request-summary.js';
 import { ensureRunFolder, runFolder } from './run-folder.js';
+import { checkBitmapChange } from './ublk-bitmaps.js';
 import type { UblkDevice } from './ublk-device.js';
 
 /** Connections at once. */
@@ -24,7 +26,12 @@ export type ControlledDevice = Pick<
   | 'deleteSnapshot'
   | 'resize'
   | 'flush'
+  | 'bitmaps'
+  | 'changeBitmap'
+  | 'commit'
   | 'statistics'
+  | 'requests'
+  | 'queueDepth'
   | 'stop'
 > & { readonly features: object };
 
@@ -113,9 +120,16 @@ async function resultOf(line: string, device: ControlledDevice): Promise<unknown
       return device.resize(request.size);
     case 'flush':
       return device.flush();
+    case 'bitmap-list':
+      return (await device.bitmaps()).map(({ nameBytes, ...facts }) => facts);
+    case 'bitmap':
+      return device.changeBitmap(checkBitmapChange(request));
+    case 'commit':
+      return device.commit({ keep: request.keep, bytesPerSecond: request.bytesPerSecond });
     case 'stat': {
-      const { node, size, diskSize, features } = device;
-      return { device: node, pid: process.pid, size, diskSize, features, engine: await device.statistics() };
+      const { node, size, diskSize, queueDepth, features } = device;
+      const about = { device: node, pid: process.pid, size, diskSize, queueDepth, features };
+      return { ...about, requests: summarize(device.requests()), engine: await device.statistics() };
     }
     case 'stop':
       return device.stop({ timeout: request.timeout });

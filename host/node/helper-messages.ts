@@ -55,6 +55,8 @@ export type HelperOrder =
   | { type: 'lane'; lane: number; memory: SharedArrayBuffer }
   /** Carry out the job and put the result at the start of the lane. */
   | { type: 'job'; lane: number; job: HelperJob }
+  /** Write what the image holds into what lies behind it: at most so many bytes a second, 0 for as many as can be. */
+  | { type: 'commit'; bytesPerSecond: number }
   /** End the jobs under way and let everything go. */
   | { type: 'close' };
 
@@ -64,5 +66,7 @@ export type HelperReport =
   | { type: 'failed'; lane: number; error: ErrorRecord }
   /** What lies behind the image is open, or why not. Before any other report. */
   | { type: 'backing'; error: ErrorRecord | undefined }
+  /** The commit has ended, well or badly; what lies behind the image can be read again. */
+  | { type: 'committed'; error: ErrorRecord | undefined }
   /** Nothing of the image is used any more. */
   | { type: 'closed' };

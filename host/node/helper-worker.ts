@@ -42,6 +42,9 @@ data.port.on('message', (order: HelperOrder) => {
     case 'job':
       start(order.lane, order.job);
       return;
+    case 'commit':
+      track(commit(order.bytesPerSecond));
+      return;
     case 'close':
       void end();
       return;
@@ -76,6 +79,16 @@ async function decompress(job: HelperJob & { kind: 'decompress' }, target: Uint8
     throw new CorralError('ERR_IMAGE_CORRUPT', { reason: (error as Error).message });
   });
   target.set(cluster.subarray(sourceOffset, sourceOffset + length));
+}
+
+async function commit(bytesPerSecond: number): Promise<void> {
+  try {
+    if (behind === undefined) throw new CorralError('ERR_INTERNAL', { reason: 'Nothing behind the image is open' });
+    await behind.commit(bytesPerSecond);
+    report({ type: 'committed', error: undefined });
+  } catch (error) {
+    report({ type: 'committed', error: toRecord(error) });
+  }
 }
 
 async function end(): Promise<void> {

@@ -15,6 +15,7 @@ import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
 import { errnoOf, systemErrorOf } from './errno.js';
 import { jobOf } from './helper-job.js';
 import type { BackingData, HelperData } from './helper-messages.js';
+import type { RequestMeter } from './request-meter.js';
 import { RingHelper } from './ring-helper.js';
 
 /** Entries that the core can ask for between two turns before they are handed over early. */
@@ -51,6 +52,8 @@ export interface RingEngineOptions {
   direct?: boolean;
   /** For what is more than file I/O; without it, what needs it is refused by name. */
   helper?: HelperOptions;
+  /** Counts the kernel's requests; of `guestCapacity` slots. */
+  meter?: RequestMeter;
 }
 
 export type Treatment = Pick<CoreConfiguration, 'lazyRefcounts' | 'keepDiscarded' | 'passDiscard' | 'overlapChecks'>;
@@ -99,12 +102,16 @@ export class RingEngine {
   private readonly causes = new Map<number, CorralError>();
   private readonly hasBacking: boolean;
   private readonly helper: RingHelper | undefined;
+  private readonly meter: RequestMeter | undefined;
+  /** Slots of requests that wait for `releaseGuest`; undefined while nobody holds the guest. */
+  private heldSlots: number[] | undefined;
   private controlDone: ((status: Status) => void) | undefined;
 
   /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
   constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
     const { addon, guestCapacity } = options;
     this.handlers = handlers;
+    this.meter = options.meter;
     this.controlSlot = guestCapacity;
     this.serving = new Uint8Array(guestCapacity + 1);
     this.finished = new Int32Array(2 * (guestCapacity + 1));
@@ -234,6 +241,39 @@ export class RingEngine {
     return outcome.value;
   }
 
+  /** Comes back when no request of the kernel is under way; those that come from now on wait. */
+  holdGuest(): void {
+    const held: number[] = [];
+    this.heldSlots = held;
+    while (this.trap === undefined && this.serving.some((serving, slot) => serving === 1 && !held.includes(slot))) {
+      this.step(TurnMode.Wait);
+    }
+  }
+
+  /** What has waited since `holdGuest` goes on, in the order in which it came. */
+  releaseGuest(): void {
+    const held = this.heldSlots ?? [];
+    this.heldSlots = undefined;
+    for (const slot of held) {
+      // A trap has answered all of them.
+      if (this.trap === undefined) this.enterCore(() => this.core.submit(slot));
+    }
+  }
+
+  /**
+   * What the image holds of the disk goes into what lies behind it, and is durable there when this comes back. The image
+   * itself must be flushed, and the guest held.
+   *
+   * @param bytesPerSecond 0: as many as can be
+   * @throws CorralError with which it failed; the image holds the disk as before
+   */
+  commitBehind(bytesPerSecond: number): void {
+    const helper = this.helper as RingHelper;
+    helper.commit(bytesPerSecond);
+    while (helper.committed === undefined) this.step(TurnMode.Wait);
+    if (helper.committed.error !== undefined) throw helper.committed.error;
+  }
+
   /** Waits for operations under way and gives file and ring back. Requests that were not answered stay so. */
   close(): void {
     this.ring.close();
@@ -249,7 +289,9 @@ export class RingEngine {
         return;
       case EventType.Request:
         this.serving[a] = 1;
+        this.meter?.begin(a, this.core.request(a).kind, this.core.request(a).length);
         if (this.trap !== undefined) this.finish(a, Status.Broken);
+        else if (this.heldSlots !== undefined) this.heldSlots.push(a);
         else this.core.submit(a);
         return;
       case EventType.Help:
@@ -312,6 +354,7 @@ export class RingEngine {
     if (this.serving[slot] === 1) {
       this.serving[slot] = 0;
       if (status !== Status.Ok) this.tell(status);
+      this.meter?.end(slot, status !== Status.Ok);
       this.push(OutgoingType.Finish, slot, errnoOf(status), 0);
     } else if (slot === this.controlSlot) {
       this.controlDone?.(status);
@@ -348,7 +391,9 @@ export class RingEngine {
     outgoing[0] = (this.outgoingEnd - QUAD) / QUAD;
     outgoing[1] = mode;
     this.outgoingEnd = QUAD;
+    this.meter?.beforeTurn();
     this.turn();
+    this.meter?.afterTurn();
   }
 
   private enterCore(call: () => void): void {

@@ -47,6 +47,7 @@ export class RingHelper {
   private lostReason: string | undefined;
   private ending = false;
   private backingState: { error: CorralError | undefined } | undefined;
+  private commitState: { error: CorralError | undefined } | undefined;
 
   constructor(private readonly options: RingHelperOptions) {
     const memory = new Uint8Array(0);
@@ -62,6 +63,18 @@ export class RingHelper {
   /** How opening what lies behind the image went; undefined before that is known. */
   get backing(): { error: CorralError | undefined } | undefined {
     return this.backingState;
+  }
+
+  /** How the commit that was asked for last went; undefined before that is known. */
+  get committed(): { error: CorralError | undefined } | undefined {
+    return this.commitState;
+  }
+
+  /** Asks for what the image holds to be written into what lies behind it. No job may be under way until that has ended. */
+  commit(bytesPerSecond: number): void {
+    const lost = this.lostReason;
+    this.commitState = lost === undefined ? undefined : { error: new CorralError('ERR_INTERNAL', { reason: lost }) };
+    this.send({ type: 'commit', bytesPerSecond });
   }
 
   /** Starts the thread, which opens what `data` says. */
@@ -98,6 +111,7 @@ export class RingHelper {
     if (this.ending) return;
     this.lostReason = reason;
     this.backingState ??= { error: new CorralError('ERR_INTERNAL', { reason }) };
+    this.commitState ??= { error: new CorralError('ERR_INTERNAL', { reason }) };
     this.failAll(reason);
   }
 
@@ -114,6 +128,10 @@ export class RingHelper {
     }
     if (report.type === 'backing') {
       this.backingState = { error: report.error && fromRecord(report.error) };
+      return;
+    }
+    if (report.type === 'committed') {
+      this.commitState = { error: report.error && fromRecord(report.error) };
       return;
     }
     const lane = this.lanes[report.lane];

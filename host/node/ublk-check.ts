@@ -43,7 +43,7 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
   await requireAdministrator();
   await refuseOwnDevices(addon, path);
   const file = await NodeFile.open(path, { write: !readOnly, direct });
-  const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen, direct);
+  const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen, { direct });
   const { discardNoUnref, overlapCheck } = checked;
   const read = { core: loadCore(), codec: nodeCodec, gate, tablesOnly: false, discardNoUnref, overlapCheck };
   const image = await Image.open(file, read).catch(async (error: unknown) => {

@@ -5,6 +5,7 @@
  * worker opens the image; ADD_DEV, SET_PARAMS; the worker fetches with every tag; START_DEV, which serves I/O before it
  * returns. And of its end: STOP_DEV; the worker sees its tags come back, flushes and closes the image; DEL_DEV.
  */
+import type { BitmapFacts } from '../bitmaps.js';
 import { isDirect, isWriteThrough } from '../cache-mode.js';
 import { CorralError, cancelled } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
@@ -13,7 +14,9 @@ import type { NewSnapshot, Snapshot, SnapshotSelection } from '../snapshot-recor
 import type { Addon, UblkInfo } from './addon.js';
 import { requireAddon } from './addon.js';
 import { fromRecord } from './error-record.js';
+import type { MeterReading } from './request-meter.js';
 import { refuseOwnDevices } from './storage-stack.js';
+import type { BitmapChange } from './ublk-bitmaps.js';
 import { removeDevice, stopDevice } from './ublk-control.js';
 import { blockNode, describe, requireUblk } from './ublk-errors.js';
 import { type UblkEvent, UblkEvents } from './ublk-events.js';
@@ -89,6 +92,11 @@ export class UblkDevice {
     );
   }
 
+  /** Requests that the kernel may have under way at one time. */
+  get queueDepth(): number {
+    return this.parts.granted.queueDepth;
+  }
+
   get state(): UblkState {
     return this.current;
   }
@@ -157,11 +165,39 @@ export class UblkDevice {
     await this.call({ name: 'snapshotDelete', snapshot });
   }
 
+  /** The image's persistent bitmaps, in the order of the directory. */
+  bitmaps(): Promise<BitmapFacts[]> {
+    return this.call({ name: 'bitmapList' }) as Promise<BitmapFacts[]>;
+  }
+
+  /** Rejects as the verb of `Image.bitmaps` does. */
+  async changeBitmap(change: BitmapChange): Promise<void> {
+    await this.call({ name: 'bitmapChange', change });
+  }
+
+  /**
+   * Writes what the image holds into what lies behind it, where the disk is the same then, and empties the image unless
+   * `keep`. Requests of the guest wait until it is done. What else continues from that file reads something else then.
+   * Rejects with ERR_UNSUPPORTED where nothing lies behind the image, ERR_LOCKED when somebody else uses that file.
+   *
+   * @param options.bytesPerSecond 0, the default: as many as can be
+   */
+  async commit({ keep = false, bytesPerSecond = 0 }: { keep?: boolean; bytesPerSecond?: number } = {}): Promise<void> {
+    if (!(bytesPerSecond >= 0)) throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'The rate is negative' });
+    await this.call({ name: 'commit', keep, bytesPerSecond });
+  }
+
   /** Everything that was answered before becomes durable. */
   async flush(): Promise<void> {
     await this.call({ name: 'flush' });
   }
 
+  /** The kernel's requests so far, by kind, with their latencies; costs the serving thread nothing. */
+  requests(): MeterReading {
+    return this.parts.thread.readMeter();
+  }
+
+  /** What the engine has counted since the image was opened. */
   statistics(): Promise<UblkEngineStatistics> {
     return this.call({ name: 'statistics' }) as Promise<UblkEngineStatistics>;
   }

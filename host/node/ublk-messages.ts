@@ -26,6 +26,8 @@ export interface UblkWorkerData {
   direct: boolean;
   treatment: Treatment;
   core: WebAssembly.Module;
+  /** Of `meterMemory`: the kernel's requests are counted in it. */
+  meter: SharedArrayBuffer;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
   abandoned: SharedArrayBuffer;
 }

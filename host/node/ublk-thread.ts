@@ -6,6 +6,7 @@ import type { Addon, Waker } from './addon.js';
 import { loadCore } from './core.js';
 import { fromRecord } from './error-record.js';
 import { startHelperThread } from './helper-thread.js';
+import { type MeterReading, meterMemory, readMeter } from './request-meter.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
 import type { UblkVerb } from './ublk-verbs.js';
 
@@ -33,6 +34,7 @@ export class ServingThread {
   /** Rejects as `ended` does, or when the worker ends; never fulfilled. */
   readonly failure: Promise<never>;
   private readonly worker: Worker;
+  private readonly meter = meterMemory();
   private readonly abandoned = new Int32Array(new SharedArrayBuffer(4));
   private waker: Waker | undefined;
   private readonly calls = new Map<number, Call>();
@@ -41,12 +43,13 @@ export class ServingThread {
 
   constructor(
     private readonly addon: Addon,
-    private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned'>,
+    private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned' | 'meter'>,
     onIoError: (report: IoErrorReport) => void,
   ) {
     const workerData: UblkWorkerData = {
       ...data,
       core: loadCore(),
+      meter: this.meter,
       abandoned: this.abandoned.buffer as SharedArrayBuffer,
     };
     this.worker = new Worker(new URL('./ublk-worker.js', import.meta.url), { workerData });
@@ -87,6 +90,11 @@ export class ServingThread {
       this.calls.set(number, { resolve, reject });
       this.order({ type: 'verb', number, verb });
     });
+  }
+
+  /** What has been counted of the kernel's requests up to now, also after the end. */
+  readMeter(): MeterReading {
+    return readMeter(this.meter);
   }
 
   /** Nothing of the worker is needed any more. */

@@ -1,5 +1,5 @@
 /** What can be done with the image of a device while it serves: on its serving thread, beside the guest's requests. */
-import { RequestKind } from '../abi.js';
+import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import { resizeRequest } from '../resize.js';
@@ -12,6 +12,10 @@ import {
   writeSnapshotOptions,
 } from '../snapshot-record.js';
 import type { RingEngine } from './ring-engine.js';
+import { type BitmapChange, bitmapsOf, changeBitmap } from './ublk-bitmaps.js';
+
+/** Bytes of the disk that are uncovered by one request: a multiple of every cluster size. */
+const UNCOVERED_AT_ONCE = 2 ** 36;
 
 export type UblkVerb =
   | { name: 'snapshotList' }
@@ -21,6 +25,10 @@ export type UblkVerb =
   /** Only longer; the device's requests may reach as far as `deviceSize` from then on. */
   | { name: 'resize'; size: number; deviceSize: number }
   | { name: 'flush' }
+  | { name: 'bitmapList' }
+  | { name: 'bitmapChange'; change: BitmapChange }
+  /** What the image holds goes into what lies behind it, and the image is emptied unless `keep`. */
+  | { name: 'commit'; keep: boolean; bytesPerSecond: number }
   | { name: 'statistics' };
 
 /** Counters since the image was opened. */
@@ -39,8 +47,8 @@ export interface UblkEngineStatistics {
   readonly malformed: number;
 }
 
-/** Comes back when the verb has ended. @throws CorralError with which it failed */
-export function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageFacts): unknown {
+/** Needs no event loop: it takes the ring's turns itself. Rejects with the CorralError with which the verb failed. */
+export async function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageFacts): Promise<unknown> {
   switch (verb.name) {
     case 'snapshotList':
       return listSnapshots(engine);
@@ -57,6 +65,12 @@ export function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageFacts):
       return resize(engine, verb, facts);
     case 'flush':
       return engine.run({ kind: RequestKind.Flush });
+    case 'bitmapList':
+      return bitmapsOf(engine).list();
+    case 'bitmapChange':
+      return changeBitmap(bitmapsOf(engine), verb.change);
+    case 'commit':
+      return commit(engine, verb, facts);
     case 'statistics':
       return statistics(engine);
   }
@@ -96,6 +110,33 @@ function resize(engine: RingEngine, { size, deviceSize }: UblkVerb & { name: 're
   engine.run(resizeRequest({ ...facts, virtualSize }, size, {}));
   engine.ring.setDeviceSize(deviceSize);
   return engine.core.info.virtualSize;
+}
+
+/**
+ * The guest's requests wait meanwhile. Cut off at any moment, the image still holds its disk: it is emptied last, when what
+ * lies behind it is durable.
+ */
+function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name: 'commit' }, facts: ImageFacts): void {
+  if (facts.backingFile === undefined) {
+    throw new CorralError('ERR_UNSUPPORTED', { reason: 'Image does not have a backing file' });
+  }
+  if (!keep && facts.hasDataFile) {
+    throw new CorralError('ERR_UNSUPPORTED', { reason: 'An image with an external data file is not emptied' });
+  }
+  engine.holdGuest();
+  try {
+    engine.run({ kind: RequestKind.Flush });
+    engine.commitBehind(bytesPerSecond);
+    if (keep) return;
+    const size = engine.core.info.virtualSize;
+    for (let offset = 0; offset < size; offset += UNCOVERED_AT_ONCE) {
+      const length = Math.min(UNCOVERED_AT_ONCE, size - offset);
+      engine.run({ kind: RequestKind.Discard, flags: RequestFlag.Unmap, guestOffset: offset, length });
+    }
+    engine.run({ kind: RequestKind.Flush });
+  } finally {
+    engine.releaseGuest();
+  }
 }
 
 function statistics(engine: RingEngine): UblkEngineStatistics {

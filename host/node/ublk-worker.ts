@@ -17,6 +17,7 @@ import { toRecord } from './error-record.js';
 import type { BackingData } from './helper-messages.js';
 import { gateOf } from './may-open.js';
 import { NodeFile } from './node-file.js';
+import { RequestMeter } from './request-meter.js';
 import { RingEngine } from './ring-engine.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
 import { carryOut } from './ublk-verbs.js';
@@ -80,7 +81,7 @@ async function sized(file: NodeFile): Promise<Sized> {
 async function openDataFile(image: NodeFile, { hasDataFile, dataFile }: ImageFacts): Promise<NodeFile | undefined> {
   if (!hasDataFile || dataFile === undefined) return undefined;
   const name = resolve(data.folder, dataFile);
-  const gate = gateOf(data.mayOpen, data.direct);
+  const gate = gateOf(data.mayOpen, { direct: data.direct });
   const write = !data.readOnly;
   return (await gate({ role: 'data file', name, from: data.path, write, above: [image.identity] })) as NodeFile;
 }
@@ -97,8 +98,8 @@ function backingOf(facts: ImageFacts): BackingData | undefined {
   return { path, facts, write: !data.readOnly, mayOpen, direct };
 }
 
-/** From the open image to the closed one. */
-function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData | undefined): void {
+/** From the open image to the closed one. Waits for nothing but its ring: what it awaits has ended by then. */
+async function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData | undefined): Promise<void> {
   const { file } = image;
   let attachment: AttachOrder | undefined;
   let closing = false;
@@ -119,6 +120,7 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
       ignoresFlushes: data.ignoresFlushes,
       direct: data.direct,
       treatment: data.treatment,
+      meter: new RequestMeter(data.meter, data.queueDepth),
       helper: {
         jobs: data.helperJobs,
         backing,
@@ -151,7 +153,7 @@ function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData |
       engine.step(TurnMode.Wait);
       if (isAbandoned()) return;
       for (let order = verbs.shift(); order !== undefined; order = verbs.shift()) {
-        carryOutVerb(engine, order, facts);
+        await carryOutVerb(engine, order, facts);
       }
       if (attachment === undefined) continue;
       try {
@@ -186,9 +188,9 @@ function end(engine: RingEngine): void {
   }
 }
 
-function carryOutVerb(engine: RingEngine, { number, verb }: VerbOrder, facts: ImageFacts): void {
+async function carryOutVerb(engine: RingEngine, { number, verb }: VerbOrder, facts: ImageFacts): Promise<void> {
   try {
-    report({ type: 'verbEnded', number, result: carryOut(engine, verb, facts) });
+    report({ type: 'verbEnded', number, result: await carryOut(engine, verb, facts) });
   } catch (error) {
     report({ type: 'verbEnded', number, error: toRecord(inWords(error)) });
     if (!(error instanceof CorralError)) throw error;

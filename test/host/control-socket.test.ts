@@ -7,6 +7,7 @@ import { CorralError } from '../../host/errors.js';
 import { askDevice, hasControl } from '../../host/node/control-client.js';
 import { parseRequest, snapshotFromJson, snapshotToJson } from '../../host/node/control-protocol.js';
 import { type ControlledDevice, type ControlServer, serveControl } from '../../host/node/control-server.js';
+import { meterMemory, readMeter } from '../../host/node/request-meter.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
 const SNAPSHOT = {
@@ -22,6 +23,14 @@ const SNAPSHOT = {
   icount: undefined,
 };
 
+const BITMAP = {
+  name: 'backup',
+  nameBytes: new TextEncoder().encode('backup'),
+  granularity: 65536,
+  enabled: true,
+  inconsistent: false,
+};
+
 function fakeDevice() {
   return {
     id: 7,
@@ -35,6 +44,11 @@ function fakeDevice() {
     resize: vi.fn(async (size: number) => ({ size, deviceSize: size })),
     flush: vi.fn(async () => {}),
     statistics: vi.fn(async () => ({ cacheHits: 3 })),
+    queueDepth: 128,
+    requests: vi.fn(() => readMeter(meterMemory())),
+    bitmaps: vi.fn(async () => [BITMAP]),
+    changeBitmap: vi.fn(async () => {}),
+    commit: vi.fn(async () => {}),
     stop: vi.fn(async () => {}),
   };
 }
@@ -85,7 +99,38 @@ describe('who serves a device', () => {
     expect(resized).toEqual({ size: 8192, deviceSize: 8192 });
     expect(device.flush).toHaveBeenCalledOnce();
     expect(statistics).toMatchObject({ device: '/dev/ublkb7', size: 4096, diskSize: 4608, engine: { cacheHits: 3 } });
+    expect(statistics).toMatchObject({ queueDepth: 128, requests: { inFlight: 0, read: { count: 0, p50: null } } });
     expect(device.stop).toHaveBeenCalledWith({ timeout: 5 });
+  });
+
+  test('is asked for the bitmaps of its image, and for a commit', async () => {
+    const bitmaps = await askDevice(7, { verb: 'bitmap-list' });
+    await askDevice(7, { verb: 'bitmap', action: 'add', bitmap: 'a', granularity: 512, disabled: true });
+    await askDevice(7, { verb: 'bitmap', action: 'merge', bitmap: 'a', source: 'backup' });
+    await askDevice(7, { verb: 'bitmap', action: 'mark', bitmap: 'a', ranges: [{ offset: 0, length: 512 }] });
+    await askDevice(7, { verb: 'bitmap', action: 'clear', bitmap: 'a' });
+    await askDevice(7, { verb: 'commit', keep: true });
+
+    expect(bitmaps).toEqual([{ name: 'backup', granularity: 65536, enabled: true, inconsistent: false }]);
+    expect(device.changeBitmap.mock.calls).toEqual([
+      [{ action: 'add', bitmap: 'a', granularity: 512, disabled: true }],
+      [{ action: 'merge', bitmap: 'a', source: 'backup' }],
+      [{ action: 'mark', bitmap: 'a', ranges: [{ offset: 0, length: 512 }] }],
+      [{ action: 'clear', bitmap: 'a' }],
+    ]);
+    expect(device.commit).toHaveBeenCalledWith({ keep: true, bytesPerSecond: undefined });
+  });
+
+  test.each([
+    { action: 'format', bitmap: 'a' },
+    { action: 'merge', bitmap: 'a' },
+    { action: 'mark', bitmap: 'a', ranges: [{ offset: -1, length: 512 }] },
+    { action: 'mark', bitmap: 'a', ranges: {} },
+    { action: 'mark', bitmap: 'a', ranges: [null] },
+  ])('is not asked for a change of a bitmap that is none: %j', async (change) => {
+    await expect(askDevice(7, { verb: 'bitmap', ...change })).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+
+    expect(device.changeBitmap).not.toHaveBeenCalled();
   });
 
   test('is the only one who may ask', async () => {

@@ -1,12 +1,13 @@
 /** `corral attach`: serves images as Linux block devices until a signal comes. */
 
+import { type MetricsAddress, parseMetricsAddress } from '../../node/metrics-address.js';
 import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import type { UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
 import { cacheOption, NO_BACKING } from '../common-options.js';
 import { flag, type Option, text, value } from '../option-table.js';
-import { CommandError, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { ensureOverlay } from '../overlay.js';
 import { cannotAttach, type DeviceOptions, deviceOptions, makeDevice, serveDevices } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
@@ -42,12 +43,17 @@ export const attach = defineVerb({
       ['off', 'fail', 'reissue'],
     ),
     overlay: text('--overlay FILE', 'serve this overlay over the image, which is only read; made when it is missing'),
+    metrics: value(
+      '--metrics ADDRESS',
+      'serve metrics for Prometheus (/metrics) and scripts (/metrics.json): unix:PATH, or HOST:PORT of this machine',
+      metricsArgument,
+    ),
     dryRun: flag('--dry-run', 'only say what would be done, or why it cannot be'),
     verbose: flag('-v, --verbose', "also say what of the kernel's driver is used"),
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length === 0) throw new UsageError('Expecting image file names');
-    const { noBacking, dryRun, verbose, overlay, ...options } = values;
+    const { noBacking, dryRun, verbose, overlay, metrics, ...options } = values;
     if (overlay !== undefined && (operands.length > 1 || dryRun || noBacking)) {
       throw new UsageError('--overlay is for one image, and not with --dry-run or --no-backing');
     }
@@ -67,7 +73,7 @@ export const attach = defineVerb({
         const used = `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}`;
         terminal.print(verbose ? `${node}\n${node}: ${used}\n` : `${node}\n`);
       };
-      await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line) });
+      await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line), metrics });
     } finally {
       stop.release();
     }
@@ -95,6 +101,14 @@ function oneOf<T extends string>(names: string, about: string, known: readonly T
     if ((known as readonly string[]).includes(given)) return given as T;
     throw new UsageError(`${names.split(' ')[0]} expects ${known.join(', ')}, not '${given}'`);
   });
+}
+
+function metricsArgument(text: string): MetricsAddress {
+  try {
+    return parseMetricsAddress(text);
+  } catch (error) {
+    throw new UsageError(reasonOf(error));
+  }
 }
 
 function cacheArgument(text: string): number {

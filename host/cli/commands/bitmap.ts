@@ -1,10 +1,13 @@
 /** `corral bitmap`: persistent dirty bitmaps are made, removed, cleared, switched on and off, and merged. */
 
+import type { DirtyRange } from '../../bitmaps.js';
 import type { Image } from '../../image.js';
+import type { ControlRequest } from '../../node/control-protocol.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { IMAGE } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
+import { askLive, liveDevice } from '../live.js';
 import type { Given } from '../option-parser.js';
 import { flag, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
@@ -16,6 +19,9 @@ interface Action {
   /** The bitmap that is merged. */
   readonly source?: string;
 }
+
+/** Ranges in one request of the control socket, whose lines are bounded. */
+const RANGES_AT_ONCE = 800;
 
 interface Options {
   granularity: bigint | undefined;
@@ -76,6 +82,8 @@ async function change(
   }
   if (sourceFormat !== undefined && sourceFile === undefined) throw new CommandError('-F only supported with -b');
   const { format, imageOpts } = options;
+  const live = liveDevice(path, format);
+  if (live !== undefined) return changeLive(live, name, actions, options);
   await using opened = new Closers();
   const { image } = opened.add(await openDisk(path, { format, imageOpts, write: true, backingUnused: true, terminal }));
   if (image === undefined) throw new CommandError(`A raw file has no bitmaps: '${path}'`);
@@ -93,6 +101,58 @@ async function change(
     }
   }
   await image.close();
+}
+
+/** On a device that is served: its guest goes on. */
+async function changeLive(id: number, name: string, actions: readonly Action[], options: Options): Promise<void> {
+  for (const action of actions) {
+    const about = `Operation ${action.verb === 'removeAll' ? 'remove-all' : `${action.verb} on bitmap ${name}`} failed`;
+    for await (const request of requestsOf(id, name, action, options)) await askLive(id, request, about);
+  }
+}
+
+async function* requestsOf(
+  id: number,
+  bitmap: string,
+  { verb, source = '' }: Action,
+  { granularity, sourceFile, sourceFormat }: Options,
+): AsyncGenerator<ControlRequest> {
+  if (verb === 'removeAll') {
+    const found = (await askLive(id, { verb: 'bitmap-list' }, 'Operation remove-all failed')) as { name: string }[];
+    for (const { name } of found.reverse()) yield { verb: 'bitmap', action: 'remove', bitmap: name };
+  } else if (verb === 'add') {
+    yield {
+      verb: 'bitmap',
+      action: verb,
+      bitmap,
+      granularity: granularity === undefined ? undefined : Number(granularity),
+    };
+  } else if (verb !== 'merge') {
+    yield { verb: 'bitmap', action: verb, bitmap };
+  } else if (sourceFile === undefined) {
+    yield { verb: 'bitmap', action: verb, bitmap, source };
+  } else {
+    await using opened = new Closers();
+    const { image } = opened.add(await openDisk(sourceFile, { format: sourceFormat, tablesOnly: true }));
+    if (image === undefined) throw new CommandError(`A raw file has no bitmaps: '${sourceFile}'`);
+    const { diskSize } = (await askLive(id, { verb: 'stat' }, `Operation merge on bitmap ${bitmap} failed`)) as {
+      diskSize: number;
+    };
+    if (diskSize !== image.size) {
+      throw new CommandError(
+        `Operation merge on bitmap ${bitmap} failed: Bitmaps are of different sizes (destination size is ${diskSize}, ` +
+          `source size is ${image.size}) and can't be merged`,
+      );
+    }
+    let ranges: DirtyRange[] = [];
+    for await (const range of image.bitmaps.ranges(source)) {
+      ranges.push(range);
+      if (ranges.length < RANGES_AT_ONCE) continue;
+      yield { verb: 'bitmap', action: 'mark', bitmap, ranges };
+      ranges = [];
+    }
+    yield { verb: 'bitmap', action: 'mark', bitmap, ranges };
+  }
 }
 
 function perform(

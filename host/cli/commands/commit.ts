@@ -7,6 +7,7 @@ import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk, warnOfGuess } from '../disk.js';
+import { askLive, liveDevice } from '../live.js';
 import { flag, type OptionValues, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
 import { showProgress } from '../progress.js';
@@ -60,6 +61,8 @@ async function commitImage(
   around: { terminal: Terminal; stop: StopSignal },
 ): Promise<void> {
   const { terminal, stop } = around;
+  const live = liveDevice(path, options.format);
+  if (live !== undefined) return commitLive(live, options);
   const drop = options.drop || options.base !== undefined;
   const base = await findBase(path, options, { drop, terminal });
   await using opened = new Closers();
@@ -85,6 +88,15 @@ async function commitImage(
     if (error instanceof CommandError) throw error;
     throw new CommandError(`Error while committing image: ${reasonOf(error)}`, 1, { cause: error });
   }
+}
+
+/** An overlay that is served: its guest waits meanwhile, and a signal here changes nothing of that. */
+async function commitLive(id: number, { base, drop, rate = 0 }: Options): Promise<void> {
+  const about = `Error while committing '/dev/ublkb${id}'`;
+  if (base !== undefined) {
+    throw new CommandError(`${about}: only into the backing file itself while it is served, without --base`);
+  }
+  await askLive(id, { verb: 'commit', keep: drop, bytesPerSecond: rate }, about);
 }
 
 /** Looks at the chain, and closes it again. */

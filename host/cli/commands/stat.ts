@@ -2,6 +2,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
+import { METERED_KINDS } from '../../node/request-meter.js';
+import type { RequestsSummary } from '../../node/request-summary.js';
 import type { UblkEngineStatistics } from '../../node/ublk-verbs.js';
 import { countArgument, outputArgument } from '../arguments.js';
 import { deviceNumber } from '../devices.js';
@@ -15,12 +17,15 @@ const LONGEST_INTERVAL = 86_400;
 const SECTOR = 512;
 /** Lines between two heads of the table. */
 const PAGE = 20;
+const LATENCY_WIDTH = 12;
 
 interface ServerStatistics {
   readonly device: string;
   readonly pid: number;
   readonly size: number;
   readonly features: { readonly dataPath: string; readonly recovery: string; readonly updateSize: boolean };
+  readonly queueDepth: number;
+  readonly requests: RequestsSummary;
   readonly engine: UblkEngineStatistics;
 }
 
@@ -84,19 +89,30 @@ function parseKernel(text: string): KernelStatistics {
   return { read: of(0), write: of(4), discard: of(11), flush, inFlight: at(8) };
 }
 
-function describe({ device, pid, size, features, engine, kernel }: Look): string {
+function describe({ device, pid, size, queueDepth, features, requests, engine, kernel }: Look): string {
   const { dataPath, recovery, updateSize } = features;
   const kinds = (['read', 'write', 'discard', 'flush'] as const).map((kind) => {
     const { count, bytes, milliseconds } = kernel[kind];
     return `${kind}: ${count} requests, ${humanSize(bytes)}, ${average({ count, milliseconds })} on average\n`;
   });
   return (
-    `${device}: ${humanSize(size)}, process ${pid}, ${kernel.inFlight} requests in flight\n` +
+    `${device}: ${humanSize(size)}, process ${pid}, ${kernel.inFlight} requests in flight, ${requests.inFlight} of ` +
+    `${queueDepth} here (at most ${requests.mostInFlight} so far)\n` +
     `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}\n` +
-    `${kinds.join('')}` +
+    `${kinds.join('')}${latencies(requests)}` +
     `metadata cache: ${humanSize(engine.cacheSize)}, ${percent(engine)} hits, ${engine.cacheEvictions} evictions\n` +
     `clusters allocated: ${engine.allocatedClusters}; waits: ${engine.waits}; flushes of the file: ${engine.flushes}\n`
   );
+}
+
+/** Of the server alone: what the kernel adds is in its own averages. */
+function latencies(requests: RequestsSummary): string {
+  const rows = METERED_KINDS.filter((kind) => requests[kind].count > 0).map((kind) => {
+    const { p50, p99, 'p99.9': p999, errors } = requests[kind];
+    const cells = [p50, p99, p999].map((value) => (value === null ? '-' : `${value.toFixed(0)} us`));
+    return row([kind, ...cells, String(errors)], LATENCY_WIDTH);
+  });
+  return rows.length === 0 ? '' : `${row(['served', 'p50', 'p99', 'p99.9', 'errors'], LATENCY_WIDTH)}${rows.join('')}`;
 }
 
 async function watchDevice(id: number, seconds: number, terminal: Terminal): Promise<void> {
@@ -126,8 +142,8 @@ async function watchDevice(id: number, seconds: number, terminal: Terminal): Pro
   }
 }
 
-function row(cells: readonly string[]): string {
-  return `${cells.map((cell) => cell.padStart(9)).join('')}\n`;
+function row(cells: readonly string[], width = 9): string {
+  return `${cells.map((cell) => cell.padStart(width)).join('')}\n`;
 }
 
 function rate(amount: number, seconds: number): string {
