@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { abiStage } from './build/abi.mjs';
 import { addonStage, missingCompiler } from './build/addon.mjs';
+import { browserStage } from './build/browser.mjs';
 import { bundleStage } from './build/bundle.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
@@ -46,11 +47,11 @@ async function build() {
     console.log(`Building ${todo.map(({ name }) => name).join(', ')} (a first build takes about a minute) ...`);
   }
   const statuses = await Promise.all(todo.map(runReported));
-  // The page has the core in it.
-  const page = inspectorStage();
-  if (statuses.every((status) => status !== 1) && (options['if-missing'] ? isMissing : isStale)(page)) {
-    todo.push(page);
-    statuses.push(await runReported(page));
+  // Both take the core along.
+  for (const stage of [browserStage(), inspectorStage()]) {
+    if (statuses.includes(1) || !(options['if-missing'] ? isMissing : isStale)(stage)) continue;
+    todo.push(stage);
+    statuses.push(await runReported(stage));
   }
   if (todo.length === 0 && !options.quiet) console.log('everything is up to date');
   return [addonStatus, ...statuses].reduce(

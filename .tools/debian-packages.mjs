@@ -24,6 +24,7 @@ const PACKAGES = {
   'libnbd-bin': 'nbdcopy and nbdinfo as NBD clients',
   bubblewrap: 'a level of the sandbox',
   openssl: 'certificates for TLS',
+  chromium: 'the browser of the tests in one',
   strace: 'which system calls were made',
   zsh: 'command lines are completed in it',
   fish: 'the same',

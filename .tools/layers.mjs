@@ -10,7 +10,7 @@
  */
 
 /** Folders of test/ whose tests are a layer of their own; every other one belongs to `unit` and `catches`. */
-const OWN_LAYER = ['interop', 'cli', 'vm'];
+const OWN_LAYER = ['interop', 'cli', 'vm', 'browser'];
 
 const OTHERS = `test/!(${OWN_LAYER.join('|')})/**`;
 
@@ -21,6 +21,7 @@ export const LAYERS = [
   { name: 'catches', include: [`${OTHERS}/*-catches.test.ts`], seconds: 120 },
   { name: 'interop', include: ['test/interop/**/*.test.ts'], seconds: 120 },
   { name: 'cli', include: ['test/cli/**/*.test.ts'], seconds: 60 },
+  { name: 'browser', include: ['test/browser/**/*.test.ts'], seconds: 60, workers: 1 },
   // Two virtual machines at a time: each keeps a little more than one processor busy, and waits now and then.
   { name: 'vm', include: ['test/vm/**/*.test.ts'], seconds: 1200, workers: 2, setup: ['test/vm/setup.ts'] },
 ];

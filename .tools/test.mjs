@@ -3,7 +3,7 @@
  * Every check and every test, or some layers of it.
  *
  *   npm test                     everything: packages, build, checks, all layers, the fuzzers
- *   npm test -- LAYER ...        only these: check, unit, catches, interop, cli, vm, simulator,
+ *   npm test -- LAYER ...        only these: check, unit, catches, interop, cli, browser, vm, simulator,
  *                                mutation, differential
  *
  * Layers run one after another: the virtual machine needs the cores to itself. The fuzzers, which need one core each, run
@@ -19,7 +19,7 @@ import { cacheFolder, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
 const NAMES = ['check', ...LAYERS.map(({ name }) => name), ...FUZZERS.keys()];
-const NEEDS_QEMU = ['interop', 'cli', 'vm', 'mutation', 'differential'];
+const NEEDS_QEMU = ['interop', 'cli', 'browser', 'vm', 'mutation', 'differential'];
 
 /** @typedef {import('./fuzzers.mjs').Tally} Tally */
 

@@ -116,7 +116,7 @@ export class RangeCache {
     if (known !== undefined) return known.bytes;
     const coming = new Coming();
     this.coming.set(block, coming);
-    if (this.wanted.length === 0) setTimeout(() => this.fetchWanted(), 0);
+    if (this.wanted.length === 0) queueMicrotask(() => this.fetchWanted());
     this.wanted.push(block);
     return coming.bytes;
   }

@@ -1,6 +1,6 @@
 /** The hosts and everything else that tsc reads, and that the portable half runs without Node. */
-import { isAbsolute, join, relative } from 'node:path';
-import { build } from 'esbuild';
+import { isAbsolute, relative } from 'node:path';
+import { weighLibrary } from '../build/browser.mjs';
 import { root, sourceFiles } from '../lib/repository.mjs';
 import { capture, packageScript } from '../lib/run.mjs';
 import { CheckError, requireSeen } from './step.mjs';
@@ -34,22 +34,10 @@ async function checkProject(project, expected) {
   return `${expected.length} files`;
 }
 
-/** The library's portable entry must become one file for a browser, with nothing left to resolve. */
+/** The browser's library must become one file, with nothing left to resolve, that is not too heavy. */
 export async function checkBrowserBundle() {
   try {
-    const { metafile, outputFiles } = await build({
-      entryPoints: [join(root, 'host/index.ts')],
-      bundle: true,
-      platform: 'browser',
-      format: 'esm',
-      minify: true,
-      write: false,
-      metafile: true,
-      outdir: 'unused',
-      logLevel: 'silent',
-      absWorkingDir: root,
-    });
-    return `${Object.keys(metafile.inputs).length} files, ${outputFiles[0]?.contents.length ?? 0} bytes`;
+    return await weighLibrary();
   } catch (error) {
     throw new CheckError(/** @type {Error} */ (error).message);
   }

@@ -129,22 +129,55 @@ export function describeBlockFile(name: string, maker: BlockFileMaker): void {
       }
     });
 
-    test('a read-only file gives its bytes and refuses every change', async () => {
-      const readOnly = await maker.readOnly(bytes(6, 1000));
+    describeReading(maker.readOnly);
+  });
+}
 
-      expect(readOnly.readOnly).toBe(true);
-      expectSameBytes(await readBack(readOnly, 0, 1000), bytes(6, 1000));
-      for (const change of [
-        () => readOnly.write(0, [bytes(1, 1)]),
-        () => readOnly.writeZeroes(0, 1),
-        () => readOnly.discard(0, 1),
-        () => readOnly.truncate(0),
-      ]) {
-        await expect(change()).rejects.toMatchObject({ code: 'ERR_READ_ONLY' });
-      }
-      expect(await readOnly.size()).toBe(1000);
-      await readOnly.close();
-    });
+/** The same for what never can be written. */
+export function describeReadOnlyFile(name: string, make: BlockFileMaker['readOnly']): void {
+  describe(name, () => describeReading(make));
+}
+
+function describeReading(make: BlockFileMaker['readOnly']): void {
+  test('a read-only file gives its bytes and refuses every change', async () => {
+    const readOnly = await make(bytes(6, 1000));
+
+    expect(readOnly.readOnly).toBe(true);
+    expectSameBytes(await readBack(readOnly, 0, 1000), bytes(6, 1000));
+    for (const change of [
+      () => readOnly.write(0, [bytes(1, 1)]),
+      () => readOnly.writeZeroes(0, 1),
+      () => readOnly.discard(0, 1),
+      () => readOnly.truncate(0),
+    ]) {
+      await expect(change()).rejects.toMatchObject({ code: 'ERR_READ_ONLY' });
+    }
+    expect(await readOnly.size()).toBe(1000);
+    await readOnly.close();
+  });
+
+  test('a read-only file gives any part of it, and zeros behind its end', async () => {
+    const contents = Uint8Array.from({ length: 200_000 }, (_, index) => index % 251);
+    const readOnly = await make(contents);
+    const parts = [
+      [0, 1],
+      [65_535, 2],
+      [65_536, 65_536],
+      [1, 199_998],
+      [130_000, 70_000],
+      [199_000, 2000],
+      [200_000, 10],
+      [2 ** 33, 512],
+    ] as const;
+
+    const found = await Promise.all(parts.map(([offset, length]) => readBack(readOnly, offset, length)));
+
+    for (const [index, [offset, length]] of parts.entries()) {
+      const expected = new Uint8Array(length);
+      expected.set(contents.subarray(offset, offset + length));
+      expectSameBytes(found[index]!, expected, `part at ${offset}:`);
+    }
+    await readOnly.close();
   });
 }
 

@@ -1,0 +1,106 @@
+/** Debian's Chromium, with pages from a server on this machine that holds the library's bundle and nothing else. */
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+
+const BUNDLE = join(import.meta.dirname, '../../dist/bundle/browser');
+
+/** Nothing of it may look for the network. */
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+const PAGE = `<!doctype html><title>test</title><input type=file multiple>
+<script type=module>
+globalThis.corral = await import('./corral.js');
+globalThis.engine = await corral.BrowserEngine.start();
+globalThis.chosen = () => [...document.querySelector('input').files];
+globalThis.root = await navigator.storage.getDirectory();
+globalThis.isReady = true;
+</script>`;
+
+export interface TestBrowser {
+  readonly context: BrowserContext;
+  readonly url: string;
+  /** A new page with the globals of `page-globals.ts`. */
+  newPage(): Promise<Page>;
+  /** Kills the browser as a crash would, and starts another one on the same profile. */
+  crash(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Serves the bundle, and `files` by their names; starts a browser with an empty profile. */
+export async function startBrowser(files: Readonly<Record<string, string>> = {}): Promise<TestBrowser> {
+  const server = await serve({ 'index.html': PAGE, ...files });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const profile = mkdtempSync(join(tmpdir(), 'corral-chromium-'));
+  let context = await launch(profile);
+  return {
+    get context() {
+      return context;
+    },
+    url,
+    async newPage() {
+      const page = await context.newPage();
+      await openPage(page, url);
+      return page;
+    },
+    async crash() {
+      const session = await (context.browser() ?? context.pages()[0]?.context().browser())?.newBrowserCDPSession();
+      const gone = new Promise((resolve) => context.once('close', resolve));
+      await session?.send('Browser.crash').catch(() => undefined);
+      await gone;
+      context = await launch(profile);
+    },
+    async close() {
+      await context.close();
+      server.closeAllConnections();
+      server.close();
+      rmSync(profile, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Goes to the library's page, or loads it again. */
+export async function openPage(page: Page, url: string): Promise<void> {
+  await page.goto(url);
+  await page.waitForFunction(() => (globalThis as { isReady?: boolean }).isReady);
+}
+
+function launch(profile: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(profile, {
+    executablePath: '/usr/bin/chromium',
+    headless: true,
+    args: ARGUMENTS,
+  });
+}
+
+async function serve(files: Readonly<Record<string, string>>): Promise<Server> {
+  const server = createServer((request, response) => {
+    const name = request.url === '/' ? 'index.html' : (request.url ?? '').slice(1);
+    const contents = files[name] ?? bundled(name);
+    const types: Readonly<Record<string, string>> = {
+      html: 'text/html',
+      js: 'text/javascript',
+      wasm: 'application/wasm',
+    };
+    if (contents === undefined) response.writeHead(404).end();
+    else response.writeHead(200, { 'content-type': types[name.split('.').at(-1) ?? ''] ?? 'text/plain' }).end(contents);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return server;
+}
+
+function bundled(name: string): Buffer | undefined {
+  return ['corral.js', 'corral.wasm'].includes(name) ? readFileSync(join(BUNDLE, name)) : undefined;
+}
