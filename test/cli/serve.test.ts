@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { corral, MAIN, mustQemuImg } from './run-corral.js';
@@ -32,7 +33,7 @@ async function serve(args: string[], cwd: string): Promise<Server> {
     complaints += data;
   });
   while (!text.includes('Next:') && child.exitCode === null) await wait(10);
-  const uri = /nbd\+unix:[^']*/.exec(text)?.[0];
+  const uri = /nbds?(\+unix)?:[^']*/.exec(text.slice(text.indexOf('Next:')))?.[0];
   if (uri === undefined) throw new Error(`no server: ${text}${complaints}`);
   return { child, text: () => text, complaints: () => complaints, uri };
 }
@@ -48,6 +49,11 @@ async function qemuIo(server: Server, ...commands: string[]): Promise<string> {
   });
   await once(client, 'close');
   return output;
+}
+
+async function tool(program: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(program, args);
+  return stdout;
 }
 
 describe('corral serve --nbd', () => {
@@ -116,6 +122,76 @@ describe('corral serve --nbd', () => {
 
     expect(during.stderr).toMatch(/^corral: .*lock\nIs another.*\n$/);
     expect(after.status).toBe(0);
+  });
+
+  test('serves several images on a port, each by its name, a snapshot of one and its bitmap', async () => {
+    const cwd = temporaryFolder();
+    for (const name of ['one', 'two']) mustQemuImg('create', '-q', '-f', 'qcow2', join(cwd, name), '1M');
+    const several = await serve(['--tcp', '0', 'one', 'two'], cwd);
+
+    const list = await tool('nbdinfo', '--list', '--json', several.uri);
+    const written = await tool('qemu-io', '-f', 'raw', '-c', 'write -P 3 0 64k', `${several.uri}/two`);
+    several.child.kill('SIGTERM');
+    await once(several.child, 'close');
+    mustQemuImg('snapshot', '-c', 'then', join(cwd, 'two'));
+    mustQemuImg('bitmap', '--add', join(cwd, 'two'), 'b');
+    const options = ['--snapshot', 'then', '-B', 'b', '-x', 'disk', '--once', 'two'];
+    const one = await serve(options, cwd);
+    const facts = await tool('nbdinfo', '--list', '--json', one.uri);
+    await once(one.child, 'close');
+
+    expect(several.uri).toMatch(/^nbd:\/\/127\.0\.0\.1:\d+$/);
+    expect(JSON.parse(list).exports).toMatchObject([{ 'export-name': 'one' }, { 'export-name': 'two' }]);
+    expect(written).toMatch(/^wrote 65536/m);
+    expect(mustQemuImg('map', join(cwd, 'one'))).not.toMatch(/^0 /m);
+    expect(mustQemuImg('map', join(cwd, 'two'))).toMatch(/^0 +0x10000 /m);
+    const contexts = expect.arrayContaining(['qemu:dirty-bitmap:b']);
+    expect(JSON.parse(facts).exports).toMatchObject([{ 'export-name': 'disk', is_read_only: true, contexts }]);
+    expect(one.complaints()).toBe('');
+  });
+
+  test('serves a raw disk where that is said, and lets nobody make an image of it', async () => {
+    const cwd = temporaryFolder();
+    writeFileSync(join(cwd, 'raw'), Buffer.alloc(1024 * 1024));
+    const server = await serve(['-f', 'raw', 'raw'], cwd);
+
+    const good = await qemuIo(server, 'write -P 5 4k 4k', 'read -P 5 4k 4k');
+    // 'Q', 'F', 'I' and 0xfb, one after the other.
+    const bytes = ['0x51 0 1', '0x46 1 1', '0x49 2 1', '0xfb 3 1'];
+    const bad = await qemuIo(server, ...bytes.map((one) => `write -P ${one}`));
+    server.child.kill('SIGTERM');
+    await once(server.child, 'close');
+
+    expect(good).toMatch(/^wrote 4096.*^read 4096/ms);
+    expect(bad).toMatch(/write failed/);
+    const start = readFileSync(join(cwd, 'raw')).subarray(0, 4).toString('latin1');
+    expect(start).not.toBe('QFI\xfb');
+    expect(server.complaints()).toMatch(/first sector of this raw disk/);
+  });
+
+  test.each([
+    ['two images of one name', ['a/same', 'b/same'], /called 'same'/],
+    ['a name for two images', ['-x', 'n', 'a/same', 'b/same'], /--export-name is for one image/],
+    ['a port of another machine', ['--tcp', '0.0.0.0:0', 'a/same'], /without TLS only loopback addresses/],
+    ['a port and a socket', ['--tcp', '0', '--socket', 's', 'a/same'], /exclude each other/],
+    ['no port', ['--tcp', 'localhost', 'a/same'], /Invalid port specified: 'localhost'/],
+    ['a missing bitmap', ['-B', 'none', 'a/same'], /Dirty bitmap 'none' not found/],
+    ['a missing snapshot', ['-l', 'none', 'a/same'], /Can't find snapshot/],
+    ['a folder without certificates', ['--tls-certificates', 'a', 'a/same'], /server-cert\.pem|server-key\.pem/],
+    ['bitmaps of a raw disk', ['-f', 'raw', '-B', 'b', 'text'], /raw disk: it has no bitmaps/],
+  ])('complains in one line about %s', (_, args, reason) => {
+    const cwd = temporaryFolder();
+    for (const name of ['a', 'b']) {
+      mkdirSync(join(cwd, name));
+      mustQemuImg('create', '-q', '-f', 'qcow2', join(cwd, name, 'same'), '1M');
+    }
+    writeFileSync(join(cwd, 'text'), Buffer.alloc(512));
+
+    const { status, stdout, stderr } = corral(['serve', '--nbd', ...args], { cwd });
+
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr.split('\n')[0]).toMatch(/^corral: /);
+    expect(stderr).toMatch(reason);
   });
 
   test.each([

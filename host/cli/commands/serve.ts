@@ -1,47 +1,123 @@
 /** `corral serve`: an image as a block device where that is possible, else over NBD; says which, and what to type next. */
 
 import { existsSync, statSync } from 'node:fs';
-import { basename } from 'node:path';
+import type { TcpAddress } from '../../nbd/listen-address.js';
+import type { TlsOptionsOfServer } from '../../nbd/tls.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
+import { countArgument, type Format, formatArgument } from '../arguments.js';
 import { NO_BACKING } from '../common-options.js';
 import { whyNoUblk } from '../devices.js';
-import { openFile, openImageIn } from '../open.js';
-import { flag, text } from '../option-table.js';
+import { flag, list, text, value } from '../option-table.js';
 import { CommandError, escapeText, humanSize, reasonOf, type Terminal, UsageError } from '../output.js';
+import type { ServeNbdOptions } from '../serve-nbd.js';
 import { type StopSignal, stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
 
 const SAMPLE = 'corral-sample.qcow2';
 const SAMPLE_SIZE = 1024 ** 3;
+/** Each can make the server hold 32 MiB. */
+const MOST_CLIENTS = 4096;
 
 interface Options {
   nbd: boolean;
   socket: string | undefined;
+  tcp: TcpAddress | undefined;
+  insecure: boolean;
+  tlsCertificates: string | undefined;
+  tlsPsk: string | undefined;
+  tlsNoVerifyPeer: boolean;
+  exportName: string | undefined;
+  format: Format | undefined;
+  snapshot: string | undefined;
+  bitmap: readonly string[];
+  clients: number | undefined;
+  once: boolean;
   readOnly: boolean;
   noBacking: boolean;
 }
 
 export const serve = defineVerb({
   about:
-    'Serves an image: as a block device (ublk) if kernel and permissions allow it, else over NBD.\n' +
-    `Without one, ${SAMPLE} in this folder, which is made when it is missing.`,
-  operands: '[IMAGE]',
+    'Serves images: as block devices (ublk) if kernel and permissions allow it, else over NBD.\n' +
+    `Without one, ${SAMPLE} in this folder, which is made when it is missing.\n` +
+    'All options but --read-only and --no-backing are about NBD, and imply --nbd.',
+  operands: '[IMAGE...]',
   options: {
     nbd: flag('--nbd', 'NBD, even where ublk would work'),
-    socket: text('--socket PATH', 'where to make the NBD socket; implies --nbd'),
+    socket: text('--socket PATH', 'where to make the NBD socket'),
+    tcp: value('--tcp ADDRESS', 'a port instead of a socket: PORT or HOST:PORT, of this machine alone', readAddress),
+    insecure: flag('--insecure', 'other machines too, without TLS'),
+    tlsCertificates: text(
+      '--tls-certificates FOLDER',
+      'TLS, with ca-cert.pem, server-cert.pem and server-key.pem in that folder',
+    ),
+    tlsNoVerifyPeer: flag('--tls-no-verify-peer', 'TLS for clients without a certificate too'),
+    tlsPsk: text('--tls-psk FILE', 'TLS, with keys that clients know: a line NAME:HEXKEY for each'),
+    exportName: text('-x, --export-name NAME', "what clients call the image; default: the file's name"),
+    format: value('-f, --format FMT', 'format of the images: qcow2 (default) or raw', (given) => formatArgument(given)),
+    snapshot: text('-l, --snapshot NAME', 'an internal snapshot by id or name, read-only'),
+    bitmap: list('-B, --bitmap NAME', 'a bitmap that clients may ask for; can be given several times'),
+    clients: value('-e, --clients N', 'clients at a time; default: 16', (given) =>
+      countArgument(given, 'number of clients', 1, MOST_CLIENTS),
+    ),
+    once: flag('--once', 'end when the last client has left'),
     readOnly: flag('-r, --read-only', 'refuse writes'),
     ...NO_BACKING,
   },
   async run({ values, operands }, { terminal }) {
-    if (operands.length > 1) throw new UsageError('Expecting one image file name');
+    if (values.exportName !== undefined && operands.length > 1) {
+      throw new UsageError('--export-name is for one image');
+    }
+    const nbd = nbdOptions(values);
     const stop = stopSignal();
     try {
-      await serveImage(operands[0] ?? (await sampleImage(terminal)), values, { terminal, stop });
+      const paths = operands.length === 0 ? [await sampleImage(terminal)] : operands;
+      await serveImages(paths, { ...values, ...nbd }, { terminal, stop });
     } finally {
       stop.release();
     }
   },
 });
+
+/** `PORT`, `HOST:PORT` or `[HOST]:PORT`. */
+function readAddress(given: string): TcpAddress {
+  const [, bracketed, plain, port = ''] = /^(?:\[(.+)\]:|([^:]+):)?(\d+)$/.exec(given) ?? [];
+  const host = bracketed ?? plain;
+  const number = countArgument(port === '' ? given : port, 'port', 0, 65535);
+  return host === undefined ? { port: number } : { host, port: number };
+}
+
+/** What the options of NBD mean together. Throws `UsageError`. */
+function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
+  const { socket, tcp, insecure, bitmap, exportName, format, snapshot, clients, once } = values;
+  if (socket !== undefined && tcp !== undefined) throw new UsageError('--socket and --tcp exclude each other');
+  if (insecure && tcp === undefined) throw new UsageError('--insecure needs --tcp');
+  const tls = tlsOptions(values);
+  const wantsNbd = [socket, tcp, tls, exportName, format, snapshot, clients].some((one) => one !== undefined);
+  const { readOnly, noBacking } = values;
+  const address = tcp === undefined ? undefined : { ...tcp, insecure };
+  const what = { readOnly, noBacking, format, snapshot, bitmaps: bitmap, exportName };
+  return {
+    ...what,
+    socket,
+    tcp: address,
+    tls,
+    clients,
+    once,
+    wantsNbd: wantsNbd || values.nbd || once || bitmap.length > 0,
+  };
+}
+
+function tlsOptions({ tlsCertificates, tlsPsk, tlsNoVerifyPeer }: Options): TlsOptionsOfServer | undefined {
+  if (tlsCertificates !== undefined && tlsPsk !== undefined) {
+    throw new UsageError('--tls-certificates and --tls-psk exclude each other');
+  }
+  if (tlsNoVerifyPeer && tlsCertificates === undefined) {
+    throw new UsageError('--tls-no-verify-peer needs --tls-certificates');
+  }
+  if (tlsCertificates !== undefined) return { certificates: tlsCertificates, verifyPeer: !tlsNoVerifyPeer };
+  return tlsPsk === undefined ? undefined : { keys: tlsPsk };
+}
 
 /** An image to play with. What the user did to it stays. */
 async function sampleImage(terminal: Terminal): Promise<string> {
@@ -65,64 +141,62 @@ interface Surroundings {
   readonly stop: StopSignal;
 }
 
-async function serveImage(path: string, options: Options, around: Surroundings): Promise<void> {
-  const obstacle = options.nbd || options.socket !== undefined ? 'Not asked for' : await whyNoUblk();
-  if (obstacle === undefined) await overUblk(path, options, around);
-  else await overNbd(path, options, obstacle, around);
+async function serveImages(
+  paths: readonly string[],
+  options: ServeNbdOptions & { wantsNbd: boolean },
+  around: Surroundings,
+): Promise<void> {
+  const obstacle = options.wantsNbd ? 'Not asked for' : await whyNoUblk();
+  if (obstacle === undefined) await overUblk(paths, options, around);
+  else await overNbd(paths, options, obstacle, around);
 }
 
 async function overUblk(
-  path: string,
-  { readOnly, noBacking }: Options,
+  paths: readonly string[],
+  { readOnly, noBacking }: ServeNbdOptions,
   { terminal, stop }: Surroundings,
 ): Promise<void> {
   const { makeDevice, serveDevices } = await import('../serve-device.js');
+  const waiting = [...paths];
   const onReady = ({ node, info }: UblkDevice): void => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
-      `${escapeText(path)}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
+      `${escapeText(waiting.shift() ?? '')}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
         `Next, as root: lsblk -f ${node}, or, ${readOnly ? 'if it has partitions' : 'if it is empty'}: ${next}\n`,
     );
   };
-  const make = () => makeDevice(path, { readOnly, backing: !noBacking });
-  await serveDevices([make], stop, { onReady, warn: (line) => terminal.note(line) });
+  const makers = paths.map((path) => () => makeDevice(path, { readOnly, backing: !noBacking }));
+  await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line) });
 }
 
 async function overNbd(
-  path: string,
-  options: Options,
+  paths: readonly string[],
+  options: ServeNbdOptions,
   obstacle: string,
   { terminal, stop }: Surroundings,
 ): Promise<void> {
-  const [{ serveNbd }, { exportImage }, { defaultSocketPath }] = await Promise.all([
-    import('../../nbd/server.js'),
-    import('../../nbd/image-export.js'),
-    import('../../nbd/socket-path.js'),
-  ]);
-  const write = !options.readOnly;
-  const file = await openFile(path, { write, mayReadOnly: true });
-  const image = await openImageIn(file, path, { write, noBacking: options.noBacking });
-  try {
-    const name = basename(path);
-    const socketPath = options.socket ?? (await defaultSocketPath(name));
-    const server = await serveNbd(await exportImage(image, { name }), {
-      socketPath,
-      log: (line) => terminal.note(line),
-    });
-    terminal.print(
-      `${escapeText(path)}, ${humanSize(image.size)}, is served over NBD (ublk: ${escapeText(obstacle)}). Ctrl-C ends it.\n` +
-        `Next: qemu-io ${write ? '' : '-r '}-f raw '${escapeText(server.uri)}' -c 'read 0 4k'\n`,
-    );
-    await stopped(stop);
-    await server.close();
-  } finally {
-    await image.close();
-  }
+  const { serveOverNbd } = await import('../serve-nbd.js');
+  const readOnly = options.readOnly || options.snapshot !== undefined;
+  await serveOverNbd(paths, options, {
+    stop,
+    terminal,
+    onReady(server, exported) {
+      for (const [index, { size, uri }] of exported.entries()) {
+        terminal.print(
+          `${escapeText(paths[index] ?? '')}, ${humanSize(size)}, is served over NBD (ublk: ${escapeText(obstacle)}). Ctrl-C ends it.\n`,
+        );
+        if (exported.length > 1) terminal.print(`Its name: ${escapeText(uri)}\n`);
+      }
+      terminal.print(`Next: ${nextCommand(server.uri, options, readOnly)}\n`);
+    },
+  });
 }
 
-function stopped({ signal }: StopSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+/** What a user may type now. */
+function nextCommand(uri: string, { tls }: ServeNbdOptions, readOnly: boolean): string {
+  if (tls === undefined) return `qemu-io ${readOnly ? '-r ' : ''}-f raw '${escapeText(uri)}' -c 'read 0 4k'`;
+  const separator = uri.includes('?') ? '&' : '?';
+  const credentials = 'keys' in tls ? `tls-psk-file=${tls.keys}` : `tls-certificates=${tls.certificates}`;
+  const named = 'keys' in tls ? uri.replace('://', '://USER@') : uri;
+  return `nbdinfo '${escapeText(named + separator + credentials)}'`;
 }
