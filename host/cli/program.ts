@@ -30,6 +30,13 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'whether to accept an image from a stranger',
     load: async () => (await import('./commands/inspect.js')).inspect,
   },
+  partitions: {
+    summary: 'what a disk is divided into',
+    load: async () => (await import('./commands/partitions.js')).partitions,
+  },
+  ls: { summary: 'names in a directory of a disk', load: async () => (await import('./commands/ls.js')).ls },
+  cat: { summary: 'the bytes of a file on a disk', load: async () => (await import('./commands/cat.js')).cat },
+  cp: { summary: 'files out of a disk', load: async () => (await import('./commands/cp.js')).cp },
   create: { summary: 'make a new image', load: async () => (await import('./commands/create.js')).create },
   amend: { summary: 'change properties of an image', load: async () => (await import('./commands/amend.js')).amend },
   resize: { summary: 'change the size of a disk', load: async () => (await import('./commands/resize.js')).resize },

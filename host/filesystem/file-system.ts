@@ -39,8 +39,8 @@ export interface FileSystem {
   readonly remarks: readonly string[];
   /** In the order of the directory. Rejects with ERR_NOT_FOUND, ERR_INVALID_ARGUMENT when it is no directory. */
   list(path: string): Promise<FileEntry[]>;
-  /** Of a link itself. */
-  stat(path: string): Promise<FileStatus>;
+  /** Of a link itself, or with `follow` of what it leads to. */
+  stat(path: string, options?: { follow?: boolean }): Promise<FileStatus>;
   /** Where a link leads, as it says. ERR_INVALID_ARGUMENT for what is none. */
   readLink(path: string): Promise<string>;
   /**
@@ -105,8 +105,8 @@ export class VolumeFileSystem<Node extends FileStatus> implements FileSystem {
     return entries;
   }
 
-  async stat(path: string): Promise<FileStatus> {
-    return statusOf(await this.find(path, false));
+  async stat(path: string, { follow = false } = {}): Promise<FileStatus> {
+    return statusOf(await this.find(path, follow));
   }
 
   async readLink(path: string): Promise<string> {

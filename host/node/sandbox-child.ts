@@ -7,6 +7,7 @@ import { readSync, writeSync } from 'node:fs';
 import type { BlockFile } from '../block-file.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { CorralError } from '../errors.js';
+import type { Collector } from './sandbox-filesystem.js';
 import { FRAME_HEAD, FrameKind, frameHead, LONGEST_READ, parseHead } from './sandbox-frames.js';
 import { type Job, runJob } from './sandbox-job.js';
 
@@ -25,18 +26,25 @@ export interface ChildOrder {
   readonly isOpen: boolean;
 }
 
+/** Hands everything over at once; the pipe makes this wait for a parent that is slower. */
+const COLLECTOR: Collector = {
+  entry: async (entry) => send(FrameKind.Entry, bytesOf(JSON.stringify(entry))),
+  data: async (bytes) => send(FrameKind.Data, bytes),
+};
+
 async function main(): Promise<void> {
   send(FrameKind.Ready);
   const core = new WebAssembly.Module(receive(FrameKind.Core).payload);
   const order = JSON.parse(textOf(receive(FrameKind.Job).payload)) as ChildOrder;
   try {
     const file = order.isOpen ? new OpenFile(order) : new RemoteFile(order);
-    const answer = await runJob(order.job, { file, core, codec: portableCodec });
+    const answer = await runJob(order.job, { file, core, codec: portableCodec, collector: COLLECTOR });
     send(FrameKind.Answer, bytesOf(JSON.stringify(answer)));
   } catch (error) {
     const code = error instanceof CorralError ? error.code : 'ERR_INTERNAL';
-    const reason = error instanceof Error ? error.message : String(error);
-    send(FrameKind.Failure, bytesOf(JSON.stringify({ code, reason })));
+    const path = error instanceof CorralError ? error.details.path : undefined;
+    const reason = error instanceof CorralError ? (error.details.reason ?? error.message) : String(error);
+    send(FrameKind.Failure, bytesOf(JSON.stringify({ code, path, reason })));
   }
 }
 

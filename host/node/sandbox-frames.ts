@@ -16,6 +16,8 @@ export enum FrameKind {
   Read = 17,
   /** From the child: bytes of its result. */
   Data = 18,
+  /** From the child: something that it has found, as JSON; bytes of it may follow. */
+  Entry = 21,
   /** From the child, as its last words: the result, or a code and a reason, as JSON. */
   Answer = 19,
   Failure = 20,
@@ -30,7 +32,7 @@ export const FRAME_HEAD = 5;
 
 /** Bytes that a child may ask for, and send, at once. */
 export const LONGEST_READ = 4 * 2 ** 20;
-/** A report has at most a thousand findings. */
+/** A report has at most a thousand findings; whatever there may be more of comes in many frames. */
 const LONGEST_FRAME = 16 * 2 ** 20;
 
 /** The head of a frame. */

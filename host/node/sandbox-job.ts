@@ -7,6 +7,14 @@ import { type InspectLimits, inspect } from '../inspect/inspect.js';
 import type { Policy } from '../inspect/policy.js';
 import type { InspectReport } from '../inspect/report.js';
 import type { Depth } from '../inspect/rules.js';
+import {
+  type Collector,
+  type FileSystemAnswer,
+  type FileSystemJob,
+  type PartitionsJob,
+  type PartitionsReport,
+  runFileSystemJob,
+} from './sandbox-filesystem.js';
 
 /** A verdict on the file. */
 export interface InspectJob {
@@ -17,21 +25,31 @@ export interface InspectJob {
   readonly limits: Partial<InspectLimits>;
 }
 
-export type Job = InspectJob;
+export type Job = InspectJob | FileSystemJob;
 
 /** What a kind of job answers. */
-export type JobAnswer<J extends Job> = J extends InspectJob ? InspectReport : never;
+export type JobAnswer<J extends Job> = J extends InspectJob
+  ? InspectReport
+  : J extends PartitionsJob
+    ? PartitionsReport
+    : FileSystemAnswer;
 
 export interface JobSetting {
   readonly file: BlockFile;
   readonly core: WebAssembly.Module;
   readonly codec: Codec;
   readonly signal?: AbortSignal | undefined;
+  /** What jobs have to tell beside their answer. */
+  readonly collector: Collector;
 }
 
 /** Does the job. Rejects as the library does. */
 export async function runJob<J extends Job>(job: J, setting: JobSetting): Promise<JobAnswer<J>> {
-  return (await inspectFile(job, setting)) as JobAnswer<J>;
+  const answer =
+    job.kind === 'inspect'
+      ? await inspectFile(job, setting)
+      : await runFileSystemJob(job, setting.file, setting.collector, setting.signal);
+  return answer as JobAnswer<J>;
 }
 
 function inspectFile(job: InspectJob, { file, core, codec, signal }: JobSetting): Promise<InspectReport> {

@@ -27,6 +27,8 @@ const LAUNCHER = fileURLToPath(new URL('../../native/corral-sandbox', import.met
 const DATA_LIMIT = 2 ** 31;
 const HEAP_MIB = 512;
 const CPU_GRACE_SECONDS = 30;
+/** Of processor time, where there is no limit. */
+const LONGEST_SECONDS = 86_400;
 
 /** What is to be tried: what is asked for and nothing else, or everything from the strongest on, down to `least`. */
 export function levelsToTry(choice: SandboxLevel | 'auto', least: SandboxLevel = 'wasm'): SandboxLevel[] {
@@ -61,7 +63,7 @@ export function commandOf(
       return { program: 'bwrap', args: [...bubble(node), node, ...args] };
     case 'landlock': {
       if (!existsSync(LAUNCHER)) return undefined;
-      const seconds = Math.ceil(maxTime / 1000) + CPU_GRACE_SECONDS;
+      const seconds = Math.min(Math.ceil(maxTime / 1000) + CPU_GRACE_SECONDS, LONGEST_SECONDS);
       return { program: LAUNCHER, args: ['--cpu', `${seconds}`, '--data', `${DATA_LIMIT}`, node, ...args] };
     }
   }

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { BlockFile } from '../block-file.js';
 import { CorralError, type CorralErrorCode, cancelled } from '../errors.js';
@@ -10,6 +10,7 @@ import { corePath, loadCore } from './core.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
 import type { ChildOrder } from './sandbox-child.js';
+import type { Collector, FoundEntry } from './sandbox-filesystem.js';
 import { type Frame, FrameKind, FrameReader, frameHead, LONGEST_READ } from './sandbox-frames.js';
 import { type Job, type JobAnswer, runJob } from './sandbox-job.js';
 import { commandOf, levelsToTry, type SandboxLevel } from './sandbox-levels.js';
@@ -20,6 +21,8 @@ const CHILD = fileURLToPath(new URL('../../bundle/sandbox/main.cjs', import.meta
 const START_LIMIT = 30_000;
 /** Milliseconds that a child gets beyond its own clock. */
 const GRACE = 1000;
+/** A longer time is no limit: timers do not reach as far. */
+const LONGEST_TIMER = 2 ** 31 - 1 - GRACE;
 /** Characters of what a child writes to standard error that are looked at. */
 const LONGEST_COMPLAINT = 1000;
 
@@ -28,8 +31,10 @@ export interface SandboxOptions {
   level?: SandboxLevel | 'auto' | undefined;
   /** No level below this one. Default: wasm. */
   least?: SandboxLevel | undefined;
-  /** Milliseconds from the start of the work until it is killed. */
+  /** Milliseconds from the start of the work until it is killed; may be infinite. */
   maxTime: number;
+  /** Takes what the job tells beside its answer. It comes from the child: nothing about it is certain but its types. */
+  collector?: Collector;
   signal?: AbortSignal | undefined;
 }
 
@@ -76,9 +81,16 @@ export async function runSandboxed<J extends Job>(
   throw new CorralError('ERR_UNSUPPORTED', { reason });
 }
 
-async function runHere<J extends Job>(job: J, file: BlockFile, { signal }: SandboxOptions): Promise<JobAnswer<J>> {
-  return runJob(job, { file, core: loadCore(), codec: nodeCodec, signal });
+async function runHere<J extends Job>(
+  job: J,
+  file: BlockFile,
+  { signal, collector = DEAF }: SandboxOptions,
+): Promise<JobAnswer<J>> {
+  return runJob(job, { file, core: loadCore(), codec: nodeCodec, signal, collector });
 }
+
+/** For jobs that tell nothing beside their answer. */
+const DEAF: Collector = { entry: async () => {}, data: async () => {} };
 
 /** What `node -e` gets: it reads a length and that many bytes of program, and runs that. */
 const BOOTSTRAP = `const{readSync}=require('fs');const take=n=>{const b=Buffer.alloc(n);for(let d=0;d<n;){const c=readSync(0,b,d,n-d,null);
@@ -89,7 +101,7 @@ async function runIn(
   level: Exclude<SandboxLevel, 'wasm'>,
   job: Job,
   file: BlockFile,
-  { maxTime, signal }: SandboxOptions,
+  { maxTime, signal, collector = DEAF }: SandboxOptions,
 ): Promise<unknown> {
   if (signal?.aborted) throw cancelled(signal);
   const command = commandOf(level, BOOTSTRAP, { maxTime });
@@ -101,7 +113,7 @@ async function runIn(
     // Without its configuration, which it may not read.
     env: { OPENSSL_CONF: '' },
   });
-  return new Conversation(child, file, { level, maxTime, signal }).run(order);
+  return new Conversation(child, file, { level, maxTime, signal, collector }).run(order);
 }
 
 /** All that is said between a child and its parent. */
@@ -117,7 +129,12 @@ class Conversation {
   constructor(
     private readonly child: ChildProcess,
     private readonly file: BlockFile,
-    private readonly options: { level: SandboxLevel; maxTime: number; signal: AbortSignal | undefined },
+    private readonly options: {
+      readonly level: SandboxLevel;
+      readonly maxTime: number;
+      readonly signal: AbortSignal | undefined;
+      readonly collector: Collector;
+    },
   ) {
     this.ended = new Promise((resolve, reject) => {
       this.resolve = resolve;
@@ -133,13 +150,14 @@ class Conversation {
     signal?.addEventListener('abort', onAbort);
     this.timer = setTimeout(() => this.reject(new NotStarted('it does not start')), START_LIMIT);
     child.on('error', (error: NodeJS.ErrnoException) => this.reject(new NotStarted(error.code ?? error.message)));
-    child.on('close', (status, killer) => this.reject(this.deathOf(status, killer)));
+    const heard = this.listen(child.stdout as Readable);
+    // Its last words may still be under way.
+    child.on('close', (status, killer) => void heard.then(() => this.reject(this.deathOf(status, killer))));
     child.stderr?.on('data', (chunk: Buffer) => {
       this.complaint = (this.complaint + chunk.toString('latin1')).slice(0, LONGEST_COMPLAINT);
     });
     // A child that is gone is told of by its end.
     child.stdin?.on('error', () => {});
-    child.stdout?.on('data', (chunk: Buffer) => this.listen(chunk));
     this.order(order);
     try {
       return await this.ended;
@@ -160,24 +178,29 @@ class Conversation {
     this.say(FrameKind.Job, Buffer.from(JSON.stringify(order)));
   }
 
-  private listen(chunk: Uint8Array): void {
+  /** One frame after the other: while one is dealt with, the pipe makes the child wait. */
+  private async listen(output: Readable): Promise<void> {
     try {
-      for (const frame of this.frames.take(chunk)) this.hear(frame);
-    } catch {
-      this.reject(this.nonsense());
+      for await (const chunk of output) for (const frame of this.frames.take(chunk as Buffer)) await this.hear(frame);
+    } catch (error) {
+      this.reject(error instanceof SyntaxError || error instanceof RangeError ? this.nonsense() : error);
     }
   }
 
-  private hear({ kind, payload }: Frame): void {
-    if (kind === FrameKind.Ready) {
-      this.isReady = true;
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.resolve(undefined), this.options.maxTime + GRACE);
-      return;
-    }
+  private async hear({ kind, payload }: Frame): Promise<void> {
+    const { collector } = this.options;
     switch (kind) {
+      case FrameKind.Ready:
+        this.begin();
+        break;
       case FrameKind.Read:
-        void this.readFor(payload);
+        await this.readFor(payload);
+        break;
+      case FrameKind.Entry:
+        await collector.entry(foundEntry(JSON.parse(Buffer.from(payload).toString())));
+        break;
+      case FrameKind.Data:
+        await collector.data(payload);
         break;
       case FrameKind.Answer:
         this.resolve(JSON.parse(Buffer.from(payload).toString()));
@@ -188,6 +211,14 @@ class Conversation {
       default:
         this.reject(this.nonsense());
     }
+  }
+
+  /** From here on its time counts. */
+  private begin(): void {
+    this.isReady = true;
+    clearTimeout(this.timer);
+    const { maxTime } = this.options;
+    if (maxTime <= LONGEST_TIMER) this.timer = setTimeout(() => this.resolve(undefined), maxTime + GRACE);
   }
 
   /** The child has asked for bytes of the file. */
@@ -230,8 +261,9 @@ class Conversation {
 
 /** What a child rejected its job with. It may claim what it likes, but only that it has failed. */
 function failureIn(payload: Uint8Array): CorralError {
-  const { code, reason } = JSON.parse(Buffer.from(payload).toString()) as { code?: unknown; reason?: unknown };
-  return new CorralError(String(code) as CorralErrorCode, { reason: String(reason) });
+  const { code, path, reason } = JSON.parse(Buffer.from(payload).toString()) as Record<string, unknown>;
+  const details = { reason: String(reason), ...(path === undefined ? {} : { path: String(path) }) };
+  return new CorralError(String(code) as CorralErrorCode, details);
 }
 
 /** Ends when the child has. */
@@ -241,4 +273,23 @@ async function killed(child: ChildProcess): Promise<void> {
     child.once('exit', () => resolve());
     child.kill('SIGKILL');
   });
+}
+
+const KINDS: readonly unknown[] = ['file', 'directory', 'symlink', 'other', 'damaged'];
+
+/** Throws `SyntaxError` for what is none: by its path a caller may make files. */
+function foundEntry(value: Record<string, unknown>): FoundEntry {
+  const { path, kind, id, size, modified, mode, uid, gid, target } = value;
+  const isName = (name: unknown): boolean =>
+    typeof name === 'string' && !/[/\0]/.test(name) && !['', '.', '..'].includes(name);
+  const isNumber = (number: unknown): boolean => number === undefined || Number.isFinite(number);
+  const isRight =
+    Array.isArray(path) &&
+    path.every(isName) &&
+    KINDS.includes(kind) &&
+    [size, id].every((number) => Number.isSafeInteger(number)) &&
+    [modified, mode, uid, gid].every(isNumber) &&
+    (target === undefined || typeof target === 'string');
+  if (!isRight) throw new SyntaxError('no entry of a file system');
+  return value as unknown as FoundEntry;
 }
