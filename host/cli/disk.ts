@@ -1,6 +1,6 @@
 /** A disk that the command line names, whatever its format: opened in QEMU's way, and with its words when that fails. */
 
-import { stretchesOf } from '../block-file.js';
+import { type BlockFile, stretchesOf } from '../block-file.js';
 import { isDirect, isWriteThrough } from '../cache-mode.js';
 import type { BackingChoice } from '../chain.js';
 import type { ChainExtent } from '../chain-map.js';
@@ -12,7 +12,7 @@ import type { SnapshotSelection } from '../snapshot-record.js';
 import type { Format } from './arguments.js';
 import { type BackingNode, type ImageName, type NameOptions, readImageName } from './image-name.js';
 import { cacheModeOf } from './node-options.js';
-import { type FileOptions, openFile, openImageIn, probeFormat } from './open.js';
+import { type FileOptions, type OpenedFile, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
 
 const SECTOR = 512;
@@ -41,7 +41,7 @@ export interface Disk {
   readonly size: number;
   /** The image, if it is one. */
   readonly image: Image | undefined;
-  readonly file: NodeFile;
+  readonly file: OpenedFile;
   read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, source: Uint8Array): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
@@ -66,7 +66,9 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
   const forceShare = options.forceShare || generic.forceShare === true;
   const cache = cacheModeOf(generic, options.cache);
   const sync = name.format !== 'qcow2' && options.write === true && isWriteThrough(cache);
-  const access = { ...options, forceShare, cache, name: text, sync, locked: name.locked };
+  const { terminal } = options;
+  const warn = terminal === undefined ? undefined : (line: string) => terminal.note(`Note: ${line}`);
+  const access = { ...options, forceShare, cache, name: text, sync, locked: name.locked, warn };
   const file = await openFile(name.path, access);
   const format = name.format ?? (await probeFormat(file));
   if (format === 'raw') {
@@ -95,10 +97,10 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
   return imageDisk(name, file, image);
 }
 
-async function openImage(name: ImageName, file: NodeFile, access: DiskOptions): Promise<Image> {
+async function openImage(name: ImageName, file: OpenedFile, access: DiskOptions): Promise<Image> {
   const { dataFile, settings } = name;
   const { snapshot, compressionLevel, tablesOnly = false, unlockedBacking, backingUnused, ...around } = access;
-  let data: NodeFile | undefined;
+  let data: OpenedFile | undefined;
   if (dataFile !== undefined) {
     data = await openFile(dataFile.path, { ...around, locked: dataFile.locked }).catch(async (error: unknown) => {
       await file.close();
@@ -151,7 +153,7 @@ export function warnOfGuess(text: string, terminal: Terminal | undefined): void 
   terminal?.note("         Specify the 'raw' format explicitly to remove the restrictions.");
 }
 
-async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
+async function rawDisk(name: ImageName, file: OpenedFile): Promise<Disk> {
   const base = name.window?.offset ?? 0;
   const fileLength = await file.size();
   const length = Math.ceil(fileLength / SECTOR) * SECTOR;
@@ -177,7 +179,7 @@ async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
       const whole = Math.min(wanted, size - offset);
       if (whole <= 0) return;
       const range = { offset: base + offset, length: whole, fileLength };
-      for (const { offset: hostOffset, length: count, hole } of stretchesOf(file, range)) {
+      for (const { offset: hostOffset, length: count, hole } of stretchesOf(file as BlockFile, range)) {
         const kind = hole ? 'zero' : 'data';
         const place = { kind, allocated: true, hostOffset, depth: 0, layer: undefined } as const;
         yield { ...place, offset: hostOffset - base, length: count };
@@ -187,7 +189,7 @@ async function rawDisk(name: ImageName, file: NodeFile): Promise<Disk> {
   };
 }
 
-function imageDisk(name: ImageName, file: NodeFile, image: Image): Disk {
+function imageDisk(name: ImageName, file: OpenedFile, image: Image): Disk {
   return {
     name,
     format: 'qcow2',

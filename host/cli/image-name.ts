@@ -20,6 +20,7 @@ import {
   takeImageSettings,
   takeSize,
 } from './node-options.js';
+import { isUrl } from './open.js';
 import { CommandError } from './output.js';
 
 /** What a name says of a disk. */
@@ -103,6 +104,7 @@ export function nameOfPath(path: string): string {
 
 function plainFile(text: string): FileNode {
   if (text === '') throw new CommandError("The 'file' block driver requires a file name");
+  if (isUrl(text)) return { path: text, locked: false };
   const protocol = /^([^/:]*):/.exec(text)?.[1];
   if (protocol !== undefined && !FILE_PROTOCOLS.has(protocol)) throw new CommandError(`Unknown protocol '${protocol}'`);
   return { path: protocol === undefined ? text : text.slice(protocol.length + 1), locked: true };

@@ -3,6 +3,7 @@
 import type { BlockFile } from '../block-file.js';
 import { type CacheMode, isDirect } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
+import { HttpFile } from '../http-file.js';
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { nodeCodec } from '../node/node-codec.js';
@@ -15,6 +16,8 @@ import { CommandError, escapeText, reasonOf } from './output.js';
 
 /** Layers behind an image: qemu-img has no limit, and each of them takes memory. */
 const CHAIN_DEPTH = 512;
+/** Bytes that are held in memory when a server has no ranges. */
+const LARGEST_DOWNLOAD = 64 * 1024 * 1024;
 const MAGIC = [0x51, 0x46, 0x49, 0xfb];
 
 export interface FileOptions {
@@ -34,23 +37,51 @@ export interface FileOptions {
   /** The verb has `--read-only`, which the line about a file that cannot be written then names. */
   mayReadOnly?: boolean;
   exitCode?: number;
+  /** Of a file on a server: bytes that may be received. */
+  maximumBytes?: number;
+  /** Told what is not as it should be with a server. */
+  warn?: ((line: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
 }
 
-/** Opens a file. Throws `CommandError`. */
-export async function openFile(path: string, options: FileOptions = {}): Promise<NodeFile> {
+/** An open file, here or on a server. */
+export type OpenedFile = (NodeFile | HttpFile) & { readonly identity: string };
+
+/** Opens a file of this machine, or one on a server by its URL. Throws `CommandError`. */
+export async function openFile(path: string, options: FileOptions = {}): Promise<OpenedFile> {
   try {
+    if (isUrl(path)) return await openUrl(path, options);
     return await NodeFile.open(path, fileOptions(options));
   } catch (error) {
     throw cannotOpen(path, error, options);
   }
 }
 
+/** A name that means a file on a server. Only names of command lines are looked at like this, never those in images. */
+export function isUrl(name: string): boolean {
+  return /^https?:\/\//i.test(name);
+}
+
+async function openUrl(url: string, { write, maximumBytes, warn, signal }: FileOptions): Promise<HttpFile> {
+  if (write) throw new CorralError('ERR_READ_ONLY', { reason: 'A file on a server cannot be written' });
+  return HttpFile.open(url, {
+    ...(maximumBytes === undefined ? {} : { maximumBytes, maximumDownload: Math.min(maximumBytes, LARGEST_DOWNLOAD) }),
+    ...(warn === undefined ? {} : { onWarning: warn }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
 function fileOptions({ write, forceShare, locked, cache, sync }: FileOptions): NodeFileOptions {
   return { write, lock: !forceShare && locked !== false, direct: isDirect(cache), sync };
 }
 
-/** Which files an image may name: any, as for qemu-img, or none. */
-export function gateOf({ forceShare, noBacking, cache }: FileOptions): OpenGate {
+/** Which files an image may name: any, as for qemu-img, or none. One from a server has no business with files here. */
+export function gateOf({ forceShare, noBacking, cache }: FileOptions, path: string): OpenGate {
+  if (isUrl(path)) {
+    return async ({ role, name }) => {
+      throw new CommandError(`The image is on a server: its ${role}, '${escapeText(name)}', is not opened`);
+    };
+  }
   if (!noBacking) return pathGate({ lock: !forceShare, direct: isDirect(cache) });
   return async ({ role, name }) => {
     throw new CommandError(`The image has a ${role}, '${escapeText(name)}', which --no-backing keeps closed`);
@@ -64,7 +95,7 @@ export async function openImageIn(
   options: Omit<OpenOptions, 'core'> & FileOptions = {},
 ): Promise<Image> {
   try {
-    const access = { core: loadCore(), codec: nodeCodec, gate: gateOf(options), chainDepth: CHAIN_DEPTH };
+    const access = { core: loadCore(), codec: nodeCodec, gate: gateOf(options, path), chainDepth: CHAIN_DEPTH };
     return await Image.open(file, { ...access, ...options });
   } catch (error) {
     await options.dataFile?.close();

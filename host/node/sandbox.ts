@@ -121,6 +121,7 @@ class Conversation {
   private readonly frames = new FrameReader();
   private complaint = '';
   private isReady = false;
+  private isReading = false;
   private timer: NodeJS.Timeout | undefined;
   private readonly ended: Promise<unknown>;
   private resolve: (answer: unknown) => void = () => {};
@@ -194,7 +195,9 @@ class Conversation {
         this.begin();
         break;
       case FrameKind.Read:
-        await this.readFor(payload);
+        // Not waited for: its end must be noticed. Who asks for more than one at once is none of ours.
+        if (this.isReading) this.reject(this.nonsense());
+        else void this.readFor(payload);
         break;
       case FrameKind.Entry:
         await collector.entry(foundEntry(JSON.parse(Buffer.from(payload).toString())));
@@ -230,12 +233,14 @@ class Conversation {
     if (!isPlace || !Number.isInteger(length) || length < 0 || length > LONGEST_READ)
       return this.reject(this.nonsense());
     const bytes = new Uint8Array(length);
-    try {
-      await this.file.read(offset, bytes);
-      this.say(FrameKind.Bytes, bytes);
-    } catch (error) {
-      this.say(FrameKind.ReadFailed, Buffer.from((error as Error).message));
-    }
+    this.isReading = true;
+    const failure = await this.file.read(offset, bytes).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    this.isReading = false;
+    if (failure === undefined) this.say(FrameKind.Bytes, bytes);
+    else this.say(FrameKind.ReadFailed, Buffer.from(failure));
   }
 
   private say(kind: FrameKind, payload: Uint8Array): void {

@@ -3,13 +3,12 @@
 import { fstatSync } from 'node:fs';
 import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
-import type { NodeFile } from '../../node/node-file.js';
 import type { Snapshot } from '../../snapshot-record.js';
 import { type Format, formatArgument } from '../arguments.js';
 import { cacheReport } from '../cache-report.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
 import { type ImageName, readImageName } from '../image-name.js';
-import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
+import { cannotOpen, isUrl, type OpenedFile, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
 import { snapshotFact, snapshotTable } from '../snapshot-text.js';
@@ -33,7 +32,8 @@ interface Facts {
   readonly identity: string;
   /** Length of the file in whole sectors, as QEMU counts. */
   readonly fileLength: number;
-  readonly diskSize: number;
+  /** Undefined on a server. */
+  readonly diskSize: number | undefined;
   /** Undefined for a raw file. */
   readonly image: ImageFacts | undefined;
   /** Persistent bitmaps. */
@@ -91,6 +91,9 @@ async function readChain(name: ImageName, options: Options): Promise<Facts[]> {
 
 function behind({ path, image }: Facts): Named | undefined {
   if (image?.backingFile === undefined) return undefined;
+  if (isUrl(path)) {
+    throw new CommandError(`The image is on a server: its backing file, '${image.backingFile}', is not opened`);
+  }
   if (hasProtocol(image.backingFile)) {
     throw new CommandError(
       `Could not open '${image.backingFile}': only files can be opened, and this names a protocol`,
@@ -133,13 +136,17 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
 interface Measured {
   format: Format;
   fileLength: number;
-  diskSize: number;
+  diskSize: number | undefined;
 }
 
-async function measure(file: NodeFile, wanted: Format | undefined): Promise<Measured> {
+async function measure(file: OpenedFile, wanted: Format | undefined): Promise<Measured> {
   const format = wanted ?? (await probeFormat(file));
   const fileLength = Math.ceil((await file.size()) / SECTOR) * SECTOR;
-  return { format, fileLength, diskSize: fstatSync(file.descriptor).blocks * SECTOR };
+  return {
+    format,
+    fileLength,
+    diskSize: 'descriptor' in file ? fstatSync(file.descriptor).blocks * SECTOR : undefined,
+  };
 }
 
 /** The same facts under QEMU's keys. */
@@ -152,9 +159,9 @@ function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cach
           children: [],
           'virtual-size': fileLength,
           filename: path,
-          format: 'file',
+          format: isUrl(path) ? path.slice(0, path.indexOf(':')).toLowerCase() : 'file',
           'actual-size': diskSize,
-          'format-specific': { type: 'file', data: {} },
+          'format-specific': isUrl(path) ? undefined : { type: 'file', data: {} },
           'dirty-flag': false,
         },
       },
@@ -204,12 +211,12 @@ function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cac
     `image: ${name}`,
     `file format: ${image === undefined ? 'raw' : 'qcow2'}`,
     `virtual size: ${sizeText(size)}`,
-    `disk size: ${humanSize(diskSize)}`,
+    `disk size: ${spaceText(diskSize)}`,
   ];
   if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps, snapshots));
   if (cache !== undefined) lines.push(...humanFact('Metadata cache', cache, ''));
   lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
-  lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${humanSize(diskSize)}`);
+  lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${spaceText(diskSize)}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -248,6 +255,10 @@ function humanFact(name: string, value: Json, indent: string): string[] {
 
 function sizeText(bytes: number): string {
   return `${humanSize(bytes)} (${BigInt(bytes)} bytes)`;
+}
+
+function spaceText(diskSize: number | undefined): string {
+  return diskSize === undefined ? 'unavailable' : humanSize(diskSize);
 }
 
 /** Where QEMU would look for a backing file: names without a protocol are relative to the image's folder. */

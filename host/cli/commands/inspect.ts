@@ -15,10 +15,13 @@ import { FORCE_SHARE } from '../common-options.js';
 import { Printer, type ReportKind } from '../inspect-report.js';
 import { openFile } from '../open.js';
 import { flag, text, value } from '../option-table.js';
-import { CommandError, reasonOf, UsageError } from '../output.js';
+import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { SANDBOX, type SandboxChoice, sandboxOptions } from '../sandbox-options.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb, oneOperand } from '../verb.js';
+
+/** Bytes that a server sends beyond those that are asked for: it is asked for whole blocks. */
+const ROUNDING = 16 * 1024 * 1024;
 
 /** Exit statuses; 1 is for a command that could not do its work. */
 const STATUSES = { accept: 0, reject: 2, incomplete: 3 } as const;
@@ -44,7 +47,7 @@ export const inspect = defineVerb({
   about:
     'Says whether to accept an image from a stranger. No file but the one that is named here is opened or looked for.\n' +
     'Exit status: 0 accepted, 2 rejected, 3 not wholly inspected (never accept it), 1 the command failed.',
-  operands: 'FILE',
+  operands: 'FILE|URL',
   options: {
     policy: text('--policy POLICY', `${POLICY_NAMES.join(', ')}, or a JSON file; default: upload`),
     declared: value('--declared FMT', 'what the file is said to be', (given) => oneOf(given, FORMAT_NAMES, 'declared')),
@@ -68,7 +71,7 @@ export const inspect = defineVerb({
   },
   async run({ values, operands }, context) {
     const path = oneOperand(operands);
-    const { report, level } = await inspectPath(path, values);
+    const { report, level } = await inspectPath(path, values, context.terminal);
     const printer = new Printer(report, path, level);
     const text = printer.text(values.output ?? 'human');
     if (values.report !== undefined) printer.writeTo(values.report);
@@ -79,13 +82,23 @@ export const inspect = defineVerb({
 });
 
 /** Inspects the file in the sandbox that was asked for; what the sandbox cannot end by itself is ended from here. */
-async function inspectPath(path: string, options: Options): Promise<{ report: InspectReport; level: SandboxLevel }> {
+async function inspectPath(
+  path: string,
+  options: Options,
+  terminal: Terminal,
+): Promise<{ report: InspectReport; level: SandboxLevel }> {
   const policy = chosenPolicy(options);
   const depth = options.content ? 'full' : (options.depth ?? 'tables');
   const limits = limitsOf(options);
   const job: InspectJob = { kind: 'inspect', policy, depth, declared: options.declared, limits };
-  const file = await openFile(path, { forceShare: options.forceShare });
   const { signal, release } = stopSignal();
+  const warn = (line: string): void => terminal.note(`Note: ${line}`);
+  const file = await openFile(path, {
+    forceShare: options.forceShare,
+    maximumBytes: limits.maxRead + ROUNDING,
+    warn,
+    signal,
+  });
   const length = await file.size();
   const ended = (id: 'limit.time' | 'inspect.internal-error'): InspectReport => endedReport(length, job, id);
   try {

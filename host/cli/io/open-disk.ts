@@ -112,7 +112,7 @@ function watchedChoice(
 /** Reads of the backing file are events, too. */
 function watched(image: FaultFile | undefined, options: FileOptions): { gate?: OpenGate } {
   if (image === undefined) return {};
-  const gate = gateOf(options);
+  const gate = gateOf(options, image.location ?? '');
   return {
     gate: async (named) => {
       const file = await gate(named);
