@@ -81,8 +81,8 @@ function plan(image: Image, task: Task): Status {
   return Status.Ok;
 }
 
-/** A cleared bitmap gets another table, without bits. */
-function makeTable(image: Image, task: Task, work: BitmapWork): Status {
+/** A bitmap that is cleared or merged into gets another table, which has no bits at first. Ok with the stage Apply at the end. */
+export function makeTable(image: Image, task: Task, work: BitmapWork): Status {
   if (task.stage === BitmapStage.AllocateTable) {
     const clusterBits = image.geometry.clusterBits;
     const clusters = unitsFor(u64(work.tableSize) * BITMAP_ENTRY_SIZE, clusterBits);

@@ -1,6 +1,10 @@
 /**
- * Merge: what is dirty in one bitmap becomes dirty in another one. Set: so does what the host names. Until that is durable,
- * the other one is in use.
+ * Merge: what is dirty in one bitmap becomes dirty in another one. The bits of both come together in a new table, which the
+ * directory then names: whatever breaks the merge off, the bitmap is what it was, or has all of it.
+ *
+ *   new table ─▶ bits of both ─▶ flush ─▶ directory names it ─▶ flush ─▶ the old table is free
+ *
+ * Set: so does what the host names. That comes in many parts, each in place: until one is durable, the bitmap is in use.
  */
 
 import { BitmapFlag, BitmapPage, BitmapRange } from '../abi/bitmap';
@@ -8,16 +12,19 @@ import { PAGE_LENGTH } from '../abi/configuration';
 import { Field } from '../abi/failure';
 import { RequestKind } from '../abi/request';
 import { Status } from '../abi/status';
-import { loadU32, storeU32 } from '../base/bytes';
+import { loadU32, storeU32, storeU64 } from '../base/bytes';
 import { push } from '../base/wait-list';
 import { needSlice, TableKind } from '../cache/table-cache';
 import { markDirty, requestFlush } from '../cache/write-order';
 import { BitmapOffset } from '../format/bitmap-directory';
 import { findDirty, setBits } from '../image/bitmap-bits';
 import { checkUsable } from '../image/bitmap-entry';
+import { retrack } from '../image/bitmap-track';
 import { Image } from '../image/image';
 import { checkTableOverlap } from '../image/overlap';
 import { Task } from '../image/task';
+import { makeTable } from './bitmap-change';
+import { freeTable } from './bitmap-free';
 import {
   BitmapStage,
   BitmapWork,
@@ -52,8 +59,12 @@ function step(image: Image, task: Task, work: BitmapWork): Status {
     case BitmapStage.Find:
       return findTarget(image, task);
     case BitmapStage.FindSource:
-      if (task.kind === RequestKind.BitmapSet) return begin(image, task, work);
+      if (task.kind === RequestKind.BitmapSet) return mark(image, task, work);
       return findSource(image, task, work);
+    case BitmapStage.AllocateTable:
+      return makeTable(image, task, work);
+    case BitmapStage.ZeroTable:
+      return beginMerging(image, task, work);
     case BitmapStage.Apply:
       return apply(image, task, work);
     case BitmapStage.Flush:
@@ -61,11 +72,18 @@ function step(image: Image, task: Task, work: BitmapWork): Status {
       requestFlush(image.order, task);
       return Status.Miss;
     case BitmapStage.FlushApplied: {
-      const status = changeMark(image, task, work, false);
+      const sets = task.kind === RequestKind.BitmapSet;
+      const status = sets ? changeMark(image, task, work, false) : switchTable(image, task, work);
       if (status !== Status.Ok) return status;
-      task.stage = BitmapStage.ClearMark;
+      task.stage = sets ? BitmapStage.ClearMark : BitmapStage.FreeTable;
       requestFlush(image.order, task);
       return Status.Miss;
+    }
+    case BitmapStage.FreeTable: {
+      const status = freeTable(image, task, work);
+      if (status !== Status.Ok) return status;
+      task.stage = BitmapStage.Done;
+      return Status.Ok;
     }
     default:
       task.stage = BitmapStage.Done;
@@ -118,11 +136,25 @@ function findSource(image: Image, task: Task, work: BitmapWork): Status {
   }
   work.sourceTableOffset = entry.tableOffset;
   work.sourceGranularityBits = entry.granularityBits;
-  return begin(image, task, work);
+  task.stage = BitmapStage.AllocateTable;
+  return Status.Ok;
+}
+
+/** What was allocated would be lost from here on: the cache may hold it when the merge fails, and then it leaks. */
+function beginMerging(image: Image, task: Task, work: BitmapWork): Status {
+  const status = makeTable(image, task, work);
+  if (status !== Status.Ok) return status;
+  task.committed = true;
+  work.mergedTableOffset = work.newTableOffset;
+  work.newTableOffset = 0;
+  work.cursor = 0;
+  work.runEnd = 0;
+  work.index = 0;
+  return Status.Ok;
 }
 
 /** The bitmap is in use from here on, durably before it changes. */
-function begin(image: Image, task: Task, work: BitmapWork): Status {
+function mark(image: Image, task: Task, work: BitmapWork): Status {
   const status = changeMark(image, task, work, true);
   if (status !== Status.Ok) return status;
   work.cursor = 0;
@@ -135,12 +167,13 @@ function begin(image: Image, task: Task, work: BitmapWork): Status {
   return Status.Miss;
 }
 
-/** Goes through the source: a dirty stretch is set in the target, piece by piece, and then comes the next one. */
+/** Goes through what is to be set: a dirty stretch is set in the target, piece by piece, and then comes the next one. */
 function apply(image: Image, task: Task, work: BitmapWork): Status {
   for (let pieces: u32 = 0; pieces < PIECES_PER_TURN; pieces++) {
     let status: Status = Status.Ok;
     if (work.cursor < work.runEnd) {
-      status = setBits(image, task, work.tableOffset, work.granularityBits, work.cursor, work.runEnd);
+      const target = work.mergedTableOffset === 0 ? work.tableOffset : work.mergedTableOffset;
+      status = setBits(image, task, target, work.granularityBits, work.cursor, work.runEnd);
       if (status !== Status.Ok) return status;
       work.cursor = min(work.runEnd, image.bitmaps.doneOffset);
     } else if (isDone(image, task, work)) {
@@ -150,9 +183,16 @@ function apply(image: Image, task: Task, work: BitmapWork): Status {
       const range = rangeAt(image, work.index++);
       work.cursor = range.guestOffset;
       work.runEnd = range.guestOffset + range.length;
+    } else if (work.cursor === image.virtualSize) {
+      // The bitmap's own bits are there: now those of the source.
+      work.index = 1;
+      work.cursor = 0;
+      work.runEnd = 0;
     } else {
-      const end = image.virtualSize;
-      status = findDirty(image, task, work.sourceTableOffset, work.sourceGranularityBits, work.cursor, end);
+      const own = work.index === 0;
+      const source = own ? work.tableOffset : work.sourceTableOffset;
+      const bits = own ? work.granularityBits : work.sourceGranularityBits;
+      status = findDirty(image, task, source, bits, work.cursor, image.virtualSize);
       if (status !== Status.Ok) return status;
       if (image.bitmaps.dirty) work.runEnd = image.bitmaps.doneOffset;
       else work.cursor = image.bitmaps.doneOffset;
@@ -165,7 +205,22 @@ function apply(image: Image, task: Task, work: BitmapWork): Status {
 
 function isDone(image: Image, task: Task, work: BitmapWork): bool {
   if (task.kind === RequestKind.BitmapSet) return work.index === bitmapCall(image).rangeCount;
-  return work.cursor === image.virtualSize;
+  return work.index === 1 && work.cursor === image.virtualSize;
+}
+
+/** The directory names the new table; nothing else of the entry changes, so that a power cut leaves the one or the other. */
+function switchTable(image: Image, task: Task, work: BitmapWork): Status {
+  if (image.order.broken) return refuseCall(image, Status.Broken, Field.None, 0, 0);
+  const field = work.entryOffset + BitmapOffset.TableOffset;
+  const slice = needSlice(image.cache, TableKind.BitmapDirectory, field, task);
+  if (slice === null) return task.outcome;
+  const status = checkTableOverlap(image, slice.hostOffset, u64(1) << image.cache.sliceBits);
+  if (status !== Status.Ok) return status;
+  storeU64(slice.data + usize(field - slice.hostOffset), work.mergedTableOffset);
+  markDirty(image.order, slice);
+  retrack(image, work.entryOffset, work.mergedTableOffset);
+  work.index = 0;
+  return Status.Ok;
 }
 
 function changeMark(image: Image, task: Task, work: BitmapWork, inUse: bool): Status {

@@ -47,6 +47,8 @@ export class BitmapWork {
   sourceGranularityBits: u32 = 0;
   /** Merge: the table of the other one. */
   sourceTableOffset: u64 = 0;
+  /** Merge: the table in which the bits of both come together. */
+  mergedTableOffset: u64 = 0;
   /** Merge: the dirty stretch that is being set ends here. */
   runEnd: u64 = 0;
 

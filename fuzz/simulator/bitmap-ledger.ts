@@ -24,7 +24,7 @@ interface State {
   readonly lower: Set<number>;
   readonly upper: Set<number>;
   mayBeInUse: boolean;
-  /** A merge into it broke off, or another size: it may stay in use for good. So did disabling it: changes may be noted. */
+  /** Setting bits of it broke off, or another size: it may stay in use for good. So did disabling it: changes may be noted. */
   brokenOff?: boolean;
 }
 
@@ -52,7 +52,7 @@ export interface Change {
 }
 
 /** Calls that leave something behind for good when they break off. */
-const LASTING: readonly BitmapVerb[] = ['merge', 'set', 'disable'];
+const LASTING: readonly BitmapVerb[] = ['set', 'disable'];
 /** More possibilities than this are not followed. */
 const MOST = 4;
 
@@ -236,7 +236,6 @@ export class BitmapLedger {
 
   private merge(target: State, source: string, size: number): void {
     const sources = this.possibilities(source);
-    target.mayBeInUse = true;
     for (const state of sources) {
       if (state === undefined) continue;
       const add = (from: Set<number>, to: Set<number>) => {
