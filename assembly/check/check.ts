@@ -12,13 +12,14 @@
 
 import { PAGE_LENGTH } from '../abi/configuration';
 import { Field, Structure } from '../abi/failure';
-import { RequestKind } from '../abi/request';
+import { RequestFlag, RequestKind } from '../abi/request';
 import { Status } from '../abi/status';
 import { unitsFor } from '../base/align';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
 import { Owner, readModule } from '../block';
 import { sliceRefcountBits } from '../format/geometry';
+import { HeaderOffset } from '../format/header';
 import { Image } from '../image/image';
 import { settle } from '../image/settle';
 import { parkOnOperation, Task } from '../image/task';
@@ -95,7 +96,16 @@ function begin(image: Image, task: Task): Status {
   if (owner !== null && owner.active && owner.kind === RequestKind.Check && owner.stage !== Phase.Begin) {
     return refuse(failure, Status.Invalid, Structure.Request, Field.Kind, 0, task.kind, 0);
   }
+  const excess = image.overhangingSnapshots;
+  const found = image.info.snapshotCount + excess;
+  const field = Field.SnapshotCount;
+  if (excess !== 0 && (task.flags & RequestFlag.RepairAll) === 0) {
+    return refuse(failure, Status.Corrupt, Structure.Header, field, HeaderOffset.SnapshotCount, found, found - excess);
+  }
   const state = openState(image, task);
+  if (excess !== 0) {
+    reportCorruption(state, excess, Structure.Header, field, HeaderOffset.SnapshotCount, found, found - excess);
+  }
   state.result.totalClusters = unitsFor(image.virtualSize, image.geometry.clusterBits);
   task.request.progress = 0;
   task.request.progressTotal = state.fileLength * (isRepair(task) ? PASSES : 1);

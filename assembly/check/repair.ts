@@ -10,9 +10,12 @@
 import { CheckOutcome } from '../abi/check-result';
 import { RequestFlag } from '../abi/request';
 import { Status } from '../abi/status';
+import { storeU32 } from '../base/bytes';
 import { requestFlush } from '../cache/write-order';
 import { INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY } from '../format/features';
+import { HeaderOffset } from '../format/header';
 import { changeFeatures } from '../image/header-bits';
+import { commitHeaderSector, needHeaderSector } from '../image/header-sector';
 import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { finishRebuild, planRebuild, startRebuild } from './rebuild';
@@ -34,7 +37,8 @@ export function endPass(image: Image, task: Task, state: CheckState): Status {
     task.stage = Phase.Done;
     return Status.Ok;
   }
-  let status: Status = Status.Ok;
+  let status = dropSnapshots(image, task);
+  if (status !== Status.Ok) return status;
   if (state.pass === Pass.Rebuild) {
     status = finishRebuild(image, task, state);
     if (status !== Status.Ok) return status;
@@ -68,6 +72,18 @@ export function endPass(image: Image, task: Task, state: CheckState): Status {
   const next = nextPass(task, state);
   openPass(image, state, next);
   if (next === Pass.Rebuild) startRebuild(image, state);
+  return Status.Ok;
+}
+
+/** The header names no overhanging snapshots any more, durably: only then may what was theirs become free. */
+function dropSnapshots(image: Image, task: Task): Status {
+  if (image.overhangingSnapshots === 0) return Status.Ok;
+  let status = needHeaderSector(image, task);
+  if (status !== Status.Ok) return status;
+  storeU32(image.headerSector + HeaderOffset.SnapshotCount, image.info.snapshotCount);
+  status = commitHeaderSector(image, task);
+  if (status !== Status.Ok) return status;
+  image.overhangingSnapshots = 0;
   return Status.Ok;
 }
 

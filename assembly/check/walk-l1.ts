@@ -146,6 +146,7 @@ function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
     return refuseExtra(image, extraOffset, Field.Truncated, state.fileLength, end);
   }
   if (tableLength > MAXIMUM_SNAPSHOT_TABLE_LENGTH) {
+    if ((task.flags & RequestFlag.RepairAll) !== 0) return dropOverhanging(image, state, entry, extra);
     return refuse(
       image.failure,
       Status.Corrupt,
@@ -163,6 +164,19 @@ function nextSnapshot(image: Image, task: Task, state: CheckState): Status {
   state.snapshotOffset = end;
   state.snapshotIndex++;
   enterSnapshot(image, state, entry, l1Offset, l1Size, extra);
+  return Status.Ok;
+}
+
+/** As QEMU: this snapshot and those behind it are given up; the header says so before anything of theirs is freed. */
+function dropOverhanging(image: Image, state: CheckState, entry: u64, extra: u32): Status {
+  const info = image.info;
+  const limit = MAXIMUM_EXTRA_DATA_LENGTH;
+  if (extra > limit) reportCorruption(state, 1, Structure.SnapshotTable, Field.SnapshotExtraData, entry, extra, limit);
+  const dropped = info.snapshotCount - state.snapshotIndex;
+  const field = Field.SnapshotCount;
+  reportCorruption(state, dropped, Structure.SnapshotTable, field, entry, info.snapshotCount, state.snapshotIndex);
+  image.overhangingSnapshots += dropped;
+  info.snapshotCount = state.snapshotIndex;
   return Status.Ok;
 }
 

@@ -25,9 +25,12 @@ import {
 import {
   CRYPT_LUKS,
   CRYPT_NONE,
+  checkSnapshotCount,
+  checkSnapshots,
   HEADER_LENGTH_V3,
   HeaderOffset,
   MAXIMUM_NAME_LENGTH,
+  MAXIMUM_SNAPSHOTS,
   readHeader,
 } from '../format/header';
 import { EXTENSION_HEADER_SIZE, ExtensionType, LUKS_POINTER_SIZE, paddedLength } from '../format/header-extensions';
@@ -84,6 +87,8 @@ function judge(image: Image, task: Task): Status {
   const info = image.info;
   let status = readHeader(image.page, image.configuration.fileLength, info, image.geometry, image.failure);
   if (status !== Status.Ok) return status;
+  status = countSnapshots(image, task);
+  if (status !== Status.Ok) return status;
   status = readExtensions(image);
   if (status !== Status.Ok) return status;
   status = checkFeatures(image);
@@ -99,8 +104,20 @@ function judge(image: Image, task: Task): Status {
   status = refuseUnwritable(image, task);
   if (status !== Status.Ok) return status;
   if (bitmaps !== Status.Ok) return readBitmaps(image);
-  if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0) return becomeReady(image, task);
+  if ((info.autoclearFeatures & ~AUTOCLEAR_KNOWN) === 0 || isDirty(image)) return becomeReady(image, task);
   return clearAutoclear(image, task);
+}
+
+/** As QEMU: who may repair the image goes on with as many snapshots as there may be. */
+function countSnapshots(image: Image, task: Task): Status {
+  const info = image.info;
+  const repairs: u32 = RequestFlag.Writable | RequestFlag.TablesOnly;
+  image.overhangingSnapshots = 0;
+  if ((task.flags & (repairs | RequestFlag.Inspect)) !== repairs) return checkSnapshotCount(info, image.failure);
+  if (info.snapshotCount <= MAXIMUM_SNAPSHOTS) return Status.Ok;
+  image.overhangingSnapshots = info.snapshotCount - MAXIMUM_SNAPSHOTS;
+  info.snapshotCount = MAXIMUM_SNAPSHOTS;
+  return checkSnapshots(info, image.geometry, image.failure);
 }
 
 /** Notes where names lie in the page; every length is checked before anything is looked at. */
@@ -253,11 +270,14 @@ function checkEncryption(image: Image): Status {
   return refuse(image.failure, Status.Corrupt, structure, Field.Encryption, info.headerLength, offset, clusterSize);
 }
 
+function isDirty(image: Image): bool {
+  return (image.info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0;
+}
+
 function refuseUnwritable(image: Image, task: Task): Status {
   if ((task.flags & RequestFlag.TablesOnly) !== 0) return Status.Ok;
   const info = image.info;
   if ((info.incompatibleFeatures & INCOMPATIBLE_CORRUPT) !== 0) return refuseFeature(image, Field.CorruptBit);
-  if ((info.incompatibleFeatures & INCOMPATIBLE_DIRTY) !== 0) return refuseFeature(image, Field.Dirty);
   const lazy = (image.configuration.flags & ConfigurationFlag.LazyRefcounts) !== 0;
   if (lazy && info.version < 3) return refuseFeature(image, Field.CompatibleFeatures);
   // A snapshot's clusters could not stay where they are.
@@ -325,6 +345,8 @@ function judgeSnapshots(image: Image, task: Task): Status {
   if (!image.tablesOnly) {
     const status = judgeTable(image, task);
     if (status !== Status.Ok) return status;
+    // It is repaired then, which cuts off what is wrong with the snapshots: that must have been refused before.
+    if (image.writable && isDirty(image)) return refuseFeature(image, Field.Dirty);
   }
   task.stage = Stage.LoadBitmaps;
   startLoad(image);

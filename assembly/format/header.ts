@@ -245,22 +245,15 @@ function checkRefcountTable(info: ImageInfo, geometry: Geometry, failure: Failur
   );
 }
 
-function checkSnapshots(info: ImageInfo, geometry: Geometry, failure: Failure): Status {
+/** Judges where the snapshot table lies; once more when its length has become another. */
+export function checkSnapshots(info: ImageInfo, geometry: Geometry, failure: Failure): Status {
   if (info.snapshotCount === 0) {
     // Whatever the field says: nothing there is a table, to be read or to be released.
     info.snapshotsOffset = 0;
     return Status.Ok;
   }
-  if (info.snapshotCount > MAXIMUM_SNAPSHOTS) {
-    return refuseField(
-      failure,
-      Status.Corrupt,
-      Field.SnapshotCount,
-      HeaderOffset.SnapshotCount,
-      info.snapshotCount,
-      MAXIMUM_SNAPSHOTS,
-    );
-  }
+  // Not even where the table must end is known: see `checkSnapshotCount`.
+  if (info.snapshotCount > MAXIMUM_SNAPSHOTS) return Status.Ok;
   return checkTable(
     failure,
     Field.SnapshotsOffset,
@@ -270,6 +263,14 @@ function checkSnapshots(info: ImageInfo, geometry: Geometry, failure: Failure): 
     info,
     geometry,
   );
+}
+
+/** More snapshots than a table may have; a repair drops those. */
+export function checkSnapshotCount(info: ImageInfo, failure: Failure): Status {
+  const count = info.snapshotCount;
+  if (count <= MAXIMUM_SNAPSHOTS) return Status.Ok;
+  const field = Field.SnapshotCount;
+  return refuseField(failure, Status.Corrupt, field, HeaderOffset.SnapshotCount, count, MAXIMUM_SNAPSHOTS);
 }
 
 /** A table that has bytes begins at a cluster behind the header's and ends inside the file. */

@@ -94,6 +94,8 @@ export class Image {
   fileLength: u64 = 0;
   /** As `fileLength`, of the external data file. */
   dataFileLength: u64 = 0;
+  /** Snapshots behind the limits of their table, which a repair drops: `info.snapshotCount` is without them. */
+  overhangingSnapshots: u32 = 0;
   /** What is read is a snapshot, not the disk as it is now. */
   snapshotSelected: bool = false;
   l1Offset: u64 = 0;

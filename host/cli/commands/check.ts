@@ -4,7 +4,6 @@ import { Field, Structure } from '../../abi.js';
 import type { BlockFile } from '../../block-file.js';
 import type { CacheMode } from '../../cache-mode.js';
 import type { CheckFinding, CheckReport } from '../../check-report.js';
-import { Image } from '../../image.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
@@ -113,13 +112,11 @@ async function repair(
   { kind, text }: { kind: RepairKind; text: string },
 ): Promise<Outcome> {
   try {
-    // What cannot be opened is told in the words of opening.
-    const image = await Image.open(file, { core: loadCore(), inspect: true });
-    const { clusterSize } = image.info;
     const options = { core: loadCore(), checkSize: CHECK_SIZE };
-    const { report } = await stoppable((signal) => repairImage(file, kind, { ...options, signal }));
-    return { clusterSize, report };
+    const { info, report } = await stoppable((signal) => repairImage(file, kind, { ...options, signal }));
+    return { clusterSize: info.clusterSize, report };
   } catch (error) {
+    // What cannot be opened, or not be repaired, is told in the words of opening.
     throw error instanceof CommandError ? error : cannotOpen(path, error, { name: text });
   } finally {
     await file.close();
