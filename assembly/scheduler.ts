@@ -22,6 +22,7 @@ import { stepSnapshotCreate } from './control/snapshot-create';
 import { stepSnapshotDelete } from './control/snapshot-delete';
 import { stepSnapshotList } from './control/snapshot-list';
 import { abandonSnapshot } from './control/snapshot-verb';
+import { abandonVmStateRoom, stepVmStateRoom } from './control/vm-state-room';
 import { abandonOwnership } from './image/abandon';
 import { noteChanged } from './image/bitmap-track';
 import { taskAt } from './image/configure';
@@ -33,6 +34,7 @@ import { holdReads } from './image/read-barrier';
 import { skipReclaim, stepReclaim } from './image/reclaim';
 import { beginSeeing, endSeeing, runSurvey } from './image/survey';
 import { resetTask, Task } from './image/task';
+import { isAboutVmState, isVmStateRequest, l1EntriesWithVmState, moveToVmState } from './image/vm-state';
 import { stepDiscard } from './request/discard';
 import { stepFlush } from './request/flush';
 import { enterFlight, leaveFlight, waitForEarlier } from './request/in-flight';
@@ -173,6 +175,8 @@ function admit(image: Image, task: Task): Status {
   if (image.state !== ImageState.Open && !(lists && image.state === ImageState.Inspected))
     return refuseRequest(image, task, Status.Invalid);
   if (image.tablesOnly && !isAboutTables(kind)) return refuseRequest(image, task, Status.Invalid);
+  if (image.overhangingSnapshots !== 0 && kind !== RequestKind.Check && kind !== RequestKind.Close)
+    return refuseOverhanging(image);
   if (image.corrupt && isChange(kind)) return refuseCorrupt(image);
   // A repair is alone with the image: it was opened for nothing else.
   const checks = kind === RequestKind.Check && !image.tablesOnly;
@@ -185,7 +189,10 @@ function admit(image: Image, task: Task): Status {
     if (kind !== RequestKind.Map) return Status.Ok;
   }
   const length = task.request.length;
-  if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
+  if (isAboutVmState(task)) {
+    const status = admitVmState(image, task);
+    if (status !== Status.Ok) return status;
+  } else if (length > image.virtualSize || task.guestOffset > image.virtualSize - length) {
     return refuseRequest(image, task, Status.OutOfRange);
   }
   if (kind === RequestKind.Map) return Status.Ok;
@@ -202,6 +209,19 @@ function admit(image: Image, task: Task): Status {
   return status;
 }
 
+/** There is room for what is written of the machine's saved state; what is read may be nowhere. */
+function admitVmState(image: Image, task: Task): Status {
+  if (!isVmStateRequest(task)) return refuseRequest(image, task, Status.Invalid);
+  // A data file has a place for each byte of the disk, and none for this.
+  if (image.hasDataFile) {
+    return refuse(image.failure, Status.Unsupported, Structure.Request, Field.SnapshotOfDataFile, 0, 0, 0);
+  }
+  if (!moveToVmState(image, task)) return refuseRequest(image, task, Status.OutOfRange);
+  const needed = l1EntriesWithVmState(image, task.request.guestOffset + task.request.length);
+  if (task.kind === RequestKind.Read || needed <= image.l1Size) return Status.Ok;
+  return refuseRequest(image, task, Status.OutOfRange);
+}
+
 /** What an image takes that was opened for its tables only. */
 function isAboutTables(kind: u32): bool {
   const looks = kind === RequestKind.Map || kind === RequestKind.SnapshotList || kind === RequestKind.Check;
@@ -215,6 +235,13 @@ function isGuestRequest(kind: u32): bool {
     kind === RequestKind.WriteZeroes ||
     kind === RequestKind.Discard
   );
+}
+
+/** The header still names them: nothing but a repair may be built on the others. */
+function refuseOverhanging(image: Image): Status {
+  const count = u64(image.info.snapshotCount);
+  const found = count + image.overhangingSnapshots;
+  return refuse(image.failure, Status.Corrupt, Structure.Header, Field.SnapshotCount, 0, found, count);
 }
 
 function refuseRequest(image: Image, task: Task, status: Status): Status {
@@ -345,6 +372,8 @@ function step(image: Image, task: Task): Status {
       return runResize(image, task);
     case RequestKind.Preallocate:
       return stepPreallocate(image, task);
+    case RequestKind.VmStateRoom:
+      return stepVmStateRoom(image, task);
     default:
       if (isBitmapRequest(task.kind)) return stepBitmap(image, task);
       return refuseRequest(image, task, Status.Invalid);
@@ -367,7 +396,8 @@ function runResize(image: Image, task: Task): Status {
 /** A guest request that changes the disk: the bitmaps know of it first. */
 function stepChange(image: Image, task: Task): Status {
   if (task.waiting && isHeldUp(image, task)) return Status.Miss;
-  const status = noteChanged(image, task);
+  // Bitmaps are about the disk.
+  const status = isAboutVmState(task) ? Status.Ok : noteChanged(image, task);
   if (status !== Status.Ok) return status;
   if (task.kind === RequestKind.Write) return stepWrite(image, task);
   return task.kind === RequestKind.WriteZeroes ? stepWriteZeroes(image, task) : stepDiscard(image, task);
@@ -383,6 +413,7 @@ function abandon(image: Image, task: Task): Status {
   const kind = task.kind;
   if (isCompressing(task)) return abandonCompressed(image, task);
   if (kind === RequestKind.Resize) abandonResize(image, task);
+  if (kind === RequestKind.VmStateRoom) abandonVmStateRoom(image, task);
   const allocates = kind === RequestKind.Write || kind === RequestKind.WriteZeroes || kind === RequestKind.Preallocate;
   if (allocates || isZeroingNew(image, task)) return abandonNewClusters(image, task);
   if (task.kind === RequestKind.Open || task.kind === RequestKind.Create) image.state = ImageState.Closed;

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x63929652;
+export const ABI_HASH = 0x0e8a8c7d;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -2549,6 +2549,8 @@ export const RequestKind = {
    * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
    */
   Preallocate: 54,
+  /** Makes the L1 table long enough for `length` bytes of the machine's saved state. Alone with the image; durable. */
+  VmStateRoom: 55,
   /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
@@ -2600,6 +2602,11 @@ export const RequestFlag = {
   RepairAll: 128,
   /** Write, of one whole cluster: in compressed form if that is smaller. */
   Compressed: 256,
+  /**
+   * Read and Write: of the machine's saved state, which lies behind the disk in the same tables; `guestOffset` counts from its
+   * start. What was never saved reads as zeros. A Write needs room for it in the L1 table: see `VmStateRoom`.
+   */
+  VmState: 512,
 } as const;
 /** Bits of `Request.flags`. */
 export type RequestFlag = (typeof RequestFlag)[keyof typeof RequestFlag];

@@ -237,6 +237,36 @@ export class Image {
     if (this.writesThrough) await this.engine.run({ kind: RequestKind.Flush, signal: options.signal });
   }
 
+  /**
+   * Fills the whole target with the machine's saved state from its byte `offset` on: the one of the snapshot that the image was
+   * opened with, else the one that lies behind the disk now. `Snapshot.vmStateSize` says how long that of a snapshot is;
+   * what was never saved reads as zeros. Rejects with ERR_UNSUPPORTED for images with an external data file.
+   */
+  async readVmState(offset: number | bigint, target: Uint8Array, options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    await inPieces(offset, target, (guestOffset, buffer) =>
+      this.engine.run({
+        kind: RequestKind.Read,
+        flags: RequestFlag.VmState,
+        guestOffset,
+        buffer,
+        signal: options.signal,
+      }),
+    );
+  }
+
+  /** As `write`, of the machine's saved state that lies behind the disk; the tables grow as it needs. */
+  async writeVmState(offset: number | bigint, source: Uint8Array, options: CallOptions = {}): Promise<void> {
+    this.refuseClosed();
+    const { signal } = options;
+    const flags = RequestFlag.VmState | (this.writesThrough ? RequestFlag.Durable : 0);
+    await inPieces(offset, source, async (guestOffset, buffer) => {
+      const length = guestOffset + buffer.length;
+      await this.control.run(() => this.engine.run({ kind: RequestKind.VmStateRoom, length, signal }));
+      await this.engine.run({ kind: RequestKind.Write, flags, guestOffset, buffer, signal });
+    });
+  }
+
   /** Everything whose `write` ended before this call survives a power cut once the promise ends. */
   async flush(options: CallOptions = {}): Promise<void> {
     this.refuseClosed();

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x63929652u;
+inline constexpr uint32_t ABI_HASH = 0x0e8a8c7du;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -828,6 +828,8 @@ enum class RequestKind : uint32_t {
    * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
    */
   Preallocate = 54,
+  /** Makes the L1 table long enough for `length` bytes of the machine's saved state. Alone with the image; durable. */
+  VmStateRoom = 55,
   /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
@@ -877,6 +879,11 @@ enum class RequestFlag : uint32_t {
   RepairAll = 128,
   /** Write, of one whole cluster: in compressed form if that is smaller. */
   Compressed = 256,
+  /**
+   * Read and Write: of the machine's saved state, which lies behind the disk in the same tables; `guestOffset` counts from its
+   * start. What was never saved reads as zeros. A Write needs room for it in the L1 table: see `VmStateRoom`.
+   */
+  VmState = 512,
 };
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

@@ -40,6 +40,8 @@ export enum RequestKind {
    * zeros, as the `PreallocateOptions` in the page say. Alone with the image; durable when it is answered.
    */
   Preallocate = 54,
+  /** Makes the L1 table long enough for `length` bytes of the machine's saved state. Alone with the image; durable. */
+  VmStateRoom = 55,
   /**
    * The persistent bitmaps from byte `guestOffset` of the directory on, as `BitmapItem` records in the page; `result` is
    * their count, `progress` where the next one begins, `progressTotal` the end. Also of an image that is only inspected.
@@ -89,6 +91,11 @@ export enum RequestFlag {
   RepairAll = 128,
   /** Write, of one whole cluster: in compressed form if that is smaller. */
   Compressed = 256,
+  /**
+   * Read and Write: of the machine's saved state, which lies behind the disk in the same tables; `guestOffset` counts from its
+   * start. What was never saved reads as zeros. A Write needs room for it in the L1 table: see `VmStateRoom`.
+   */
+  VmState = 512,
 }
 
 /** One request slot, 64 bytes. The host fills it and calls `submit(slot)`; the answer is the import `block.finish`. */

@@ -1,7 +1,7 @@
 /**
  * Resize: the virtual disk becomes longer or shorter; snapshots keep their own sizes.
  *
- *   longer:   room in the L1 table ─▶ what is new reads as zeros ─▶ flush ─▶ (bitmaps) ─▶ header: size
+ *   longer:   (what lies behind the end loses its clusters and tables) ─▶ room in the L1 table ─▶ what is new reads as zeros ─▶ flush ─▶ (bitmaps) ─▶ header: size
  *   shorter:  (bitmaps) ─▶ clusters behind the end lose their references ─▶ flush ─▶ L2 tables behind it too ─▶ flush
  *             ─▶ header: size
  *
@@ -134,11 +134,11 @@ function step(image: Image, task: Task, resize: Resize): Status {
     }
     case Stage.FlushMappings:
       resize.stage = Stage.DropTables;
-      task.cursor = l1EntriesFor(image.geometry, resize.newSize);
+      task.cursor = l1EntriesFor(image.geometry, min(image.virtualSize, resize.newSize));
       return flushAll(image, task);
     case Stage.DropTables: {
       const status = dropL2Tables(image, task);
-      if (status === Status.Ok) resize.stage = Stage.FlushAll;
+      if (status === Status.Ok) resize.stage = resize.newSize > image.virtualSize ? Stage.GrowL1 : Stage.FlushAll;
       return status;
     }
     case Stage.FlushAll:
@@ -183,17 +183,18 @@ function beginChange(image: Image, task: Task, resize: Resize): void {
     return;
   }
   const clusterSize = u64(image.geometry.clusterSize);
-  if (resize.newSize < image.virtualSize) {
-    task.cursor = alignUp(resize.newSize, clusterSize);
-    // All that the L1 table maps: what else lies behind the end of the disk would come to light when it grows again.
-    const covered = u64(image.l1Size) << (image.geometry.clusterBits + image.geometry.l2Bits);
-    task.guestEnd = max(alignUp(image.virtualSize, clusterSize), covered);
-    task.request.progressTotal = task.guestEnd - min(task.cursor, task.guestEnd);
-    resize.stage = changesBitmaps(image, resize) ? Stage.SwitchBitmaps : Stage.DropMappings;
-    return;
-  }
+  const grows = resize.newSize > image.virtualSize;
   resize.growth.newSize = u32(l1EntriesFor(image.geometry, resize.newSize));
   resize.stage = Stage.GrowL1;
+  if (resize.newSize === image.virtualSize) return;
+  // A machine's saved state, which would come to light.
+  if (grows && u64(image.l1Size) === l1EntriesFor(image.geometry, image.virtualSize)) return;
+  task.cursor = alignUp(min(image.virtualSize, resize.newSize), clusterSize);
+  // All that the L1 table maps: what else lies behind the end of the disk would come to light when it grows again.
+  const covered = u64(image.l1Size) << (image.geometry.clusterBits + image.geometry.l2Bits);
+  task.guestEnd = max(alignUp(image.virtualSize, clusterSize), covered);
+  task.request.progressTotal = task.guestEnd - min(task.cursor, task.guestEnd);
+  resize.stage = !grows && changesBitmaps(image, resize) ? Stage.SwitchBitmaps : Stage.DropMappings;
 }
 
 function checkOptions(image: Image, resize: Resize): Status {

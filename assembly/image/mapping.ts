@@ -23,7 +23,7 @@ import { Task } from './task';
 export function mapRun(image: Image, task: Task, guestOffset: u64, length: u64): Status {
   const geometry = image.geometry;
   const run = image.run;
-  // Only the L1 table of a snapshot can be too short for the disk.
+  // Too short for the disk only in a snapshot; for saved state, which never was saved, anywhere.
   if (l1Index(geometry, guestOffset) >= image.l1Size) return setUnallocated(image, guestOffset, length);
   const l1Offset = image.l1Offset + (l1Index(geometry, guestOffset) << 3);
   const l1Slice = needSlice(image.cache, TableKind.L1, l1Offset, task);

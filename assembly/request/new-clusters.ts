@@ -28,6 +28,7 @@ import { clusterStart, Image } from '../image/image';
 import { checkTableOverlap, needNoTableForData } from '../image/overlap';
 import { giveScratch, needScratch, takeScratch } from '../image/scratch';
 import { TASK_OPERATIONS, Task } from '../image/task';
+import { isAboutVmState } from '../image/vm-state';
 
 /** `Task.stage` of a request that writes. */
 export enum Stage {
@@ -280,7 +281,9 @@ function readEdges(image: Image, task: Task, kind: u32, oldOffset: u64, compress
     return;
   }
   const space = BufferSpace.Scratch;
-  if (head !== 0) readBacking(operations, owner, space, scratch, task.edgeStart, 0, head, 0);
+  // What lies behind the image has no saved state of this one.
+  const shown = isAboutVmState(task) ? 0 : head;
+  if (head !== 0) readBacking(operations, owner, space, scratch, task.edgeStart, 0, shown, head - shown);
   if (tail === 0) return;
   // Behind the end of this disk there are zeros, however long the one behind it is: they show when it grows.
   const inside = u32(max(end, min(task.edgeEnd, image.virtualSize)) - end);

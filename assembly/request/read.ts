@@ -10,8 +10,10 @@ import { decompress, fillGuest, readBacking, readGuest } from '../block';
 import { Image } from '../image/image';
 import { mapRun } from '../image/mapping';
 import { TASK_OPERATIONS, Task } from '../image/task';
+import { isAboutVmState } from '../image/vm-state';
 
 export function stepRead(image: Image, task: Task): Status {
+  const backed = image.hasBacking && !isAboutVmState(task);
   while (task.cursor < task.guestEnd) {
     if (task.outstanding === TASK_OPERATIONS) return Status.Miss;
     const status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
@@ -25,7 +27,7 @@ export function stepRead(image: Image, task: Task): Status {
     } else if (run.kind === ExtentKind.Compressed) {
       const status = readCompressed(image, task);
       if (status !== Status.Ok) return status;
-    } else if (image.hasBacking && (run.kind === ExtentKind.Unallocated || run.kind === ExtentKind.Reserved)) {
+    } else if (backed && (run.kind === ExtentKind.Unallocated || run.kind === ExtentKind.Reserved)) {
       task.outstanding++;
       const length = u32(run.length);
       const owner = changetype<usize>(task);

@@ -27,7 +27,7 @@ export function startSimpleRead(image: Image, task: Task): bool {
   if (image.state !== ImageState.Open || image.exclusiveOwner !== null || image.tablesOnly) return false;
   // In a data file the place of every cluster is known: the long way looks at that.
   if (image.hasDataFile) return false;
-  if (length === 0 || length > clusterSize - inCluster) return false;
+  if (length === 0 || length > clusterSize - inCluster || request.flags !== 0) return false;
   if (length > image.virtualSize || guestOffset > image.virtualSize - length) return false;
 
   const tableOffset = recallL2Table(image, l1Index(geometry, guestOffset));

@@ -46,6 +46,14 @@ export class CopyOnReadDisk implements Disk {
     return this.writes.run(() => this.disk.writeCompressed(offset, source));
   }
 
+  readVmState(offset: number, target: Uint8Array): Promise<void> {
+    return this.disk.readVmState(offset, target);
+  }
+
+  writeVmState(offset: number, source: Uint8Array): Promise<void> {
+    return this.disk.writeVmState(offset, source);
+  }
+
   writeZeroes(offset: number, length: number, options: { unmap: boolean; durable: boolean }): Promise<void> {
     return this.writes.run(() => this.disk.writeZeroes(offset, length, options));
   }

@@ -20,6 +20,9 @@ export interface Disk {
   write(offset: number, source: Uint8Array, options: { durable: boolean }): Promise<void>;
   writeCompressed(offset: number, source: Uint8Array): Promise<void>;
   writeZeroes(offset: number, length: number, options: { unmap: boolean; durable: boolean }): Promise<void>;
+  /** The machine's saved state, where a disk has room for one. */
+  readVmState(offset: number, target: Uint8Array): Promise<void>;
+  writeVmState(offset: number, source: Uint8Array): Promise<void>;
   discard(offset: number, length: number): Promise<void>;
   flush(): Promise<void>;
   truncate(length: number, preallocation: Preallocation): Promise<void>;

@@ -70,6 +70,14 @@ export class ImageDisk implements Disk {
     await this.image.writeZeroes(offset, length, { unmap: unmap && this.discards, durable });
   }
 
+  readVmState(offset: number, target: Uint8Array): Promise<void> {
+    return this.image.readVmState(offset, target);
+  }
+
+  writeVmState(offset: number, source: Uint8Array): Promise<void> {
+    return this.image.writeVmState(offset, source);
+  }
+
   async discard(offset: number, length: number): Promise<void> {
     checkRange(this, offset, length);
     if (this.discards) await this.image.discard(offset, length);

@@ -84,6 +84,14 @@ export class RawDisk implements Disk {
     if (durable || isWriteThrough(this.options.cache)) await this.flush();
   }
 
+  async readVmState(): Promise<void> {
+    throw new SystemFailure('EOPNOTSUPP');
+  }
+
+  async writeVmState(): Promise<void> {
+    throw new SystemFailure('EOPNOTSUPP');
+  }
+
   async discard(offset: number, length: number): Promise<void> {
     checkRange(this, offset, length);
     if (this.options.discard) await this.file.discard(offset, length);

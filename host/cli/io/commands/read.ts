@@ -1,7 +1,6 @@
 /** `read`, `readv`, `aio_read`. */
 
 import type { Command } from '../command.js';
-import { SystemFailure } from '../errno-text.js';
 import { CommandFailure, UsageFailure } from '../failures.js';
 import { dumpText } from '../report.js';
 import type { Session } from '../session.js';
@@ -117,14 +116,14 @@ async function carryOut(session: Session, { failure, offset, length, pattern, op
     if (options.has('v') && !options.has('q')) output.print(dumpText(buffer, offset));
     return right;
   };
-  return perform(session, telling, () => (options.has('b') ? readVmState() : disk.read(offset, buffer)), judge);
+  return perform(
+    session,
+    telling,
+    () => (options.has('b') ? disk.readVmState(offset, buffer) : disk.read(offset, buffer)),
+    judge,
+  );
 }
 
 function consistsOf(bytes: Uint8Array, { value, start, length }: Pattern): boolean {
   return bytes.subarray(start, start + length).every((byte) => byte === value);
-}
-
-/** The engine does not know the state of a machine. */
-async function readVmState(): Promise<void> {
-  throw new SystemFailure('EOPNOTSUPP');
 }

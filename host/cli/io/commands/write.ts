@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { systemErrorCode } from '../../../errors.js';
 import type { Command } from '../command.js';
 import type { Disk } from '../disk.js';
-import { requestErrorText, SystemFailure } from '../errno-text.js';
+import { requestErrorText } from '../errno-text.js';
 import { CommandFailure } from '../failures.js';
 import type { Session } from '../session.js';
 import { patternArgument } from '../values.js';
@@ -147,9 +147,9 @@ function readSource(path: string): Uint8Array {
 }
 
 async function writeBytes(disk: Disk, offset: number, source: Uint8Array, options: Options): Promise<void> {
-  // The engine does not know the state of a machine.
-  if (options.has('b')) throw new SystemFailure('EOPNOTSUPP');
-  if (options.has('c')) await disk.writeCompressed(offset, source);
+  // Compressed or not: QEMU looks at -b first, too.
+  if (options.has('b')) await disk.writeVmState(offset, source);
+  else if (options.has('c')) await disk.writeCompressed(offset, source);
   else await disk.write(offset, source, { durable: options.has('f') });
 }
 
