@@ -2,6 +2,7 @@
  * The tests. Their own sources are TypeScript; what they test is what is shipped: an import of `host/…` or `fuzz/…`
  * from a test leads to dist/, so that workers, the core and the addon are found where a user's program finds them.
  */
+import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import type { Plugin } from 'vitest/config';
 import { defineConfig } from 'vitest/config';
@@ -9,6 +10,10 @@ import { LAYERS } from './.tools/layers.mjs';
 import { pathWithQemu } from './.tools/lib/qemu.mjs';
 
 const root = import.meta.dirname;
+/** The kernel's magic number of the file system in memory. */
+const TMPFS = 0x01021994;
+/** Bytes: far more than all tests of a layer have at one time. */
+const ENOUGH = 2 ** 32;
 
 const testWhatIsBuilt: Plugin = {
   name: 'test-what-is-built',
@@ -20,10 +25,18 @@ const testWhatIsBuilt: Plugin = {
   },
 };
 
+/** Where there is one that is large enough: what has to reach a disk there does so at once. */
+function memoryFolder(): { TMPDIR?: string } {
+  const folder = '/dev/shm';
+  if (!existsSync(folder)) return {};
+  const { bavail, bsize, type } = statfsSync(folder);
+  return type === TMPFS && bavail * bsize > ENOUGH ? { TMPDIR: folder } : {};
+}
+
 export default defineConfig({
   plugins: [testWhatIsBuilt],
   test: {
-    projects: LAYERS.map(({ name, include, seconds, workers, setup }) => ({
+    projects: LAYERS.map(({ name, include, seconds, workers, setup, memory }) => ({
       extends: true as const,
       test: {
         name,
@@ -33,7 +46,7 @@ export default defineConfig({
         globalSetup: ['.tools/vitest-setup.mjs', ...(setup ?? [])],
         testTimeout: seconds * 1000,
         hookTimeout: seconds * 1000,
-        env: { PATH: pathWithQemu() },
+        env: { PATH: pathWithQemu(), ...(memory ? memoryFolder() : {}) },
         server: { deps: { external: [/\/dist\/(host|fuzz|browser)\//] } },
       },
     })),

@@ -8,12 +8,15 @@ import type { TlsOptionsOfServer } from '../nbd/tls.js';
 import type { Format } from './arguments.js';
 import { Closers } from './closers.js';
 import { type Disk, openDisk } from './disk.js';
+import { readImageName } from './image-name.js';
 import { CommandError, reasonOf, type Terminal } from './output.js';
 import type { StopSignal } from './signals.js';
 
 export interface ServeNbdOptions {
   readonly readOnly: boolean;
   readonly noBacking: boolean;
+  /** The names are lists of options. */
+  readonly imageOpts: boolean;
   readonly format: Format | undefined;
   /** Read this internal snapshot. */
   readonly snapshot: string | undefined;
@@ -34,6 +37,7 @@ export interface Served {
   /** Bytes. */
   readonly size: number;
   readonly uri: string;
+  readonly readOnly: boolean;
 }
 
 /** Serves the images until the signal, or until the last client has left. Throws `CommandError`. */
@@ -69,7 +73,7 @@ export async function serveOverNbd(
   });
   onReady(
     server,
-    exports.map(({ size, name }) => ({ size, uri: server.uriOf(name) })),
+    exports.map(({ size, name, readOnly }) => ({ size, uri: server.uriOf(name), readOnly })),
   );
   await Promise.race([stopped(stop), idle]);
   await server.close();
@@ -81,10 +85,16 @@ async function placeOf({ socket, tcp }: ServeNbdOptions, name: string): Promise<
   return { socketPath: socket ?? (await defaultSocketPath(name)) };
 }
 
-async function openServed(path: string, { readOnly, noBacking, format, snapshot }: ServeNbdOptions): Promise<Disk> {
-  const write = !readOnly && snapshot === undefined;
-  const disk = await openDisk(path, { write, noBacking, format, snapshot, mayReadOnly: true });
-  if (disk.format === 'raw' && format === undefined) {
+async function openServed(path: string, options: ServeNbdOptions): Promise<Disk> {
+  const { readOnly, noBacking, imageOpts, format, snapshot } = options;
+  const isReadOnly = readImageName(path, { imageOpts, format }).generic.readOnly === true;
+  const write = !readOnly && !isReadOnly && snapshot === undefined;
+  const disk = await openDisk(path, { write, noBacking, imageOpts, format, snapshot, mayReadOnly: true });
+  if (disk.name.window !== undefined) {
+    await disk.close();
+    throw new CommandError(`Could not open '${path}': A part of a file is not served`);
+  }
+  if (disk.format === 'raw' && disk.name.format === undefined) {
     await disk.close();
     throw new CommandError(`Could not open '${path}': Image is not in qcow2 format (-f raw serves it as it is)`);
   }

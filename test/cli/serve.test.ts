@@ -57,6 +57,19 @@ async function tool(program: string, ...args: string[]): Promise<string> {
 }
 
 describe('corral serve --nbd', () => {
+  test('takes an image as a list of options, which can make it read-only', async () => {
+    const image = newImage();
+    const server = await serve(
+      ['--nbd', '--image-opts', `driver=qcow2,read-only=on,file.filename=${image}`],
+      temporaryFolder(),
+    );
+
+    const output = await qemuIo(server, 'read -P 0 1M 64k', 'write 1M 64k');
+
+    expect(output).toContain('read 65536/65536 bytes at offset 1048576');
+    expect(output).toContain('Block node is read-only');
+  });
+
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('serves an image until %s, and loses nothing', async (signal) => {
     const image = newImage();
     const folder = temporaryFolder();

@@ -5,7 +5,8 @@ import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import type { UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
-import { cacheOption, NO_BACKING } from '../common-options.js';
+import { cacheOption, IMAGE, NO_BACKING } from '../common-options.js';
+import { readDeviceName } from '../device-name.js';
 import { flag, type Option, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { ensureOverlay } from '../overlay.js';
@@ -22,6 +23,7 @@ export const attach = defineVerb({
     'and the devices are gone. Runs in the foreground.',
   operands: 'IMAGE...',
   options: {
+    ...IMAGE,
     readOnly: flag('-r, --read-only', 'refuse writes'),
     ...NO_BACKING,
     cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheArgument),
@@ -53,21 +55,31 @@ export const attach = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length === 0) throw new UsageError('Expecting image file names');
-    const { noBacking, dryRun, verbose, overlay, metrics, ...options } = values;
-    if (overlay !== undefined && (operands.length > 1 || dryRun || noBacking)) {
-      throw new UsageError('--overlay is for one image, and not with --dry-run or --no-backing');
+    const { format, imageOpts, object: _, noBacking, dryRun, verbose, overlay, metrics, ...options } = values;
+    if (overlay !== undefined && (operands.length > 1 || dryRun || noBacking || imageOpts || format !== undefined)) {
+      throw new UsageError('--overlay is for one image, and not with --dry-run, --no-backing, --image-opts or -f');
     }
     const device: DeviceOptions = { ...options, backing: !noBacking };
     if (dryRun) {
-      for (const path of operands) await tryOut(path, device, terminal);
+      for (const text of operands) {
+        const { path, options } = readDeviceName(text, { format, imageOpts }, device);
+        await tryOut(path, options, terminal);
+      }
       return;
     }
     const stop = stopSignal();
     try {
       const [base] = operands;
       if (overlay !== undefined && base !== undefined) await ensureOverlay(base, overlay);
-      const paths = overlay === undefined ? operands : [overlay];
-      const makers = paths.map((path) => () => makeDevice(path, device));
+      const named =
+        overlay === undefined
+          ? operands.map((text) => readDeviceName(text, { format, imageOpts }, device))
+          : [{ path: overlay, options: device }];
+      const makers = named.map(
+        ({ path, options }) =>
+          () =>
+            makeDevice(path, options),
+      );
       const onReady = ({ node, features }: UblkDevice): void => {
         const { dataPath, recovery, updateSize } = features;
         const used = `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}`;

@@ -5,8 +5,10 @@ import type { TcpAddress } from '../../nbd/listen-address.js';
 import type { TlsOptionsOfServer } from '../../nbd/tls.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import { countArgument, type Format, formatArgument } from '../arguments.js';
-import { NO_BACKING } from '../common-options.js';
+import { IMAGE, NO_BACKING } from '../common-options.js';
+import { readDeviceName } from '../device-name.js';
 import { whyNoUblk } from '../devices.js';
+import { nameOfPath } from '../image-name.js';
 import { flag, list, text, value } from '../option-table.js';
 import { CommandError, escapeText, humanSize, reasonOf, type Terminal, UsageError } from '../output.js';
 import type { ServeNbdOptions } from '../serve-nbd.js';
@@ -27,6 +29,7 @@ interface Options {
   tlsPsk: string | undefined;
   tlsNoVerifyPeer: boolean;
   exportName: string | undefined;
+  imageOpts: boolean;
   format: Format | undefined;
   snapshot: string | undefined;
   bitmap: readonly string[];
@@ -40,9 +43,10 @@ export const serve = defineVerb({
   about:
     'Serves images: as block devices (ublk) if kernel and permissions allow it, else over NBD.\n' +
     `Without one, ${SAMPLE} in this folder, which is made when it is missing.\n` +
-    'All options but --read-only and --no-backing are about NBD, and imply --nbd.',
+    'All options but --read-only, --no-backing and --image-opts are about NBD, and imply --nbd.',
   operands: '[IMAGE...]',
   options: {
+    imageOpts: IMAGE.imageOpts,
     nbd: flag('--nbd', 'NBD, even where ublk would work'),
     socket: text('--socket PATH', 'where to make the NBD socket'),
     tcp: value('--tcp ADDRESS', 'a port instead of a socket: PORT or HOST:PORT, of this machine alone', readAddress),
@@ -71,8 +75,9 @@ export const serve = defineVerb({
     const nbd = nbdOptions(values);
     const stop = stopSignal();
     try {
-      const paths = operands.length === 0 ? [await sampleImage(terminal)] : operands;
-      await serveImages(paths, { ...values, ...nbd }, { terminal, stop });
+      const sample = operands.length === 0 ? [nameOfPath(await sampleImage(terminal))] : [];
+      const imageOpts = values.imageOpts && operands.length > 0;
+      await serveImages([...sample, ...operands], { ...nbd, imageOpts }, { terminal, stop });
     } finally {
       stop.release();
     }
@@ -89,14 +94,14 @@ function readAddress(given: string): TcpAddress {
 
 /** What the options of NBD mean together. Throws `UsageError`. */
 function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
-  const { socket, tcp, insecure, bitmap, exportName, format, snapshot, clients, once } = values;
+  const { socket, tcp, insecure, bitmap, exportName, imageOpts, format, snapshot, clients, once } = values;
   if (socket !== undefined && tcp !== undefined) throw new UsageError('--socket and --tcp exclude each other');
   if (insecure && tcp === undefined) throw new UsageError('--insecure needs --tcp');
   const tls = tlsOptions(values);
   const wantsNbd = [socket, tcp, tls, exportName, format, snapshot, clients].some((one) => one !== undefined);
   const { readOnly, noBacking } = values;
   const address = tcp === undefined ? undefined : { ...tcp, insecure };
-  const what = { readOnly, noBacking, format, snapshot, bitmaps: bitmap, exportName };
+  const what = { readOnly, noBacking, imageOpts, format, snapshot, bitmaps: bitmap, exportName };
   return {
     ...what,
     socket,
@@ -153,10 +158,11 @@ async function serveImages(
 
 async function overUblk(
   paths: readonly string[],
-  { readOnly, noBacking }: ServeNbdOptions,
+  { readOnly, noBacking, imageOpts }: ServeNbdOptions,
   { terminal, stop }: Surroundings,
 ): Promise<void> {
   const { makeDevice, serveDevices } = await import('../serve-device.js');
+  const named = paths.map((path) => readDeviceName(path, { imageOpts }, { readOnly }));
   const waiting = [...paths];
   const onReady = ({ node, info }: UblkDevice): void => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
@@ -165,7 +171,11 @@ async function overUblk(
         `Next, as root: lsblk -f ${node}, or, ${readOnly ? 'if it has partitions' : 'if it is empty'}: ${next}\n`,
     );
   };
-  const makers = paths.map((path) => () => makeDevice(path, { readOnly, backing: !noBacking }));
+  const makers = named.map(
+    ({ path, options }) =>
+      () =>
+        makeDevice(path, { ...options, backing: !noBacking }),
+  );
   await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line) });
 }
 
@@ -176,7 +186,6 @@ async function overNbd(
   { terminal, stop }: Surroundings,
 ): Promise<void> {
   const { serveOverNbd } = await import('../serve-nbd.js');
-  const readOnly = options.readOnly || options.snapshot !== undefined;
   await serveOverNbd(paths, options, {
     stop,
     terminal,
@@ -187,7 +196,8 @@ async function overNbd(
         );
         if (exported.length > 1) terminal.print(`Its name: ${escapeText(uri)}\n`);
       }
-      terminal.print(`Next: ${nextCommand(server.uri, options, readOnly)}\n`);
+      // The address without a name leads to the first of them.
+      terminal.print(`Next: ${nextCommand(server.uri, options, exported[0]?.readOnly === true)}\n`);
     },
   });
 }
