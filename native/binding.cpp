@@ -84,6 +84,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportUblkControl(env, exports);
   exportByteLocks(env, exports);
   exportSpace(env, exports);
+  exportCachedRead(env, exports);
   exportProbe(env, exports);
   exportTransfer(env, exports);
   return exports;

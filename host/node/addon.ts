@@ -250,6 +250,11 @@ export interface Addon {
   punchHole(descriptor: number, offset: number, length: number): void;
   /** Makes a range of an open file read as zeros, with space allocated; the file grows to hold it. */
   zeroRange(descriptor: number, offset: number, length: number): void;
+  /**
+   * Reads as much as the page cache has, and starts no I/O: the number of bytes, 0 at the end of the file, or a negative
+   * errno.
+   */
+  readCached(descriptor: number, offset: number, target: Uint8Array): number;
   /** Makes a ring and gives it back; a `wide` one, with submissions of 128 bytes, is what control commands need. */
   probeRing(wide: boolean): RingAbilities;
   /**

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { appendZeroes, type BlockFile, type FileExtent } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
 import { SerialQueue } from '../serial-queue.js';
+import { isReadAtOnce } from './cached-read.js';
 import { DirectIo } from './direct-io.js';
 import { lockImage } from './file-lock.js';
 import { findExtent, punchHole, wholeBlocks, zeroRange } from './file-space.js';
@@ -101,7 +102,7 @@ export class NodeFile implements BlockFile {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     if (this.direct !== undefined) await this.direct.read(offset, target);
-    else await readDescriptor(this.descriptor, offset, target);
+    else if (!isReadAtOnce(this.descriptor, offset, target)) await readDescriptor(this.descriptor, offset, target);
   }
 
   async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
