@@ -33,11 +33,18 @@ async function guestPicture(session: Session, request: MapRequest, { signal, rep
   const to = Math.min(request.to, disk.size);
   const builder = (): PictureBuilder =>
     new PictureBuilder({ from, to, cells: request.cells, unit: disk.unit }, GUEST_KINDS.length);
-  await index.extendTo(to, signal, () => {
+  const tell = (): void => {
     const partial = builder();
     for (const extent of index.knownBetween(from, to)) partial.add(coded(extent));
     report({ done: index.known, total: to, partial: partial.picture(index.known) });
-  });
+  };
+  try {
+    await index.extendTo(to, signal, tell);
+  } catch (error) {
+    // What lies before a table that makes no sense can be shown all the same.
+    tell();
+    throw error;
+  }
   const whole = builder();
   for await (const extent of index.between(from, to, signal)) {
     signal.throwIfAborted();

@@ -69,7 +69,7 @@ export async function openTop(
     const problem = {
       code: 'ERR_UNSUPPORTED',
       message: `This is an image of the format ${format.toUpperCase()}, of which only the header is looked at`,
-      advice: 'Convert it with `qemu-img convert -O qcow2` to see more.',
+      advice: 'Convert it with qemu-img convert -O qcow2 to see more.',
     };
     const chain = [{ name, format, size: undefined, present: true }];
     return { ...nothing, format: 'other', chain, problems: [problem] };

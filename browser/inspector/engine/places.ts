@@ -1,5 +1,6 @@
 /** What lies at an offset of the disk or of the file, with the names of the fields and entries around it. */
 
+import { CorralError } from '../../../host/errors.js';
 import type { GUEST_KINDS, NamedBytes, Place, Space, State } from '../protocol.js';
 import { headerFields } from './header-fields.js';
 import { entryOffset, entryPlace, refcountAt } from './host-entries.js';
@@ -60,7 +61,8 @@ async function hostPlace(session: Session, request: PlaceRequest, watch: Watch):
   const stretch = layout.stretchAt(offset);
   const place = { space: 'host' as const, kind, ...stretch, names };
   if (kind !== 'data' && kind !== 'compressed') return { ...place, title: TITLES[kind] };
-  const owner = session.overview.readable ? await ownerOf(session, offset, watch) : undefined;
+  // Who asks for the names on a page does not ask whose the first byte is.
+  const owner = length === 0 ? await ownerOf(session, offset, watch) : undefined;
   if (owner === undefined) return { ...place, title: TITLES[kind] };
   return { ...place, title: `${TITLES[kind]} of guest offset ${owner}`, other: { space: 'guest', offset: owner } };
 }
@@ -80,9 +82,15 @@ const TITLES: Readonly<Record<ReturnType<HostLayout['kindAt']>, string>> = {
   'snapshot data': 'Data that only snapshots have',
 };
 
+/** Undefined also when the tables cannot be followed: what is wrong with them is told elsewhere. */
 async function ownerOf(session: Session, offset: number, watch: Watch): Promise<number | undefined> {
+  if (!session.overview.readable) return undefined;
   const view = await session.view(undefined);
-  await readWholeMap(view, watch);
+  try {
+    await readWholeMap(view, watch);
+  } catch (error) {
+    if (!(error instanceof CorralError) || error.code === 'ERR_CANCELLED') throw error;
+  }
   const extent = view.index.ownerOf(offset);
   if (extent?.hostOffset === undefined) return undefined;
   return extent.kind === 'compressed' ? extent.offset : extent.offset + offset - extent.hostOffset;

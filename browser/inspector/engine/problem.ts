@@ -5,10 +5,9 @@ import type { Problem } from '../protocol.js';
 
 const ADVICE: Readonly<Partial<Record<CorralErrorCode, string>>> = {
   ERR_NOT_QCOW2: 'If it is a compressed download (.gz, .xz, .zip), unpack it first.',
-  ERR_IMAGE_CORRUPT:
-    'Keep a copy of the file as it is. `corral check -r leaks` or `-r all` on that copy can put right what is wrong.',
+  ERR_IMAGE_CORRUPT: 'Keep the file as it is, and let corral check -r repair a copy of it.',
   ERR_IO: 'The file may have been changed, moved or deleted since it was dropped here: drop it again.',
-  ERR_TOO_LARGE: 'The command line tool, `corral inspect`, has options for larger limits.',
+  ERR_TOO_LARGE: 'The command line, corral inspect, has options for larger limits.',
   ERR_INTERNAL: 'This is a mistake of ours. The file was not changed. Please report it.',
 };
 

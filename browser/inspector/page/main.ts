@@ -18,7 +18,7 @@ let shell: Shell | undefined;
 document.body.append(
   h('a', { class: 'skip', href: '#content', on: { click: skip } }, 'To the content'),
   h(
-    'div',
+    'header',
     { class: 'brand' },
     h('span', { class: 'logo', 'aria-hidden': 'true' }),
     h('span', {}, 'Corral'),

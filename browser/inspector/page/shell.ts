@@ -44,8 +44,8 @@ export class Shell implements App {
       'div',
       { class: 'shell' },
       h(
-        'header',
-        { class: 'top' },
+        'section',
+        { class: 'top', 'aria-label': 'Image' },
         h('div', { class: 'file' }, h('span', { class: 'file-name' }, visibleText(overview.name)), this.factLine()),
         h(
           'div',
@@ -71,12 +71,12 @@ export class Shell implements App {
   }
 
   go(change: Partial<Place>, { replace = false }: { replace?: boolean } = {}): void {
-    const hash = this.link(change);
+    const link = this.link(change);
     if (!replace) {
-      location.hash = hash;
+      location.href = link;
       return;
     }
-    history.replaceState(null, '', hash);
+    history.replaceState(null, '', link);
     this.showHash(false);
   }
 
@@ -86,7 +86,7 @@ export class Shell implements App {
       if (!('from' in change)) Object.assign(place, { from: undefined, to: undefined });
       if (!('path' in change)) Object.assign(place, { path: undefined, partition: undefined });
     }
-    return formatPlace(place);
+    return `${location.pathname}${location.search}${formatPlace(place)}`;
   }
 
   announce(text: string): void {

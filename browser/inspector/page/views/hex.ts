@@ -238,7 +238,7 @@ class HexView implements View {
 
   private linkTo(space: Space, offset: number, text = hexText(offset)): HTMLElement {
     const state = space === 'host' ? undefined : this.app.place.state;
-    const name = text === hexText(offset) ? undefined : `Show ${hexText(offset)}`;
+    const name = text === hexText(offset) ? undefined : `${text} to ${hexText(offset)}`;
     return h('a', { href: this.app.link({ view: 'hex', space, state, offset }), 'aria-label': name }, text);
   }
 

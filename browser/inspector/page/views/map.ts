@@ -118,7 +118,7 @@ class MapView implements View {
       { class: 'buttons', role: 'group', 'aria-label': 'Zoom' },
       button('◀', 'Back', () => this.pan(-1)),
       button('−', 'Zoom out', () => this.zoom(middle(), 4)),
-      button('Whole', 'Show everything', () => this.show(0, this.end)),
+      button('Whole', 'Whole map', () => this.show(0, this.end)),
       button('+', 'Zoom in', () => this.zoom(middle(), 0.25)),
       button('▶', 'Onwards', () => this.pan(1)),
     );

@@ -119,7 +119,7 @@ function checkElement(report: CheckReport): HTMLElement {
     ['Fragmented clusters', report.fragmentedClusters],
     ['End of the image, byte', report.imageEndOffset],
   ];
-  const title = sound ? 'No errors were found.' : 'Errors were found. `corral check -r` on a copy can repair them.';
+  const title = sound ? 'No errors were found.' : 'Errors were found. Let corral check -r repair a copy.';
   const cells = rows.map(([term, value]) => [term, value.toLocaleString('en')] as const);
   return h('div', { 'data-check': JSON.stringify(Object.fromEntries(rows)) }, h('p', {}, title), definitions(cells));
 }

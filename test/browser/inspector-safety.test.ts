@@ -1,0 +1,270 @@
+/** Nothing leaves the machine, nothing that is hostile stays, and everybody can use the page. */
+
+import { readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { inspect, MemoryFile } from '../../host/index.js';
+import { loadCore } from '../../host/node/index.js';
+import { untrustedImages } from '../cli/untrusted-images.js';
+import { type InspectedImage, makeImages } from './inspector-images.js';
+import { EMPTY_PAGE, go, type InspectorSite, openFiles, startSite, totalsOf, verdictOf } from './inspector-page.js';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const MIB = 2 ** 20;
+const HOSTILE_IMAGES = 64;
+const PLACES = [
+  '',
+  '#view=map',
+  '#view=map&space=host',
+  '#view=hex&space=host&offset=0x30000',
+  '#view=files',
+  '#view=snapshots',
+  '#view=bitmaps',
+  '#view=export',
+];
+
+let site: InspectorSite;
+let folder: string;
+let images: InspectedImage[];
+
+beforeAll(async () => {
+  ({ folder, images } = makeImages());
+  site = await startSite();
+});
+
+afterAll(async () => {
+  await site?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function imageOf(name: string): InspectedImage {
+  return images.find((image) => image.name === name) as InspectedImage;
+}
+
+/** Every way out that a program in a page has; each says what became of it. */
+async function tryWaysOut(target: string): Promise<string[]> {
+  const wsTarget = target.replace('http', 'ws');
+  const settled = async (work: Promise<unknown>): Promise<string> =>
+    work.then(
+      () => 'sent',
+      () => 'refused',
+    );
+  const opened = (make: () => EventTarget): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const source = make();
+      source.addEventListener('open', resolve);
+      source.addEventListener('load', resolve);
+      source.addEventListener('error', reject);
+      setTimeout(reject, 3000);
+    });
+  const request = (): Promise<unknown> =>
+    opened(() => {
+      const sender = new XMLHttpRequest();
+      sender.open('GET', `${target}xhr`);
+      sender.send();
+      return sender;
+    });
+  const ways: Record<string, () => Promise<unknown>> = {
+    fetch: () => fetch(`${target}fetch`, { mode: 'no-cors' }),
+    xhr: request,
+    socket: () => opened(() => new WebSocket(`${wsTarget}socket`)),
+    events: () => opened(() => new EventSource(`${target}events`)),
+    module: () => import(`${target}module.js`),
+  };
+  const scope = globalThis as unknown as { importScripts?: (url: string) => void; document?: Document };
+  if (scope.document !== undefined) {
+    const elements: Record<string, Record<string, string>> = {
+      img: { src: 'img.png' },
+      script: { src: 'script.js' },
+      link: { rel: 'stylesheet', href: 'link.css' },
+      iframe: { src: 'iframe.html' },
+      video: { src: 'video.mp4' },
+      object: { data: 'object.svg' },
+    };
+    for (const [tag, attributes] of Object.entries(elements)) {
+      ways[tag] = () => {
+        const blocked = new Promise((_, reject) =>
+          document.addEventListener('securitypolicyviolation', reject, { once: true }),
+        );
+        const element = document.createElement(tag);
+        for (const [name, value] of Object.entries(attributes)) {
+          element.setAttribute(name, value.includes('.') ? `${target}${value}` : value);
+        }
+        const loaded = opened(() => element);
+        document.body.append(element);
+        return Promise.race([loaded, blocked]);
+      };
+    }
+    ways.beacon = async () => {
+      navigator.sendBeacon(`${target}beacon`, 'secret');
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      throw new Error('the server says whether it came');
+    };
+    ways.worker = () => opened(() => new Worker(`${target}worker.js`));
+    ways.form = async () => {
+      const form = document.createElement('form');
+      form.action = `${target}form`;
+      form.target = 'elsewhere';
+      document.body.append(form);
+      form.submit();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      throw new Error('the server says whether it came');
+    };
+  } else {
+    ways.importScripts = async () => scope.importScripts?.(`${target}scripts.js`);
+    ways.worker = () => opened(() => new Worker(`${target}worker.js`));
+  }
+  const results: string[] = [];
+  for (const [name, way] of Object.entries(ways)) {
+    results.push(`${name} ${await settled((async () => way())())}`);
+  }
+  return results;
+}
+
+test('nothing leaves the machine: neither the page nor its worker can send anything anywhere', async () => {
+  const page = await site.newPage();
+  await openFiles(page, site, imageOf('snapshots.qcow2').files);
+  await verdictOf(page);
+  const before = site.requests.length;
+  const target = new URL('/secret/', site.base).href;
+  const [engine] = page.workers();
+
+  const fromPage = await page.evaluate(tryWaysOut, target);
+  const fromWorker = await engine?.evaluate(tryWaysOut, target);
+
+  expect(fromPage.length).toBeGreaterThanOrEqual(14);
+  expect(fromPage.filter((line) => !line.endsWith('refused'))).toEqual([]);
+  expect(fromWorker?.length).toBeGreaterThanOrEqual(7);
+  expect(fromWorker?.filter((line) => !line.endsWith('refused'))).toEqual([]);
+  expect(site.requests.slice(before)).toEqual([]);
+});
+
+test('the same ways lead out of a page without the policy: the test above can fail', async () => {
+  const page = await site.newPage();
+  await page.goto(new URL(EMPTY_PAGE, site.base).href);
+  const before = site.requests.length;
+
+  await page.evaluate(tryWaysOut, new URL('/secret/', site.base).href);
+
+  const arrived = new Set(site.requests.slice(before).map((path) => path.replace(/^\/secret\//, '')));
+  expect([...arrived]).toEqual(expect.arrayContaining(['fetch', 'xhr', 'events', 'img.png', 'beacon', 'worker.js']));
+});
+
+test('the page works from a disk, without any server', async () => {
+  const page = await site.newPage();
+  await page.goto(`file://${join(import.meta.dirname, '../../dist/inspector/index.html')}`);
+  await page.setInputFiles('#files', imageOf('zstd.qcow2').files);
+
+  expect(await verdictOf(page)).toBe('accept');
+});
+
+test('hostile images in turn in one tab: the verdict of each is the inspection’s own, and the memory comes back', async () => {
+  const corpus = untrustedImages()
+    .filter(({ options }) => options === undefined)
+    .slice(0, HOSTILE_IMAGES);
+  const page = await site.newPage();
+  const crashes: unknown[] = [];
+  page.on('crash', () => crashes.push('crash'));
+  page.on('pageerror', (error) => crashes.push(error));
+  await page.goto(site.base);
+  const session = await page.context().newCDPSession(page);
+  const memory = async (): Promise<number> => {
+    await session.send('HeapProfiler.collectGarbage');
+    return page.evaluate(
+      () => (performance as unknown as { memory: { usedJSHeapSize: number } }).memory.usedJSHeapSize,
+    );
+  };
+  const open = async (buffer: Buffer): Promise<string> => {
+    await page.evaluate(() =>
+      document.querySelector('.shell button:last-child, .top-controls button')?.dispatchEvent(new MouseEvent('click')),
+    );
+    await page.setInputFiles('#files', { name: 'hostile.qcow2', mimeType: '', buffer });
+    return verdictOf(page);
+  };
+  await open(readFileSync(imageOf('plain.qcow2').top));
+  const before = await memory();
+
+  const verdicts: string[] = [];
+  for (const { bytes } of corpus) verdicts.push(await open(bytes));
+  await open(readFileSync(imageOf('plain.qcow2').top));
+  const after = await memory();
+
+  expect(corpus.length).toBe(HOSTILE_IMAGES);
+  const core = loadCore();
+  const expected: string[] = [];
+  for (const { bytes } of corpus) {
+    const report = await inspect(new MemoryFile(Uint8Array.from(bytes), true), { core });
+    expected.push(report.verdict.result);
+  }
+  expect(verdicts).toEqual(expected);
+  expect(crashes).toEqual([]);
+  expect(page.workers().length).toBe(1);
+  expect(after - before).toBeLessThan(4 * MIB);
+});
+
+test('every view has names for everything, contrast, and fits 400 pixels, in both themes', async () => {
+  const found: string[] = [];
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const page = await site.newPage({ colorScheme, viewport: { width: 400, height: 800 } });
+    await page.goto(site.base);
+    found.push(...(await faultsOf(page, `${colorScheme} start`)));
+    await page.setInputFiles('#files', imageOf('snapshots.qcow2').files);
+    for (const place of PLACES) {
+      await go(page, place);
+      await settle(page, place);
+      found.push(...(await faultsOf(page, `${colorScheme} ${place}`)));
+    }
+    await page.goto(`${site.base}url.html`);
+    found.push(...(await faultsOf(page, `${colorScheme} url`)));
+  }
+
+  expect(found).toEqual([]);
+});
+
+async function settle(page: Page, place: string): Promise<void> {
+  if (place === '') await verdictOf(page);
+  else if (place.includes('view=map')) await totalsOf(page);
+  else if (place.includes('view=hex')) await page.waitForSelector('[data-place]');
+  else if (place.includes('view=files')) await page.waitForSelector('.partition-list');
+  else await page.waitForSelector('main .card');
+}
+
+/** What axe finds, and what is wider than the page. */
+async function faultsOf(page: Page, where: string): Promise<string[]> {
+  await page.evaluate(AXE);
+  const faults = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    const { violations } = await axe.run();
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    const lines = violations.map(
+      ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`,
+    );
+    return wide > 0 ? [...lines, `${wide} pixels too wide`] : lines;
+  });
+  return faults.map((fault) => `${where}: ${fault}`);
+}
+
+test('the keyboard is enough: from the start to a cell of the map, and to its bytes', async () => {
+  const page = await site.newPage();
+  await openFiles(page, site, imageOf('plain.qcow2').files, '#view=map');
+  await totalsOf(page);
+  const focused = async (): Promise<string> =>
+    page.evaluate(() => document.activeElement?.getAttribute('aria-roledescription') ?? '');
+  for (let presses = 0; presses < 30 && (await focused()) !== 'allocation map'; presses++)
+    await page.keyboard.press('Tab');
+
+  expect(await focused()).toBe('allocation map');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowRight');
+  await page.waitForFunction(() =>
+    document.querySelector('.readout')?.textContent?.startsWith('0x20000 to 0x30000: data'),
+  );
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.dump');
+  expect(page.url()).toContain('view=hex');
+  expect(page.url()).toContain('offset=0x20000');
+});
