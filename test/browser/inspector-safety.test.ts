@@ -1,8 +1,8 @@
 /** Nothing leaves the machine, nothing that is hostile stays, and everybody can use the page. */
 
 import { readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inspect, MemoryFile } from '../../host/index.js';
@@ -11,7 +11,6 @@ import { untrustedImages } from '../cli/untrusted-images.js';
 import { type InspectedImage, makeImages } from './inspector-images.js';
 import { EMPTY_PAGE, go, type InspectorSite, openFiles, startSite, totalsOf, verdictOf } from './inspector-page.js';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const MIB = 2 ** 20;
 const HOSTILE_IMAGES = 64;
 const PLACES = [
@@ -233,12 +232,12 @@ async function settle(page: Page, place: string): Promise<void> {
 
 /** What axe finds, and what is wider than the page. */
 async function faultsOf(page: Page, where: string): Promise<string[]> {
-  await page.evaluate(AXE);
+  await page.evaluate(axe.source);
   const faults = await page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
+    const { axe: here } = globalThis as unknown as {
       axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
     };
-    const { violations } = await axe.run();
+    const { violations } = await here.run();
     const wide = document.documentElement.scrollWidth - innerWidth;
     const lines = violations.map(
       ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`,
