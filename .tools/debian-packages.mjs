@@ -28,7 +28,6 @@ const PACKAGES = {
   strace: 'which system calls were made',
   zsh: 'command lines are completed in it',
   fish: 'the same',
-  chromium: 'pages and the library for browsers',
   mandoc: 'looks for mistakes in the manual pages',
 };
 

@@ -2,6 +2,7 @@
 
 import type { BitmapFacts } from '../../host/bitmaps.js';
 import type { CheckReport } from '../../host/check-report.js';
+import type { FileKind } from '../../host/filesystem/file-system.js';
 import type { ImageFacts } from '../../host/image-facts.js';
 import type { PolicyName } from '../../host/inspect/policy.js';
 import type { InspectReport } from '../../host/inspect/report.js';
@@ -160,18 +161,50 @@ export interface Ranges {
   readonly bytes: number;
 }
 
+/** A part of the disk. */
 export interface PartitionRow {
-  readonly index: number;
+  /** As Linux counts; 0 for a disk without a partition table. */
+  readonly number: number;
   readonly offset: number;
   readonly length: number;
   readonly type: string;
-  /** What its first bytes look like. */
-  readonly holds: readonly string[];
+  /** As the partition table calls it. */
+  readonly name: string;
+  /** Undefined when its files cannot be listed. */
+  readonly fileSystem: string | undefined;
+  readonly label: string;
+  /** What one should know of the file system, a line each. */
+  readonly remarks: readonly string[];
+  /** Why its files cannot be listed. */
+  readonly problem: Problem | undefined;
 }
 
 export interface PartitionList {
+  /** `mbr`, `gpt`, or none. */
   readonly table: string | undefined;
   readonly partitions: readonly PartitionRow[];
+}
+
+export interface FileRow {
+  readonly name: string;
+  readonly kind: FileKind;
+  readonly size: number;
+  /** Milliseconds since 1970 began. */
+  readonly modified: number | undefined;
+}
+
+export interface FileList {
+  /** Folders first. */
+  readonly rows: readonly FileRow[];
+  /** All that there are; the list may be cut off. */
+  readonly count: number;
+}
+
+export interface FileDescription {
+  readonly kind: FileKind;
+  readonly size: number;
+  /** Where a link leads, as it says. */
+  readonly target: string | undefined;
 }
 
 interface StateRequest {
@@ -181,6 +214,11 @@ interface StateRequest {
 interface RangeRequest extends StateRequest {
   readonly offset: number;
   readonly length: number;
+}
+
+interface PathRequest extends StateRequest {
+  readonly partition: number;
+  readonly path: string;
 }
 
 /** What the worker can do: argument and answer of each. */
@@ -197,6 +235,10 @@ export interface Methods {
   changes: [{ readonly state: number }, Ranges];
   bitmap: [{ readonly index: number }, Ranges];
   partitions: [StateRequest, PartitionList];
+  list: [PathRequest, FileList];
+  describe: [PathRequest, FileDescription];
+  /** Fewer bytes where the file ends. */
+  readFile: [PathRequest & { readonly offset: number; readonly length: number }, Uint8Array<ArrayBuffer>];
 }
 
 export type MethodName = keyof Methods;

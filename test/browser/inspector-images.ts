@@ -1,7 +1,7 @@
 /** Images of every kind that qemu-img makes, and what it says of them. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomFrom } from '../random.js';
@@ -68,6 +68,36 @@ function overlay(at: (name: string) => string): InspectedImage {
   qemu('create', '-q', '-f', 'qcow2', '-b', middle, '-F', 'qcow2', top, '8M');
   io(top, 'write -P 4 1088k 64k', 'write -P 5 7M 128k');
   return { name: 'top.qcow2', files: [base, top, middle], top };
+}
+
+/** A disk with an MBR and one ext4 partition of `files`; a snapshot of it, after which one file is another. */
+export function diskWithFiles(
+  folder: string,
+  files: Readonly<Record<string, string | Buffer>>,
+  later: typeof files,
+): string {
+  const [first, second] = [files, { ...files, ...later }].map((tree, number) => {
+    const source = join(folder, `tree${number}`);
+    for (const [name, contents] of Object.entries(tree)) {
+      mkdirSync(join(source, name, '..'), { recursive: true });
+      writeFileSync(join(source, name), contents);
+    }
+    const path = join(folder, `disk${number}.raw`);
+    execFileSync('mkfs.ext4', ['-q', '-L', 'rootfs', '-d', source, path, '12M']);
+    const partition = readFileSync(path);
+    const start = Buffer.alloc(MIB);
+    start[446 + 4] = 0x83;
+    start.writeUInt32LE(MIB / 512, 446 + 8);
+    start.writeUInt32LE(partition.length / 512, 446 + 12);
+    start.writeUInt16BE(0x55aa, 510);
+    writeFileSync(path, Buffer.concat([start, partition]));
+    return path;
+  }) as [string, string];
+  const image = join(folder, 'files.qcow2');
+  qemu('convert', '-f', 'raw', '-O', 'qcow2', first, image);
+  qemu('snapshot', '-c', 'before', image);
+  io(image, `write -s ${second} 0 ${readFileSync(second).length}`);
+  return image;
 }
 
 /** Has to succeed. */

@@ -216,6 +216,34 @@ test('the bytes of the file have the names of their structures, and lead on', as
   expect(shown).toBe(file.subarray(first, first + shown.length / 2).toString('hex'));
 });
 
+test('files are listed, shown and saved, in the disk and in a snapshot of it', async () => {
+  const noise = Buffer.from(Array.from({ length: 150_000 }, (_, index) => (index * 2654435761) >>> 24));
+  const files = { 'etc/hostname': 'old\n', 'etc/<b>odd.txt': 'text', 'var/log/noise.bin': noise };
+  const path = diskWithFiles(folder, files, { 'etc/hostname': 'new\n' });
+  const own = await site.newPage();
+  await own.addInitScript(() => {
+    delete (globalThis as { showSaveFilePicker?: unknown }).showSaveFilePicker;
+  });
+  await openFiles(own, site, path, '#view=files');
+  await own.click('.folder >> text=etc/');
+  await own.waitForSelector('[data-folder="/etc"] tbody tr');
+  const names = await own.$$eval('.folder tbody td:first-child', (cells) => cells.map((cell) => cell.textContent));
+  await own.click('text=hostname');
+  const now = await own.textContent('.preview pre');
+  await own.selectOption('.state', { label: 'snapshot before' });
+  await go(own, '#view=files&snapshot=0&path=/etc/hostname');
+  await own.waitForSelector('.preview pre:has-text("old")');
+  await go(own, '#view=files&path=/var/log/noise.bin');
+  const [download] = await Promise.all([own.waitForEvent('download'), own.click('text=Save this file')]);
+  const saved = join(folder, 'saved.bin');
+  await download.saveAs(saved);
+
+  expect(names).toEqual(['<b>odd.txt', 'hostname']);
+  expect(now).toBe('new\n');
+  expect(readFileSync(saved).equals(noise)).toBe(true);
+  await own.context().close();
+});
+
 test('several files that are dropped together are a chain, and one that is missing is named', async () => {
   const image = imageOf('top.qcow2');
   const [base, top, middle] = image.files as [string, string, string];

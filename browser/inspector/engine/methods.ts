@@ -3,14 +3,15 @@
 import { CorralError } from '../../../host/errors.js';
 import { HttpFile } from '../../../host/http-file.js';
 import { inspect } from '../../../host/inspect/inspect.js';
+import { BlobFile } from '../../blob-file.js';
 import type { Answer, Argument, MethodName } from '../protocol.js';
-import { BlobBlockFile, type ReadMeter } from './blob-block-file.js';
 import { bitmapRanges, changesSince } from './changes.js';
 import { loadCore } from './core.js';
+import { describeFile, listFolder, partitionsOf, readFile } from './files.js';
 import { extentPage, mapPicture, type Watch } from './maps.js';
 import { baseName } from './opened.js';
-import { partitionsOf } from './partitions.js';
 import { placeAt } from './places.js';
+import type { ReadMeter } from './read-meter.js';
 import { Session } from './session.js';
 
 /** Bytes that one message asks for at most. */
@@ -45,10 +46,11 @@ export class Methods {
       const name = baseName(new URL(source.url).pathname) || 'image';
       this.session = await Session.open(core, [{ name, open: () => file }], { warnings });
     } else {
-      const files = source.files.map((file) => ({
-        name: file.name,
-        open: () => new BlobBlockFile(file, file.name, this.meter),
-      }));
+      const files = source.files.map((file) => {
+        const opened = new BlobFile(file);
+        this.meter.watch(() => opened.bytesRead);
+        return { name: file.name, open: () => opened };
+      });
       this.session = await Session.open(core, files, { top: source.top });
     }
     return this.session.overview;
@@ -93,5 +95,8 @@ const WORK: { readonly [M in Exclude<MethodName, 'open'>]: Work<M> } = {
     if (bitmap === undefined) throw new CorralError('ERR_NOT_FOUND', { reason: `There is no bitmap ${index}` });
     return bitmapRanges(session.image, bitmap.nameBytes, watch);
   },
-  partitions: (session, { state }, { signal }) => partitionsOf(session, state, signal),
+  partitions: (session, { state }) => partitionsOf(session, state),
+  list: listFolder,
+  describe: describeFile,
+  readFile: (session, request) => readFile(session, { ...request, length: Math.min(request.length, LONGEST_READ) }),
 };

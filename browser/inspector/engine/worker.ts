@@ -2,9 +2,9 @@
 
 import { CorralError } from '../../../host/errors.js';
 import type { Progress, Request, Response } from '../protocol.js';
-import { ReadMeter } from './blob-block-file.js';
 import { Methods } from './methods.js';
 import { problemOf } from './problem.js';
+import { ReadMeter } from './read-meter.js';
 
 interface Scope {
   onmessage: ((event: MessageEvent<Request>) => void) | null;

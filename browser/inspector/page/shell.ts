@@ -29,7 +29,7 @@ export class Shell implements App {
   place: Place = START;
   private shown: { key: string; view: View; gone: AbortController } | undefined;
   private readonly main = h('main', { id: 'content', tabindex: -1 });
-  private readonly nav = h('nav', { 'aria-label': 'Views' });
+  private readonly nav = h('nav', { class: 'views', 'aria-label': 'Views' });
   private readonly news = h('p', { class: 'sr-only', role: 'status' });
   private readonly states: HTMLSelectElement;
   private readonly listening = new AbortController();
