@@ -13,6 +13,7 @@ import { baseName } from './opened.js';
 import { placeAt } from './places.js';
 import type { ReadMeter } from './read-meter.js';
 import { Session } from './session.js';
+import { CACHE_SIZE } from './table-ahead.js';
 
 /** Bytes that one message asks for at most. */
 const LONGEST_READ = 16 * 2 ** 20;
@@ -47,7 +48,7 @@ export class Methods {
       this.session = await Session.open(core, [{ name, open: () => file }], { warnings });
     } else {
       const files = source.files.map((file) => {
-        const opened = new BlobFile(file);
+        const opened = new BlobFile(file, { cacheSize: CACHE_SIZE });
         this.meter.watch(() => opened.bytesRead);
         return { name: file.name, open: () => opened };
       });

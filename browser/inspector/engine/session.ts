@@ -11,6 +11,7 @@ import { ExtentIndex } from './extent-index.js';
 import { HostLayout, type LayoutWatch } from './host-layout.js';
 import { baseName, gateOf, type NamedFile, type Opened, openSnapshot, openTop } from './opened.js';
 import { problemOf } from './problem.js';
+import { readTablesAhead } from './table-ahead.js';
 import { tracesOf } from './traces.js';
 
 /** A disk, and what is known of its pieces. */
@@ -132,7 +133,10 @@ export class Session {
       const [problem] = this.overview.problems;
       throw new CorralError('ERR_UNSUPPORTED', { reason: problem?.message ?? 'The disk cannot be read' });
     }
-    if (state === undefined) return disk;
+    if (state === undefined) {
+      if (this.opened.facts !== undefined) readTablesAhead(this.file, this.opened.facts);
+      return disk;
+    }
     const snapshot = this.snapshots[state];
     if (snapshot === undefined) throw new CorralError('ERR_NOT_FOUND', { reason: `There is no snapshot ${state}` });
     return openSnapshot(this.file, this.core, this.gate, { id: snapshot.idBytes, name: snapshot.nameBytes });

@@ -23,7 +23,7 @@ export function virtualList({ label, columns, rowHeight, count, rows }: VirtualL
   const height = Math.min(TALLEST, (count + 1) * rowHeight);
   spacer.style.height = `${height}px`;
   const box = h('div', { class: 'virtual-list', tabindex: 0, role: 'region', 'aria-label': label }, spacer, table);
-  box.style.maxHeight = `${Math.min(count + 1, 14) * rowHeight + 2}px`;
+  box.style.height = `${Math.min(count + 1, 14) * rowHeight + 2}px`;
   let wanted = 0;
   const show = async (): Promise<void> => {
     const ticket = ++wanted;

@@ -248,16 +248,11 @@ class HexView implements View {
     const view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
     const rows: [string, string][] = [];
     if (at >= 0 && at < view.byteLength) rows.push(['8 bits', String(view.getUint8(at))]);
-    if (at >= 0 && at + 4 <= view.byteLength)
-      rows.push(
-        ['32 bits, big-endian', String(view.getUint32(at))],
-        ['little-endian', String(view.getUint32(at, true))],
-      );
+    if (at >= 0 && at + 4 <= view.byteLength) rows.push(['32 bits, big-endian', String(view.getUint32(at))]);
+    if (at >= 0 && at + 4 <= view.byteLength) rows.push(['32 bits, little-endian', String(view.getUint32(at, true))]);
+    if (at >= 0 && at + 8 <= view.byteLength) rows.push(['64 bits, big-endian', String(view.getBigUint64(at))]);
     if (at >= 0 && at + 8 <= view.byteLength)
-      rows.push(
-        ['64 bits, big-endian', String(view.getBigUint64(at))],
-        ['little-endian', String(view.getBigUint64(at, true))],
-      );
+      rows.push(['64 bits, little-endian', String(view.getBigUint64(at, true))]);
     return rows;
   }
 

@@ -166,6 +166,8 @@ class MapView implements View {
     this.picture = picture;
     this.canvas.show(picture, this.drawnWidth);
     const { offset } = this.app.place;
+    if (this.readout.textContent === '')
+      this.readout.textContent = 'Point at a cell, or move to it with the arrow keys.';
     if (offset !== undefined && offset >= picture.from && offset < picture.to) {
       this.canvas.mark(Math.floor((offset - picture.from) / picture.cellLength));
     }
