@@ -82,7 +82,8 @@ function imageLimits(length: number, clusterSize: number, write: boolean): FileL
     length: (clusters + 2) * countedByBlock,
     clusterSize,
     // A check with little memory walks all tables several times; a verb that was asked for a larger table fills what room
-    // there is.
-    calls: 4000 + Math.ceil(length / 16 + (write ? GROWTH / 32 : 0)),
+    // there is. An entry of 8 bytes that names a place beyond the file costs its own look at the refcounts: an L1 table of
+    // garbage is that many.
+    calls: 4000 + Math.ceil(length / 4 + (write ? GROWTH / 32 : 0)),
   };
 }

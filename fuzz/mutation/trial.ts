@@ -10,6 +10,7 @@ import type { Random } from '../simulator/random.js';
 import { mutantCodec } from './codec.js';
 import { MutantFiles } from './files.js';
 import type { Original } from './originals.js';
+import { isL1TableAnL2Table } from './table-kinds.js';
 import { drawCall, type Range } from './verbs.js';
 
 /** How far a mutant came; sums of these show that mutants are not all refused at the door. */
@@ -101,7 +102,7 @@ class Trial {
     if (first && this.random.chance(0.3)) await this.attempt(() => this.readSnapshots(image));
     if (first && this.random.chance(0.3)) await this.attempt(() => readBitmaps(image));
     const shared = this.files.data !== undefined && (await this.isMovedData(image));
-    const twice = first && (await this.isUsedTwice(image));
+    const twice = first && ((await this.isUsedTwice(image)) || isL1TableAnL2Table(this.files.image.contents()));
     let report: CheckReport | undefined;
     await this.attempt(async () => {
       report = await image.check();
