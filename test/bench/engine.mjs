@@ -29,6 +29,8 @@ const CHECK_SCRIPT = `
   qemu-img check -q "$1" &
   while seen=$(grep -s VmHWM /proc/$!/status); do last=$seen; sleep 0.01; done
   echo "$last"`;
+/** GNU time tells it of processes that are too short to be watched. */
+const PEAK_SCRIPT = 'command time -f %M "$@" 2>&1 >/dev/null';
 const rounds = Number(process.argv[2] ?? 3);
 
 mkdirSync(CACHE, { recursive: true });
@@ -63,22 +65,11 @@ try {
     () => corralLibrary('check').milliseconds,
     () => qemuCheck().milliseconds,
   );
-  compare(
-    'check, peak MiB of the process',
-    () => corralLibrary('check').peakMiB,
-    () => qemuCheck().peakMiB,
-  );
+  // A process of Node is larger than one of C before it does anything: what the check adds is the engine's.
+  compareMemory();
 
   console.log('16 GiB, 64 KiB clusters: what allocating a cluster costs as the disk fills, us (4 KiB writes, depth 1)');
-  for (const percent of [1, 50, 99]) {
-    const allocated = Math.floor((CLUSTERS * percent) / 100);
-    makeEngineImage(original, { virtualSize: 16 * GIB, allocated });
-    compare(
-      `${percent} % full`,
-      () => corralWrite(FREE),
-      () => qemuWrite(FREE),
-    );
-  }
+  compareLevels([1, 50, 99]);
 } finally {
   rmSync(folder, { recursive: true });
 }
@@ -95,9 +86,64 @@ function compare(name, corral, qemu) {
   const ours = median(runs.map((run) => run.corral));
   const theirs = median(runs.map((run) => run.qemu));
   const ratio = median(runs.map((run) => run.qemu / run.corral));
-  console.log(
-    `  ${name.padEnd(40)} Corral ${ours.toFixed(2).padStart(10)}  QEMU ${theirs.toFixed(2).padStart(10)}  ratio ${ratio.toFixed(2)}`,
+  printRow(name, ours, theirs, ratio);
+}
+
+/** The most memory of a check's process, and how much of it an empty process of the same kind does not have. */
+function compareMemory() {
+  const runs = Array.from({ length: rounds }, () => ({
+    corral: onCopy(() => corralLibrary('check').peakMiB),
+    node: peakMiB([process.execPath, '-e', '0']),
+    qemu: onCopy(() => qemuCheck().peakMiB),
+    version: peakMiB(['qemu-img', '--version']),
+  }));
+  const [corral, node, qemu, version] = /** @type {const} */ (['corral', 'node', 'qemu', 'version']).map((name) =>
+    median(runs.map((run) => run[name])),
   );
+  printRow('check, peak MiB of the process', corral, qemu, qemu / corral);
+  printRow('an empty process (node -e 0, --version)', node, version, version / node);
+  printRow('what the check adds, MiB', corral - node, qemu - version, (qemu - version) / (corral - node));
+}
+
+/**
+ * The levels take turns, so that none of them always comes first; the last line is how far apart their middle ones are.
+ *
+ * @param {number[]} levels percent of the disk that is allocated
+ */
+function compareLevels(levels) {
+  /** @type {{ corral: number, qemu: number }[][]} */
+  const runs = levels.map(() => []);
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, percent] of levels.entries()) {
+      makeEngineImage(original, { virtualSize: 16 * GIB, allocated: Math.floor((CLUSTERS * percent) / 100) });
+      runs[index]?.push({ corral: onCopy(() => corralWrite(FREE)), qemu: onCopy(() => qemuWrite(FREE)) });
+    }
+  }
+  const ours = runs.map((level) => median(level.map(({ corral }) => corral)));
+  const theirs = runs.map((level) => median(level.map(({ qemu }) => qemu)));
+  for (const [index, percent] of levels.entries()) {
+    const ratio = median((runs[index] ?? []).map(({ corral, qemu }) => qemu / corral));
+    printRow(`${percent} % full`, ours[index], theirs[index], ratio);
+  }
+  const spread = (/** @type {number[]} */ values) => Math.max(...values) / Math.min(...values);
+  printRow('dearest level, times the cheapest one', spread(ours), spread(theirs), spread(theirs) / spread(ours));
+}
+
+/** @param {string[]} command */
+function peakMiB([program = '', ...args]) {
+  const { stdout } = spawnSync('bash', ['-c', PEAK_SCRIPT, 'bash', program, ...args], { encoding: 'utf8' });
+  return Number(/(\d+)\s*$/.exec(stdout)?.[1]) / 1024;
+}
+
+/**
+ * @param {string} name
+ * @param {number | undefined} ours
+ * @param {number | undefined} theirs
+ * @param {number} ratio
+ */
+function printRow(name, ours = Number.NaN, theirs = Number.NaN, ratio) {
+  const numbers = `Corral ${ours.toFixed(2).padStart(10)}  QEMU ${theirs.toFixed(2).padStart(10)}`;
+  console.log(`  ${name.padEnd(40)} ${numbers}  ratio ${ratio.toFixed(2)}`);
 }
 
 /** @param {() => number} measure */
