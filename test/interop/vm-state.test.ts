@@ -25,7 +25,7 @@ async function state(image: Image, offset: number, length: number): Promise<Uint
   return bytes;
 }
 
-async function made(options: { clusterSize: number; extendedL2?: boolean; version?: 2 | 3 }): Promise<string> {
+async function made(options: { clusterSize: number; extendedL2?: boolean; compat?: '0.10' }): Promise<string> {
   const path = join(temporaryFolder(), 'image.qcow2');
   await createImage(path, { virtualSize: SIZE, ...options });
   return path;
@@ -34,7 +34,7 @@ async function made(options: { clusterSize: number; extendedL2?: boolean; versio
 const KINDS = [
   { clusterSize: 512 },
   { clusterSize: 65_536 },
-  { clusterSize: 65_536, version: 2 as const },
+  { clusterSize: 65_536, compat: '0.10' as const },
   { clusterSize: 65_536, extendedL2: true },
 ];
 
