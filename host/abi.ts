@@ -877,7 +877,7 @@ export class ConfigurationView {
     return this.start;
   }
 
-  /** Request slots, 1 to 4096. */
+  /** Request slots, 1 to 16385. */
   get requestCapacity(): number {
     return this.words[this.start >>> 2];
   }

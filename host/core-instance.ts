@@ -48,7 +48,7 @@ export interface PassDiscard {
 
 /** Sizes are bytes. */
 export interface CoreConfiguration {
-  /** Requests at once, 1 to 4096. */
+  /** Requests at once, 1 to 16385. */
   requestCapacity: number;
   /** Metadata cache; raised to what `requestCapacity` needs. */
   cacheSize: number;
@@ -89,6 +89,13 @@ interface CoreExports extends Record<string, unknown> {
   statistics(): void;
 }
 
+/** Memory that instances in several threads share; whoever calls one of them has to see to it that nobody else does. */
+export interface SharedMemory {
+  readonly memory: WebAssembly.Memory;
+  /** Of an instance that has been configured. */
+  readonly layoutAddress?: number | undefined;
+}
+
 /** Addresses and counts of the shared records. */
 export interface CoreLayout {
   readonly requests: number;
@@ -105,6 +112,8 @@ export class CoreInstance {
   /** The module's memory. It does not grow after the constructor, so views of it stay valid. */
   readonly memory: ArrayBuffer;
   readonly layout: CoreLayout;
+  /** For other instances on the same memory. */
+  readonly layoutAddress: number;
   readonly failure: FailureView;
   readonly info: ImageInfoView;
   readonly submit: (slot: number) => Status;
@@ -114,13 +123,26 @@ export class CoreInstance {
   private readonly operationView: OperationView;
   private readonly exports: CoreExports;
 
-  /** Throws ERR_TOO_LARGE when the memory cannot be had, ERR_INTERNAL when the module belongs to another version. */
-  constructor(module: WebAssembly.Module, configuration: CoreConfiguration, handlers: CoreHandlers) {
+  /**
+   * Throws ERR_TOO_LARGE when the memory cannot be had, ERR_INTERNAL when the module belongs to another version.
+   *
+   * @param shared of a module whose memory several threads share: the memory, and where the layout lies once the first
+   * instance of it has been configured: the others take that one's
+   */
+  constructor(
+    module: WebAssembly.Module,
+    configuration: CoreConfiguration,
+    handlers: CoreHandlers,
+    shared?: SharedMemory,
+  ) {
     const { submit, fill, finish } = handlers;
     const unsignedFill = (request: number, bufferOffset: number, length: number) =>
       fill(request, bufferOffset >>> 0, length >>> 0);
     // The two hot ones are handed over as they are: a wrapper would cost as much as the call.
-    const instance = instantiateSync<CoreExports & ASUtil>(module, { block: { submit, fill: unsignedFill, finish } });
+    const instance = instantiateSync<CoreExports & ASUtil>(module, {
+      block: { submit, fill: unsignedFill, finish },
+      ...(shared && { env: { memory: shared.memory } }),
+    });
     const exports = instance.exports as CoreExports;
     if (exports.abiHash() >>> 0 !== ABI_HASH) {
       throw new CorralError('ERR_INTERNAL', {
@@ -128,14 +150,8 @@ export class CoreInstance {
       });
     }
     this.exports = exports;
-    configure(exports, configuration);
-    const layoutAddress = exports.configure();
-    if (layoutAddress === 0) {
-      throw new CorralError('ERR_TOO_LARGE', {
-        ...configuration,
-        reason: 'Not enough memory for this many requests and this cache size',
-      });
-    }
+    this.layoutAddress = shared?.layoutAddress ?? configure(exports, configuration);
+    const { layoutAddress } = this;
     this.memory = exports.memory.buffer as ArrayBuffer;
     this.layout = readLayout(this.memory, layoutAddress);
     this.failure = new FailureView(this.memory, this.layout.failure);
@@ -164,8 +180,12 @@ export class CoreInstance {
 
   /** The error behind a status that `finish` was called with. Only inside that call. */
   failureError(status: Status, cause?: unknown): CorralError {
-    const name = this.bytes(this.failure.nameAddress, this.failure.nameLength);
-    return errorFromFailure(status, this.failure, decodeName(name), cause);
+    return errorFromFailure(status, this.failure, decodeName(this.failureName()), cause);
+  }
+
+  /** The name in the failure record. Only inside of `finish`. */
+  failureName(): Uint8Array {
+    return this.bytes(this.failure.nameAddress, this.failure.nameLength);
   }
 
   /** Counters since open. */
@@ -180,7 +200,8 @@ export function decodeName(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.slice());
 }
 
-function configure(exports: CoreExports, configuration: CoreConfiguration): void {
+/** Returns the address of the layout. */
+function configure(exports: CoreExports, configuration: CoreConfiguration): number {
   const view = new ConfigurationView(exports.memory.buffer, exports.configuration());
   view.requestCapacity = configuration.requestCapacity;
   view.cacheSize = configuration.cacheSize;
@@ -198,6 +219,12 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): void
   view.overlapChecks = configuration.overlapChecks ?? overlapBits('cached');
   view.fileLength = configuration.fileLength;
   view.dataFileLength = configuration.dataFileLength ?? 0;
+  const layoutAddress = exports.configure();
+  if (layoutAddress !== 0) return layoutAddress;
+  throw new CorralError('ERR_TOO_LARGE', {
+    ...configuration,
+    reason: 'Not enough memory for this many requests and this cache size',
+  });
 }
 
 function discardFlags({ request = true, snapshot = true, other = true }: PassDiscard = {}): number {

@@ -266,7 +266,7 @@ enum class OverlapCheck : uint32_t {
 
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 struct Configuration {
-  /** Request slots, 1 to 4096. */
+  /** Request slots, 1 to 16385. */
   uint32_t requestCapacity;
   /**
    * Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. An image that is

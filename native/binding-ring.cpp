@@ -17,7 +17,8 @@ constexpr double MAX_SCRATCH_LENGTH = 4u << 20;
 
 /** A ring and everything of JavaScript's that it points into. Shared by the object and its `turn` function. */
 struct RingState {
-  Napi::Reference<Napi::ArrayBuffer> memory;
+  Napi::ObjectReference memory;
+  Napi::ObjectReference scratch;
   Napi::Reference<Napi::Int32Array> outgoing;
   Napi::Reference<Napi::Int32Array> events;
   Napi::Reference<Napi::ArrayBuffer> guestBuffers;
@@ -71,7 +72,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   explicit RingBinding(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<RingBinding>(info), state_(std::make_shared<RingState>()) {
     Options options(info[0]);
-    Napi::ArrayBuffer memory = options.buffer("memory");
+    const MemoryView memory = options.memory("memory");
     Napi::Int32Array outgoing = options.numbers("outgoing");
     Napi::Int32Array events = options.numbers("events");
     BlockRingOptions made;
@@ -80,8 +81,8 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     made.memory.requests = static_cast<uint32_t>(options.number("requests", UINT32_MAX));
     made.memory.requestCapacity = static_cast<uint32_t>(options.number("requestCapacity", 1 << 20));
     if (options.refused()) return;
-    made.memory.base = static_cast<uint8_t*>(memory.Data());
-    made.memory.length = memory.ByteLength();
+    made.memory.base = memory.data;
+    made.memory.length = memory.length;
     made.outgoing = outgoing.Data();
     made.outgoingQuads = static_cast<uint32_t>(outgoing.ElementLength() / QUAD);
     made.events = events.Data();
@@ -93,7 +94,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
       return;
     }
     state_->ring = std::move(*ring);
-    state_->memory = Napi::Persistent(memory);
+    state_->memory = Napi::Persistent(memory.object);
     state_->outgoing = Napi::Persistent(outgoing);
     state_->events = Napi::Persistent(events);
     Value().Set("turn", Napi::Value(info.Env(), makeTurn(info.Env(), state_)));
@@ -124,13 +125,14 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     Napi::ArrayBuffer buffer = options.buffer("buffer");
     Napi::Int32Array lengths = options.numbers("lengths");
     const auto stride = static_cast<uint32_t>(options.number("stride", 1u << 30));
+    const auto firstSlot = static_cast<uint32_t>(options.numberOr("firstSlot", 1 << 20, 0));
     if (options.refused()) return info.Env().Undefined();
     if (stride == 0 || lengths.ElementLength() < buffer.ByteLength() / stride) {
       Napi::TypeError::New(info.Env(), "lengths must hold one number a slot").ThrowAsJavaScriptException();
       return info.Env().Undefined();
     }
     auto* base = static_cast<uint8_t*>(buffer.Data());
-    if (throwIf(info.Env(), ring().setGuestBuffers(base, buffer.ByteLength(), stride, lengths.Data()))) {
+    if (throwIf(info.Env(), ring().setGuestBuffers(base, buffer.ByteLength(), stride, firstSlot, lengths.Data()))) {
       return info.Env().Undefined();
     }
     state_->guestBuffers = Napi::Persistent(buffer);
@@ -138,8 +140,15 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     return info.Env().Undefined();
   }
 
-  /** `setScratch(length)` */
+  /** `setScratch(length)`, or `setScratch(bytes)` with memory that several rings share */
   Napi::Value setScratch(const Napi::CallbackInfo& info) {
+    if (info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array) {
+      auto bytes = info[0].As<Napi::Uint8Array>();
+      if (!throwIf(info.Env(), ring().shareScratch(bytes.Data(), bytes.ByteLength()))) {
+        state_->scratch = Napi::Persistent(info[0].As<Napi::Object>());
+      }
+      return info.Env().Undefined();
+    }
     const double length = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
     const bool sane = length >= 1 && length <= MAX_SCRATCH_LENGTH;
     throwIf(info.Env(), sane ? ring().setScratch(static_cast<uint32_t>(length)) : SystemError{"set scratch", EINVAL});
@@ -174,14 +183,21 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     queue.deviceSize = options.number("deviceSize", INT64_MAX);
     queue.unmap = options.flagOr("unmap", true);
     queue.durable = options.flagOr("durable", false);
+    queue.firstSlot = static_cast<uint32_t>(options.numberOr("firstSlot", 1 << 20, 0));
+    queue.path = static_cast<DataPath>(options.numberOr("path", 3, static_cast<uint64_t>(DataPath::Plain)));
+    queue.autoBuffers = options.flagOr("autoBuffers", false);
+    queue.pinned = options.flagOr("pinned", false);
+    queue.answersNothing = options.flagOr("answersNothing", false);
     return queue;
   }
 
   Napi::Value attachQueue(const Napi::CallbackInfo& info) {
     Options options(info[0]);
-    const UblkQueueOptions queue = readQueue(options);
-    if (!options.refused()) throwIf(info.Env(), ring().attachQueue(queue));
-    return info.Env().Undefined();
+    UblkQueueOptions queue = readQueue(options);
+    const auto device = options.numberOr("device", INT32_MAX, UINT64_MAX);
+    if (device != UINT64_MAX) queue.device = static_cast<int>(device);
+    if (options.refused() || throwIf(info.Env(), ring().attachQueue(queue))) return info.Env().Undefined();
+    return Napi::Number::New(info.Env(), ring().deviceNumber());
   }
 
   /** `setDeviceSize(bytes)` */
@@ -198,6 +214,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     const UblkQueueOptions queue = readQueue(options);
     Napi::ArrayBuffer descriptors = options.buffer("descriptors");
     Napi::Int32Array answers = options.numbers("answers");
+    const int device = static_cast<int>(options.numberOr("device", INT32_MAX, INT32_MAX));
     if (options.refused()) return info.Env().Undefined();
     if (descriptors.ByteLength() < queue.depth * sizeof(ublk::RequestDescriptor) ||
         answers.ElementLength() < queue.depth) {
@@ -205,7 +222,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
       return info.Env().Undefined();
     }
     const auto* first = static_cast<const ublk::RequestDescriptor*>(descriptors.Data());
-    if (throwIf(info.Env(), ring().pretendQueue(queue, first, answers.Data()))) return info.Env().Undefined();
+    if (throwIf(info.Env(), ring().pretendQueue(queue, first, answers.Data(), device))) return info.Env().Undefined();
     state_->descriptors = Napi::Persistent(descriptors);
     state_->answers = Napi::Persistent(answers);
     return info.Env().Undefined();

@@ -61,6 +61,20 @@ Napi::ArrayBuffer Options::buffer(const char* name) {
   return {};
 }
 
+MemoryView Options::memory(const char* name) {
+  const Napi::Value value = get(name);
+  if (value.IsArrayBuffer()) {
+    auto buffer = value.As<Napi::ArrayBuffer>();
+    return {buffer, static_cast<uint8_t*>(buffer.Data()), buffer.ByteLength()};
+  }
+  if (value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array) {
+    auto bytes = value.As<Napi::Uint8Array>();
+    return {bytes, bytes.Data(), bytes.ByteLength()};
+  }
+  refuse(name, "an ArrayBuffer or a Uint8Array");
+  return {};
+}
+
 Napi::Int32Array Options::numbers(const char* name) {
   const Napi::Value value = get(name);
   if (value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array) {

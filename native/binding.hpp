@@ -21,6 +21,13 @@ inline bool throwIf(Napi::Env env, const SystemError& error) {
   return true;
 }
 
+/** Memory of JavaScript's, which stays as long as `object`. */
+struct MemoryView {
+  Napi::Object object;
+  uint8_t* data = nullptr;
+  size_t length = 0;
+};
+
 /**
  * Reads the properties of an options object. The first one that is missing or wrong is remembered; `refused` throws it
  * as a TypeError.
@@ -34,6 +41,8 @@ class Options {
   uint64_t numberOr(const char* name, uint64_t maximum, uint64_t fallback);
   bool flagOr(const char* name, bool fallback);
   Napi::ArrayBuffer buffer(const char* name);
+  /** An ArrayBuffer, or a Uint8Array of shared memory. */
+  MemoryView memory(const char* name);
   Napi::Int32Array numbers(const char* name);
 
   /** Throws when something was wrong; the caller returns at once. */

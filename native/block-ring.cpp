@@ -14,6 +14,7 @@ namespace {
 constexpr uint64_t SOURCE_FILE = uint64_t{1} << 32;
 constexpr uint64_t SOURCE_QUEUE = uint64_t{2} << 32;
 constexpr uint64_t SOURCE_WAKE = uint64_t{3} << 32;
+constexpr uint64_t SOURCE_REGISTRATION = uint64_t{4} << 32;
 constexpr uint64_t SOURCE_MASK = ~uint64_t{0} << 32;
 
 // The ring's table of registered files.
@@ -26,7 +27,10 @@ constexpr uint32_t FILE_COUNT = 4;
 /** By OperationFile. */
 constexpr uint32_t OPERATION_FILES[FILE_KINDS] = {FILE_IMAGE, FILE_DATA};
 
-/** Completions besides one for each operation and one for each tag. */
+/** Its fetch, or its buffer's registration, and the end of that. */
+constexpr uint32_t COMPLETIONS_A_TAG = 2;
+
+/** Completions besides those of operations and tags. */
 constexpr uint32_t EXTRA_COMPLETIONS = 4;
 
 /** Entries of a turn up to which a read is tried at once: a batch is cheaper through the ring. */
@@ -34,6 +38,9 @@ constexpr uint32_t FEW_ENTRIES = 2;
 
 /** Turns that may end without entering the kernel: what it wants to report must not wait for ever. */
 constexpr uint32_t MAX_TURNS_OUTSIDE = 64;
+
+/** The kernel's limit. */
+constexpr uint32_t MAX_COMPLETIONS = 65536;
 
 /** More than one turn ever prepares for a deep queue; beyond it the ring hands over early. */
 constexpr uint32_t MAX_SUBMISSIONS = 4096;
@@ -46,8 +53,11 @@ Result<std::unique_ptr<BlockRing>> BlockRing::create(const BlockRingOptions& opt
   }
   // Each operation and each tag has at most one completion under way: with room for all of them none is held back.
   UringOptions uringOptions;
+  // What is more than the kernel's largest queue, it keeps until there is room.
   uringOptions.completionCapacity =
-      options.memory.operationCapacity + options.memory.requestCapacity + EXTRA_COMPLETIONS;
+      std::min(options.memory.operationCapacity + COMPLETIONS_A_TAG * options.memory.requestCapacity +
+                   EXTRA_COMPLETIONS,
+               MAX_COMPLETIONS);
   uringOptions.submissionCapacity = std::min(uringOptions.completionCapacity, MAX_SUBMISSIONS);
   auto uring = Uring::create(uringOptions);
   if (!uring) return uring.error();
@@ -61,7 +71,7 @@ BlockRing::BlockRing(const BlockRingOptions& options, Uring&& ring)
       ring_(std::move(ring)),
       events_(options.events, options.eventQuads),
       files_(ring_, events_, guest_, options_.memory, SOURCE_FILE, OPERATION_FILES),
-      queue_(ring_, guest_, options_.memory, SOURCE_QUEUE, FILE_DEVICE) {}
+      queue_(ring_, guest_, options_.memory, SOURCE_QUEUE, SOURCE_REGISTRATION, FILE_DEVICE) {}
 
 SystemError BlockRing::prepare() {
   if (const SystemError error = files_.prepare()) return error;
@@ -89,14 +99,15 @@ void BlockRing::wake() const {
   }
 }
 
-SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths) {
+SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, uint32_t firstSlot,
+                                       const int32_t* lengths) {
   if (stride == 0 || length < stride || queue_.attached() || files_.inFlight() != 0) {
     return {"set guest buffers", EINVAL};
   }
   ring_.unregisterBuffers();
   // Pinned memory saves a page walk at each operation. Beyond RLIMIT_MEMLOCK there is none, and all goes on without.
   files_.setGuestRegistered(!ring_.registerBuffer(base, length));
-  guest_.attach(base, stride, static_cast<uint32_t>(length / stride), lengths);
+  guest_.attach(base, stride, firstSlot, static_cast<uint32_t>(length / stride), lengths);
   return NO_ERROR;
 }
 
@@ -120,7 +131,7 @@ SystemError BlockRing::turn() {
   if (!pretended_.empty()) {
     std::vector<PretendedFetch> fetches;
     fetches.swap(pretended_);
-    for (const PretendedFetch& fetch : fetches) fetched(fetch.tag, fetch.result);
+    for (const PretendedFetch& fetch : fetches) fetched(fetch.tag, queue_.fetched(fetch.tag, fetch.result));
   }
   while (true) {
     const bool nothing = events_.count() == 0 && ring_.ready() == 0;
@@ -148,7 +159,7 @@ void BlockRing::apply(const int32_t* quad, bool alone) {
       const auto offset = static_cast<uint32_t>(quad[2]);
       const auto length = static_cast<uint32_t>(quad[3]);
       if (guest_.admits(a, offset, length)) {
-        std::memset(guest_.at(a, offset), 0, length);
+        if (guest_.zero(a, offset, length) != 0) queue_.spoil(a);
         return;
       }
       // Nobody waits for a fill: the request that it was for must not end as if it had been done.
@@ -181,7 +192,10 @@ void BlockRing::dispatch(uint64_t userData, int32_t result) {
       return;
     }
     case SOURCE_QUEUE:
-      fetched(index, result);
+      fetched(index, queue_.fetched(index, result));
+      return;
+    case SOURCE_REGISTRATION:
+      fetched(index, queue_.registered(index, result));
       return;
     case SOURCE_WAKE: {
       uint64_t calls = 0;
@@ -192,15 +206,16 @@ void BlockRing::dispatch(uint64_t userData, int32_t result) {
   }
 }
 
-void BlockRing::fetched(uint32_t tag, int32_t result) {
-  switch (queue_.fetched(tag, result)) {
+void BlockRing::fetched(uint32_t tag, Fetched outcome) {
+  switch (outcome) {
     case Fetched::Request:
-      events_.push(EventType::Request, static_cast<int32_t>(tag), 0, 0);
+      events_.push(EventType::Request, static_cast<int32_t>(queue_.firstSlot() + tag), 0, 0);
       return;
     case Fetched::Stopped:
       events_.push(EventType::QueueStopped, queue_.failure(), 0, 0);
       return;
     case Fetched::Answered:
+    case Fetched::Waits:
     case Fetched::Gone:
       return;
   }

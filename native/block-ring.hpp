@@ -48,10 +48,13 @@ class BlockRing {
   }
 
   /** Buffers of the host for request slots; see GuestBuffers::attach. Pinned in the kernel where its limits allow. */
-  SystemError setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, const int32_t* lengths);
+  SystemError setGuestBuffers(uint8_t* base, size_t length, uint32_t stride, uint32_t firstSlot,
+                              const int32_t* lengths);
 
   /** Scratch buffers of the core, of so many bytes each. */
   SystemError setScratch(uint32_t length) { return files_.setScratch(length); }
+  /** The same in memory of the host, which other rings use, too: what one has read there another one writes. */
+  SystemError shareScratch(uint8_t* base, size_t length) { return files_.shareScratch(base, length); }
 
   /**
    * Ends an operation of a Help event with the bytes that it wanted, or without any when `bytes` is null: its buffer is
@@ -62,10 +65,12 @@ class BlockRing {
   bool deliver(uint32_t operation, const uint8_t* bytes, size_t length);
 
   SystemError attachQueue(const UblkQueueOptions& options) { return queue_.attach(options); }
+  /** Of the queue's char device; -1 without one. */
+  int deviceNumber() const { return queue_.deviceNumber(); }
   void setDeviceSize(uint64_t size) { queue_.setDeviceSize(size); }
   SystemError pretendQueue(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
-                           int32_t* answers) {
-    return queue_.pretend(options, descriptors, answers);
+                           int32_t* answers, int device) {
+    return queue_.pretend(options, descriptors, answers, device);
   }
   /** Lets a pretended queue's fetch end in the next turn. */
   void pretendFetched(uint32_t tag, int32_t result) { pretended_.push_back({tag, result}); }
@@ -99,7 +104,7 @@ class BlockRing {
   void watchWake();
   void reap();
   void dispatch(uint64_t userData, int32_t result);
-  void fetched(uint32_t tag, int32_t result);
+  void fetched(uint32_t tag, Fetched outcome);
 
   struct PretendedFetch {
     uint32_t tag;

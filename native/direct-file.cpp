@@ -81,7 +81,7 @@ bool DirectFile::attempt(const RunningOperation& operation, bool alone, int32_t*
   const bool ranged = operation.kind != OperationKind::Flush && operation.kind != OperationKind::Truncate;
   if (ranged && operation.total == 0) return false;
   if (inMemory_) {
-    if (operation.moves() && operation.total > LONGEST_COPY) return false;
+    if (operation.moves() && !copies(operation)) return false;
     *result = carryOut(operation);
     return true;
   }
@@ -90,6 +90,8 @@ bool DirectFile::attempt(const RunningOperation& operation, bool alone, int32_t*
   if (operation.kind == OperationKind::Write) return attemptWrite(operation, result);
   return false;
 }
+
+bool DirectFile::copies(const RunningOperation& operation) const { return inMemory_ && operation.total <= LONGEST_COPY; }
 
 bool DirectFile::attemptRead(const RunningOperation& operation, int32_t* result) {
   if (!saysWhenItWaits_ || operation.total > LONGEST_READ || reads_.leavesOut()) return false;

@@ -26,6 +26,9 @@ class DirectFile {
    */
   bool attempt(const RunningOperation& operation, bool alone, int32_t* result);
 
+  /** The operation is a copy in memory that `attempt` does. */
+  bool copies(const RunningOperation& operation) const;
+
   /** Carries out the rest of an operation and waits as long as it takes; result as a completion would give it. */
   int32_t carryOut(const RunningOperation& operation);
 

@@ -17,6 +17,9 @@ namespace {
 /** Largest file offset that the kernel has. */
 constexpr uint64_t MAX_OFFSET = INT64_MAX;
 
+/** Bytes of a scratch buffer: two of the largest clusters. */
+constexpr size_t MAX_SCRATCH = 4u << 20;
+
 /** How often a submission that the kernel did not carry out is repeated before a plain call does it. */
 constexpr uint8_t MAX_RETRIES = 8;
 
@@ -100,8 +103,20 @@ SystemError FileOperations::setScratch(uint32_t length) {
   if (inFlight_ != 0) return {"set scratch", EBUSY};
   auto memory = Mapping::ofMemory(static_cast<size_t>(length) * abi::SCRATCH_COUNT, PROT_READ | PROT_WRITE);
   if (!memory) return memory.error();
-  scratch_ = std::move(*memory);
+  ownScratch_ = std::move(*memory);
+  scratch_ = ownScratch_.bytes();
   scratchLength_ = length;
+  return NO_ERROR;
+}
+
+SystemError FileOperations::shareScratch(uint8_t* base, size_t length) {
+  if (inFlight_ != 0) return {"set scratch", EBUSY};
+  if (length == 0 || length % abi::SCRATCH_COUNT != 0 || length / abi::SCRATCH_COUNT > MAX_SCRATCH) {
+    return {"set scratch", EINVAL};
+  }
+  ownScratch_ = Mapping();
+  scratch_ = base;
+  scratchLength_ = static_cast<uint32_t>(length / abi::SCRATCH_COUNT);
   return NO_ERROR;
 }
 
@@ -126,8 +141,11 @@ void FileOperations::start(uint32_t index, bool alone) {
         askHost(index, running);
         return;
       }
-      int32_t result = 0;
-      if (targetOf(running).direct.attempt(running, alone, &result)) {
+      chooseMemory(running);
+      int32_t result = running.direct ? 0 : -bring(running);
+      if (result != 0) {
+        finish(index, running, -result);
+      } else if (!running.direct && targetOf(running).direct.attempt(running, alone, &result)) {
         completed(index, result);
       } else {
         submit(index, running);
@@ -137,6 +155,42 @@ void FileOperations::start(uint32_t index, bool alone) {
   }
   ++violations_;
   events_.push(EventType::Operation, static_cast<int32_t>(index), static_cast<int32_t>(Status::Invalid), 0);
+}
+
+/**
+ * Whether the kernel's own pages are moved, or the buffer in memory. A file in memory is faster by plain calls, and a
+ * write with surroundings is one write.
+ */
+void FileOperations::chooseMemory(RunningOperation& running) const {
+  const bool can = running.guest && (running.kind == OperationKind::Read || running.kind == OperationKind::Write) &&
+                   !running.gathers() && guest_.registered(running.slot);
+  const Target& target = targets_[running.file];
+  running.direct = can && !target.direct.copies(running) && !target.aligned.refuses(running);
+}
+
+/** Brings the guest bytes of a write into memory. Returns 0 or an errno. */
+int FileOperations::bring(const RunningOperation& running) {
+  if (!running.guest || running.kind != OperationKind::Write) return 0;
+  return guest_.bring(running.slot, guest_.offsetOf(running.slot, running.buffer), running.length);
+}
+
+/** What cannot be done with a request's own pages starts over in memory. Returns 0 or an errno. */
+int FileOperations::leaveDirect(RunningOperation& running) {
+  if (!running.direct) return 0;
+  running.direct = false;
+  running.done = 0;
+  return bring(running);
+}
+
+/** Zeros where a read found the end of the file. Returns 0 or an errno. */
+int FileOperations::fillRest(const RunningOperation& running) {
+  const uint64_t rest = running.total - running.done;
+  uint8_t* place = running.buffer + running.done;
+  if (running.direct) {
+    return guest_.zero(running.slot, guest_.offsetOf(running.slot, place), static_cast<uint32_t>(rest));
+  }
+  std::memset(place, 0, rest);
+  return 0;
 }
 
 /** Checks a record against what this host allows, and turns it into what is run. */
@@ -162,6 +216,7 @@ bool FileOperations::admit(const abi::Operation& record, RunningOperation& runni
   running.done = 0;
   running.retries = 0;
   running.guest = false;
+  running.direct = false;
   running.plainZeros = target.zeroRangeRefused;
   // Guest data first: nothing in the image may be durable that speaks of bytes which are not.
   if (kind == OperationKind::Flush) running.file = static_cast<uint8_t>(lastFile());
@@ -181,6 +236,7 @@ bool FileOperations::admitHelp(const abi::Operation& record, RunningOperation& r
   running.total = static_cast<uint64_t>(record.length) +
                   (running.kind == OperationKind::ReadBacking ? record.zeroAfter : 0);
   running.guest = false;
+  running.direct = false;
   running.edges = nullptr;
   // Guest bytes never enter the sandbox.
   if (static_cast<BufferSpace>(record.space) == BufferSpace::Module || running.total > INT32_MAX) return false;
@@ -220,7 +276,7 @@ bool FileOperations::admitEdges(const abi::Operation& record, RunningOperation& 
 /** Bytes of a scratch buffer; null when they are not there. */
 uint8_t* FileOperations::scratch(uint32_t number, uint64_t offset, uint64_t length) const {
   if (scratchLength_ == 0 || number >= abi::SCRATCH_COUNT || offset + length > scratchLength_) return nullptr;
-  return scratch_.bytes() + static_cast<size_t>(number) * scratchLength_ + offset;
+  return scratch_ + static_cast<size_t>(number) * scratchLength_ + offset;
 }
 
 /** Leaves an operation to the host, unless all that it wants is zeros. */
@@ -244,6 +300,7 @@ bool FileOperations::deliver(uint32_t index, const uint8_t* bytes, size_t length
     std::memcpy(running.buffer, bytes, length);
     std::memset(running.buffer + length, 0, running.total - length);
   }
+  const bool arrived = bytes == nullptr || !fits || markFilled(running) == 0;
   running.active = false;
   --inFlight_;
   --helped_;
@@ -251,7 +308,18 @@ bool FileOperations::deliver(uint32_t index, const uint8_t* bytes, size_t length
     guest_.release(running.slot);
     *slot = running.slot;
   }
-  return fits;
+  return fits && arrived;
+}
+
+/** The operation has filled what it was for. Returns 0, or the errno with which that cannot be handed on. */
+int FileOperations::markFilled(const RunningOperation& running) {
+  const bool fills = running.kind == OperationKind::Read || isHosts(running.kind);
+  if (!running.guest || !fills || running.total == 0) return 0;
+  const uint32_t offset = guest_.offsetOf(running.slot, running.buffer);
+  const auto length = static_cast<uint32_t>(running.total);
+  if (!running.direct) return guest_.filled(running.slot, offset, length);
+  guest_.filledDirectly(running.slot, offset, length);
+  return 0;
 }
 
 /** Prepares the next submission of an operation, or ends it when there is nothing to submit; result as `completed`. */
@@ -265,7 +333,10 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
   }
   if (running.kind == OperationKind::Flush && targetOf(running).use.ignoresFlushes) return completed(index, 0);
   AlignedFile& aligned = targetOf(running).aligned;
-  if (aligned.refuses(running)) return completed(index, aligned.carryOut(running));
+  if (aligned.refuses(running)) {
+    const int brought = leaveDirect(running);
+    return brought != 0 ? finish(index, running, brought) : completed(index, aligned.carryOut(running));
+  }
   io_uring_sqe& entry = ring_.prepare();
   entry.fd = static_cast<int32_t>(targetOf(running).registered);
   entry.flags = IOSQE_FIXED_FILE;
@@ -320,8 +391,13 @@ int64_t FileOperations::submit(uint32_t index, RunningOperation& running) {
 /** The rest of a plain read or write. */
 void FileOperations::fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode,
                                   uint8_t fixedOpcode) const {
-  entry.opcode = running.guest && guestRegistered_ ? fixedOpcode : opcode;
+  entry.opcode = running.direct || (running.guest && guestRegistered_) ? fixedOpcode : opcode;
   entry.addr = reinterpret_cast<uint64_t>(running.buffer + running.done);
+  if (running.direct) {
+    // A request's pages begin at address 0 of their entry in the table.
+    entry.addr = guest_.offsetOf(running.slot, running.buffer) + running.done;
+    entry.buf_index = guest_.tableIndex(running.slot);
+  }
   entry.len = static_cast<uint32_t>(std::min<uint64_t>(running.total - running.done, MAX_TRANSFER));
   entry.off = running.hostOffset + running.done;
 }
@@ -343,7 +419,15 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
     const int errorNumber = -result;
     if (isTransient(errorNumber)) {
       if (++running.retries < MAX_RETRIES) return submit(index, running);
-      if (running.retries == MAX_RETRIES) return completed(index, targetOf(running).direct.carryOut(running));
+      if (running.retries == MAX_RETRIES) {
+        const int brought = leaveDirect(running);
+        return brought != 0 ? finish(index, running, brought)
+                            : completed(index, targetOf(running).direct.carryOut(running));
+      }
+    }
+    if (running.direct && (errorNumber == EFAULT || errorNumber == EINVAL || isUnsupported(errorNumber))) {
+      const int brought = leaveDirect(running);
+      return brought != 0 ? finish(index, running, brought) : submit(index, running);
     }
     if (running.kind == OperationKind::WriteZeroes && isUnsupported(errorNumber) && !running.plainZeros) {
       targetOf(running).zeroRangeRefused = true;
@@ -366,13 +450,13 @@ int64_t FileOperations::completed(uint32_t index, int32_t result) {
   if (running.done >= running.total) return finish(index, running, 0);
   if (result == 0) {
     if (running.kind != OperationKind::Read) return finish(index, running, EIO);
-    std::memset(running.buffer + running.done, 0, running.total - running.done);  // beyond the end of the file
-    return finish(index, running, 0);
+    return finish(index, running, fillRest(running));  // beyond the end of the file
   }
   return submit(index, running);
 }
 
 int64_t FileOperations::finish(uint32_t index, RunningOperation& running, int errorNumber) {
+  if (errorNumber == 0) errorNumber = markFilled(running);
   running.active = false;
   --inFlight_;
   events_.operationDone(index, errorNumber);

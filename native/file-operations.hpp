@@ -66,6 +66,8 @@ class FileOperations {
 
   /** Makes the scratch buffers of the core, each `length` bytes; the memory comes into being when it is first used. */
   SystemError setScratch(uint32_t length);
+  /** The same in memory of the host's, all of them in a row; it must outlive this object. */
+  SystemError shareScratch(uint8_t* base, size_t length);
 
   /** Fixed buffer 0 of the ring covers the guest buffers. */
   void setGuestRegistered(bool registered) { guestRegistered_ = registered; }
@@ -120,6 +122,11 @@ class FileOperations {
   int64_t submit(uint32_t index, RunningOperation& running);
   void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
   void fillGather(io_uring_sqe& entry, uint32_t index);
+  void chooseMemory(RunningOperation& running) const;
+  int leaveDirect(RunningOperation& running);
+  int bring(const RunningOperation& running);
+  int markFilled(const RunningOperation& running);
+  int fillRest(const RunningOperation& running);
   int64_t finish(uint32_t index, RunningOperation& running, int errorNumber);
 
   Uring& ring_;
@@ -131,7 +138,8 @@ class FileOperations {
   bool guestRegistered_ = false;
   bool truncateInRing_ = false;
   Mapping zeros_;
-  Mapping scratch_;
+  Mapping ownScratch_;
+  uint8_t* scratch_ = nullptr;
   /** Bytes of each scratch buffer; 0 while there are none. */
   uint32_t scratchLength_ = 0;
   std::vector<RunningOperation> running_;

@@ -34,6 +34,8 @@ struct alignas(64) RunningOperation {
   uint8_t retries = 0;
   bool active = false;
   bool guest : 1 = false;
+  /** The request's own pages are moved, by their index in the ring's table of buffers: `buffer` only says where. */
+  bool direct : 1 = false;
   /** WriteZeroes: plain zeros are being written because the file system cannot do better. */
   bool plainZeros : 1 = false;
   /** OperationFile. Of a flush, the one that is being flushed. */

@@ -128,6 +128,7 @@ static_assert(offsetof(QueueCommand, result) == 4);
 static_assert(offsetof(QueueCommand, address) == 8);
 
 // Control commands.
+inline constexpr uint32_t GET_QUEUE_AFFINITY = _IOR('u', 0x01, ControlCommand);
 inline constexpr uint32_t GET_DEVICE_INFO = _IOR('u', 0x02, ControlCommand);
 inline constexpr uint32_t ADD_DEVICE = _IOWR('u', 0x04, ControlCommand);
 inline constexpr uint32_t DELETE_DEVICE = _IOWR('u', 0x05, ControlCommand);
@@ -144,6 +145,9 @@ static_assert(GET_FEATURES == 0x80207513 && ADD_DEVICE == 0xc0207504);
 // Queue commands.
 inline constexpr uint32_t FETCH_REQUEST = _IOWR('u', 0x20, QueueCommand);
 inline constexpr uint32_t COMMIT_AND_FETCH_REQUEST = _IOWR('u', 0x21, QueueCommand);
+/** With SUPPORT_ZERO_COPY: put a request's pages into the ring's table of buffers, at the index in `address`; take them out. */
+inline constexpr uint32_t REGISTER_BUFFER = _IOWR('u', 0x23, QueueCommand);
+inline constexpr uint32_t UNREGISTER_BUFFER = _IOWR('u', 0x24, QueueCommand);
 static_assert(FETCH_REQUEST == 0xc0107520);
 
 /** Bytes of the answer to GET_FEATURES. */
@@ -186,6 +190,23 @@ inline constexpr uint32_t OPERATION_WRITE_ZEROES = 5;
 // Flags of a request.
 inline constexpr uint32_t FLAG_FUA = 1u << 13;
 inline constexpr uint32_t FLAG_NO_UNMAP = 1u << 15;
+
+/** AUTO_BUF_REG: the driver could not register the request's buffer. */
+inline constexpr uint32_t FLAG_NEEDS_BUFFER = 1u << 17;
+
+/** AUTO_BUF_REG: the upper bits of a submission's address, whose lower 16 are the index: deliver requests without a buffer, too. */
+inline constexpr uint64_t AUTO_BUFFER_FALLBACK = 1u << 16;
+
+/** USER_COPY: where in the char device the bytes of a request are; see `copyPosition`. */
+inline constexpr uint64_t COPY_POSITION = 0x8000'0000;
+inline constexpr uint32_t COPY_TAG_BITS = 25;
+inline constexpr uint32_t COPY_QUEUE_BITS = 41;
+
+/** Position in the char device of byte `offset` of the request that queue and tag name. */
+inline constexpr uint64_t copyPosition(uint16_t queueId, uint32_t tag, uint32_t offset) {
+  return COPY_POSITION +
+         ((uint64_t{queueId} << COPY_QUEUE_BITS) | (uint64_t{tag} << COPY_TAG_BITS) | uint64_t{offset});
+}
 
 inline constexpr uint32_t SECTOR_BITS = 9;
 

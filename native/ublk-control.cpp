@@ -1,5 +1,7 @@
 #include "ublk-control.hpp"
 
+#include <sched.h>
+
 #include <cstring>
 
 #include "owned.hpp"
@@ -114,6 +116,18 @@ Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId) {
   const SystemError error = run("UBLK_U_CMD_GET_PARAMS", ublk::GET_PARAMETERS, command, &buffer, sizeof buffer);
   if (error) return error;
   return buffer.basic;
+}
+
+SystemError ublkPinThread(uint32_t deviceId, uint16_t queueId) {
+  cpu_set_t processors;
+  CPU_ZERO(&processors);
+  ublk::ControlCommand command{};
+  command.deviceId = deviceId;
+  command.data = queueId;
+  const SystemError error =
+      run("UBLK_U_CMD_GET_QUEUE_AFFINITY", ublk::GET_QUEUE_AFFINITY, command, &processors, sizeof processors);
+  if (error) return error;
+  return ::sched_setaffinity(0, sizeof processors, &processors) == 0 ? NO_ERROR : SystemError::last("sched_setaffinity");
 }
 
 SystemError ublkStart(uint32_t deviceId, int32_t serverProcess) {

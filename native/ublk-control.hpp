@@ -43,6 +43,9 @@ SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& pa
                               const UblkDiscardLimits& limits);
 Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId);
 
+/** Keeps the calling thread on the processors whose requests a queue gets. */
+SystemError ublkPinThread(uint32_t deviceId, uint16_t queueId);
+
 /** Makes the block device; needs every queue to be fetching, by other threads. Gives up after a minute. */
 SystemError ublkStart(uint32_t deviceId, int32_t serverProcess);
 

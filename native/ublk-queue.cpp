@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "ublk-control.hpp"
+
 namespace corral {
 
 using abi::RequestFlag;
@@ -22,22 +24,34 @@ static_assert(offsetof(io_uring_sqe, cmd) == COMMAND_OFFSET);
 /** Not an errno: the descriptor became a Request record. */
 constexpr int32_t TRANSLATED = 1;
 
+/** In the place of a tag: the end of a buffer's registration, which nobody waits for. */
+constexpr uint64_t UNREGISTRATION = 0xffff;
+
 }  // namespace
 
 SystemError UblkQueue::check(const UblkQueueOptions& options) const {
   const bool sane = options.depth >= 1 && options.depth <= ublk::MAX_QUEUE_DEPTH &&
-                    options.depth <= memory_.requestCapacity && options.maxIoBytes >= 4096 &&
+                    options.firstSlot <= memory_.requestCapacity &&
+                    options.depth <= memory_.requestCapacity - options.firstSlot && options.maxIoBytes >= 4096 &&
                     options.maxIoBytes <= ublk::MAX_IO_BYTES && options.maxIoBytes % 4096 == 0;
   if (!sane) return {"attach queue", EINVAL};
   return attached() ? SystemError{"attach queue", EBUSY} : NO_ERROR;
 }
 
-SystemError UblkQueue::attach(const UblkQueueOptions& options) {
-  if (const SystemError error = check(options)) return error;
+Result<FileDescriptor> UblkQueue::openDevice(const UblkQueueOptions& options) {
+  if (options.device >= 0) return FileDescriptor::duplicate(options.device);
   char path[32];
   std::snprintf(path, sizeof path, "/dev/ublkc%u", options.deviceId);
   FileDescriptor device(::open(path, O_RDWR | O_CLOEXEC));
   if (!device) return SystemError::last("open ublk char device");
+  return device;
+}
+
+SystemError UblkQueue::attach(const UblkQueueOptions& options) {
+  if (const SystemError error = check(options)) return error;
+  auto opened = openDevice(options);
+  if (!opened) return opened.error();
+  FileDescriptor device = std::move(*opened);
 
   constexpr size_t QUEUE_STRIDE = ublk::MAX_QUEUE_DEPTH * sizeof(ublk::RequestDescriptor);
   const size_t pageSize = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -45,32 +59,40 @@ SystemError UblkQueue::attach(const UblkQueueOptions& options) {
   auto descriptors =
       Mapping::ofFile(device.number(), length, static_cast<off_t>(options.queueId * QUEUE_STRIDE), PROT_READ);
   if (!descriptors) return descriptors.error();
-  if (const SystemError error = guest_.allocate(options.maxIoBytes, options.depth)) return error;
+  if (const SystemError error = guest_.allocate(options.maxIoBytes, options.firstSlot, options.depth)) return error;
+  if (options.path == DataPath::ZeroCopy) {
+    if (const SystemError error = ring_.registerBufferTable(options.depth)) return error;
+  }
   if (const SystemError error = ring_.registerFile(registeredFile_, device.number())) return error;
 
   options_ = options;
   device_ = std::move(device);
+  guest_.setKernel(options.path, device_.number(), options.queueId);
   descriptorMemory_ = std::move(*descriptors);
   descriptors_ = descriptorMemory_.at<const ublk::RequestDescriptor>(0);
   tags_.assign(options.depth, Tag{});
   gone_ = 0;
   inService_ = 0;
   failure_ = 0;
+  // Where it is refused, the requests cross from one processor to another, which only costs time.
+  if (options.pinned) ublkPinThread(options.deviceId, options.queueId);
   ::prctl(SET_IO_FLUSHER, 1, 0, 0, 0);  // refused without CAP_SYS_RESOURCE, which only costs that protection
-  for (uint32_t tag = 0; tag < options.depth; ++tag) command(tag, ublk::FETCH_REQUEST, -1);
+  for (uint32_t tag = 0; tag < options.depth; ++tag) fetch(tag, ublk::FETCH_REQUEST, -1);
   return ring_.enter(0);
 }
 
 SystemError UblkQueue::pretend(const UblkQueueOptions& options, const ublk::RequestDescriptor* descriptors,
-                               int32_t* answers) {
+                               int32_t* answers, int device) {
   if (const SystemError error = check(options)) return error;
-  if (!guest_.attached() || guest_.slotCount() < options.depth || guest_.stride() < options.maxIoBytes) {
+  if (!guest_.attached() || guest_.slotCount() < options.depth || guest_.stride() < options.maxIoBytes ||
+      guest_.firstSlot() != options.firstSlot) {
     return {"attach queue", EINVAL};
   }
   options_ = options;
   descriptors_ = descriptors;
   answers_ = answers;
   guest_.keepLengths(guest_.slotCount());
+  guest_.setKernel(options.path, device, options.queueId);
   tags_.assign(options.depth, Tag{});
   return NO_ERROR;
 }
@@ -94,9 +116,32 @@ Fetched UblkQueue::fetched(uint32_t tag, int32_t result) {
   state = Tag{};
   state.inService = true;
   ++inService_;
-  const int32_t answer = translate(tag);
-  if (answer == TRANSLATED) return Fetched::Request;
-  finish(tag, answer);
+  const int32_t answered = translate(tag);
+  if (answered != TRANSLATED) {
+    answer(tag, answered);
+    return Fetched::Answered;
+  }
+  if (state.length == 0 || options_.path != DataPath::ZeroCopy) return begin(tag, false);
+  if (options_.autoBuffers) {
+    return begin(tag, (descriptors_[tag].operationAndFlags & ublk::FLAG_NEEDS_BUFFER) == 0);
+  }
+  io_uring_sqe& entry = command(tag, ublk::REGISTER_BUFFER, 0, tag);
+  entry.user_data = registration_ | tag;
+  return Fetched::Waits;
+}
+
+Fetched UblkQueue::registered(uint32_t tag, int32_t result) {
+  if (tag >= tags_.size() || !tags_[tag].inService) return Fetched::Answered;
+  tags_[tag].registered = result >= 0;
+  return begin(tag, result >= 0);
+}
+
+/** The request's buffer is as it will be. */
+Fetched UblkQueue::begin(uint32_t tag, bool registered) {
+  const Tag& state = tags_[tag];
+  const int errorNumber = guest_.begin(options_.firstSlot + tag, state.length, state.isRead, registered);
+  if (errorNumber == 0 && !options_.answersNothing) return Fetched::Request;
+  answer(tag, errorNumber != 0 ? -errorNumber : static_cast<int32_t>(state.length));
   return Fetched::Answered;
 }
 
@@ -155,57 +200,81 @@ int32_t UblkQueue::translate(uint32_t tag) {
     const bool unmaps = zeroes ? options_.unmap && (flags & ublk::FLAG_NO_UNMAP) == 0 : discards && options_.durable;
     if (unmaps) record.flags |= static_cast<uint32_t>(RequestFlag::Unmap);
   }
-  std::memcpy(memory_.base + memory_.requests + tag * sizeof record, &record, sizeof record);
+  const size_t slot = options_.firstSlot + tag;
+  std::memcpy(memory_.base + memory_.requests + slot * sizeof record, &record, sizeof record);
   tags_[tag].length = moves ? static_cast<uint32_t>(record.length) : 0;
-  guest_.announce(tag, tags_[tag].length);
+  tags_[tag].isRead = kind == RequestKind::Read;
   return TRANSLATED;
 }
 
-bool UblkQueue::finish(uint32_t tag, int32_t result) {
+bool UblkQueue::finish(uint32_t slot, int32_t result) {
+  const uint32_t tag = slot - options_.firstSlot;
   if (tag >= tags_.size() || !tags_[tag].inService || tags_[tag].held) return false;
   Tag& state = tags_[tag];
-  guest_.announce(tag, 0);
   if (result == 0) result = static_cast<int32_t>(state.length);
   // A short answer would make the kernel ask for the rest, which no engine here ever means.
   if (state.spoiled || (result >= 0 && static_cast<uint32_t>(result) != state.length)) result = -EIO;
-  if (guest_.busy(tag) > 0) {
+  if (guest_.busy(slot) > 0) {
+    // Nothing more may start in its buffer; what is under way ends first.
     state.held = true;
     state.heldResult = result;
+    guest_.end(slot);
     return true;
   }
-  state.inService = false;
-  --inService_;
-  command(tag, ublk::COMMIT_AND_FETCH_REQUEST, result);
+  answer(tag, result);
   return true;
 }
 
-void UblkQueue::released(uint32_t tag) {
-  if (tag >= tags_.size() || !tags_[tag].held || guest_.busy(tag) > 0) return;
-  Tag& state = tags_[tag];
-  state.held = false;
-  state.inService = false;
-  --inService_;
-  command(tag, ublk::COMMIT_AND_FETCH_REQUEST, state.heldResult);
+void UblkQueue::released(uint32_t slot) {
+  const uint32_t tag = slot - options_.firstSlot;
+  if (tag >= tags_.size() || !tags_[tag].held || guest_.busy(slot) > 0) return;
+  tags_[tag].held = false;
+  answer(tag, tags_[tag].heldResult);
 }
 
-void UblkQueue::spoil(uint32_t tag) {
+void UblkQueue::spoil(uint32_t slot) {
+  const uint32_t tag = slot - options_.firstSlot;
   if (tag < tags_.size() && tags_[tag].inService) tags_[tag].spoiled = true;
 }
 
-void UblkQueue::command(uint32_t tag, uint32_t opcode, int32_t result) {
+/** The request's end, which is the tag's next fetch. */
+void UblkQueue::answer(uint32_t tag, int32_t result) {
+  const uint32_t slot = options_.firstSlot + tag;
+  Tag& state = tags_[tag];
+  if (result > 0 && !options_.answersNothing) {
+    const int errorNumber = guest_.complete(slot, state.length);
+    if (errorNumber != 0) result = -errorNumber;
+  }
+  guest_.end(slot);
+  state.inService = false;
+  --inService_;
+  if (state.registered) command(tag, ublk::UNREGISTER_BUFFER, 0, tag).user_data = registration_ | UNREGISTRATION;
+  state.registered = false;
+  fetch(tag, ublk::COMMIT_AND_FETCH_REQUEST, result);
+}
+
+/** Hands the tag to the driver, with where the bytes of its next request go. */
+void UblkQueue::fetch(uint32_t tag, uint32_t opcode, int32_t result) {
   if (answers_ != nullptr) {
     answers_[tag] = result;
     return;
   }
+  const bool plain = options_.path == DataPath::Plain;
+  const auto address = reinterpret_cast<uint64_t>(guest_.at(options_.firstSlot + tag, 0));
+  io_uring_sqe& entry = command(tag, opcode, result, plain ? address : 0);
+  if (options_.path == DataPath::ZeroCopy && options_.autoBuffers) entry.addr = ublk::AUTO_BUFFER_FALLBACK | tag;
+}
+
+io_uring_sqe& UblkQueue::command(uint32_t tag, uint32_t opcode, int32_t result, uint64_t address) {
   io_uring_sqe& entry = ring_.prepare();
   entry.opcode = IORING_OP_URING_CMD;
   entry.fd = static_cast<int32_t>(registeredFile_);
   entry.flags = IOSQE_FIXED_FILE;
   entry.cmd_op = opcode;
   entry.user_data = tag_ | tag;
-  const ublk::QueueCommand body{options_.queueId, static_cast<uint16_t>(tag), result,
-                                reinterpret_cast<uint64_t>(guest_.at(tag, 0))};
+  const ublk::QueueCommand body{options_.queueId, static_cast<uint16_t>(tag), result, address};
   std::memcpy(reinterpret_cast<uint8_t*>(&entry) + COMMAND_OFFSET, &body, sizeof body);
+  return entry;
 }
 
 }  // namespace corral

@@ -180,6 +180,14 @@ SystemError Uring::registerBuffer(void* address, size_t length) {
   return SystemError::last("io_uring_register buffers");
 }
 
+SystemError Uring::registerBufferTable(uint32_t count) {
+  io_uring_rsrc_register table{};
+  table.nr = count;
+  table.flags = IORING_RSRC_REGISTER_SPARSE;
+  if (registerWith(ring_.number(), IORING_REGISTER_BUFFERS2, &table, sizeof table) == 0) return NO_ERROR;
+  return SystemError::last("io_uring_register buffer table");
+}
+
 void Uring::unregisterBuffers() { registerWith(ring_.number(), IORING_UNREGISTER_BUFFERS, nullptr, 0); }
 
 }  // namespace corral

@@ -72,6 +72,8 @@ class Uring {
   SystemError registerFile(uint32_t index, int number);
   /** Pins memory as fixed buffer 0. */
   SystemError registerBuffer(void* address, size_t length);
+  /** Makes a table of `count` fixed buffers, all empty: the kernel fills it. */
+  SystemError registerBufferTable(uint32_t count);
   void unregisterBuffers();
 
   /** True when the kernel knows this IORING_OP. */

@@ -12,7 +12,11 @@ import { StageError } from '../lib/stage.mjs';
 
 /** Folder of a program below dist/bundle/, and what it starts as workers, by their names. */
 const PROGRAMS = [
-  { folder: 'cli', main: 'host/cli/main.ts', workers: ['zstd-worker', 'helper-worker', 'ublk-worker'] },
+  {
+    folder: 'cli',
+    main: 'host/cli/main.ts',
+    workers: ['zstd-worker', 'helper-worker', 'ublk-worker', 'ublk-queue-worker'],
+  },
   { folder: 'io', main: 'host/cli/io/main.ts', workers: ['zstd-worker'] },
 ].map(({ folder, ...program }) => ({ folder: `dist/bundle/${folder}`, ...program }));
 

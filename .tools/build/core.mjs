@@ -1,5 +1,6 @@
 /**
- * The core: assembly/index.ts becomes dist/corral.wasm, and dist/corral.debug.wasm with assertions and names.
+ * The core: assembly/index.ts becomes dist/corral.wasm, dist/corral.shared.wasm whose memory several threads share, and
+ * dist/corral.debug.wasm with assertions and names.
  *
  * asconfig.json says `use: abort=`: without an abort function a failed assertion is a plain trap, and the module's
  * only imports stay those of assembly/block.ts.
@@ -11,7 +12,11 @@ import { StageError } from '../lib/stage.mjs';
 
 /** @returns {import('../lib/stage.mjs').Stage[]} */
 export function coreStages() {
-  return [coreStage('core', 'release', 'dist/corral.wasm'), coreStage('core-debug', 'debug', 'dist/corral.debug.wasm')];
+  return [
+    coreStage('core', 'release', 'dist/corral.wasm'),
+    coreStage('core-shared', 'shared', 'dist/corral.shared.wasm'),
+    coreStage('core-debug', 'debug', 'dist/corral.debug.wasm'),
+  ];
 }
 
 /**

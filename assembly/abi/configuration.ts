@@ -55,7 +55,7 @@ export enum OverlapCheck {
 /** What the host decides before anything else; fixed address, from the export `configuration()`. */
 @unmanaged
 export class Configuration {
-  /** Request slots, 1 to 4096. */
+  /** Request slots, 1 to 16385. */
   requestCapacity: u32 = 0;
   /**
    * Bytes of the metadata cache; raised to what `requestCapacity` needs so that no request can starve. An image that is

@@ -32,7 +32,7 @@ const LEAST_MAP_BITS: u32 = 15;
 const MOST_MAP_BITS: u32 = 23;
 const SPARE_SLICES: u32 = 16;
 const REQUEST_SIZE: u64 = 64;
-export const MAXIMUM_REQUESTS: u32 = 4096;
+export const MAXIMUM_REQUESTS: u32 = 16385;
 /** Counters of requests in flight: two of 4 bytes a stretch, 1024 stretches. */
 const FLIGHT_COUNTERS_LENGTH: u64 = 8192;
 

@@ -43,8 +43,8 @@ export enum TurnMode {
 
 /** Memory that a ring shares with its host. None of it may be detached while the ring lives. */
 export interface RingOptions {
-  /** The core's memory, with its records at these addresses. */
-  memory: ArrayBuffer;
+  /** The core's memory, with its records at these addresses; all of it as bytes where threads share it. */
+  memory: ArrayBuffer | Uint8Array;
   operations: number;
   operationCapacity: number;
   requests: number;
@@ -55,13 +55,25 @@ export interface RingOptions {
   events: Int32Array;
 }
 
+/** How guest bytes get to the file and back; what the device was made for. */
+export enum DataPath {
+  /** The driver copies them between its pages and a buffer of each tag. */
+  Plain = 1,
+  /** They are copied here, by reads and writes of the char device. */
+  UserCopy = 2,
+  /** The pages of a request are in the ring's table of buffers; what must be in memory is copied as with UserCopy. */
+  ZeroCopy = 3,
+}
+
 /** What a queue serves. */
 export interface QueueOptions {
   deviceId: number;
   /** @default 0 */
   queueId?: number;
-  /** Tags; tag n is request slot n. */
+  /** Tags; tag n is request slot firstSlot + n. */
   depth: number;
+  /** @default 0 */
+  firstSlot?: number;
   /** Bytes of the largest request, a multiple of 4096. */
   maxIoBytes: number;
   /** Bytes of the block device. */
@@ -70,6 +82,14 @@ export interface QueueOptions {
   unmap?: boolean;
   /** Every change is durable before it is answered. @default false */
   durable?: boolean;
+  /** @default Plain */
+  path?: DataPath;
+  /** With ZeroCopy: the driver registers each request's buffer, without a command for it. @default false */
+  autoBuffers?: boolean;
+  /** The calling thread stays on the processors whose requests this queue gets. @default false */
+  pinned?: boolean;
+  /** Every request is answered at once and nothing is done: measures what the way here costs. @default false */
+  answersNothing?: boolean;
 }
 
 /** How a ring uses a file. */
@@ -105,12 +125,15 @@ export interface Ring {
   /** Likewise the image's external data file. A flush then makes that durable first. */
   setDataFile(descriptor: number, options: FileUse): void;
   /**
-   * Slot n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
+   * Slot firstSlot + n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
    * announced, 0 when there is none; the host keeps it up to date.
    */
-  setGuestBuffers(options: { buffer: ArrayBuffer; stride: number; lengths: Int32Array }): void;
-  /** Gives the core its scratch buffers, of so many bytes each: two clusters of the image. */
-  setScratch(length: number): void;
+  setGuestBuffers(options: { buffer: ArrayBuffer; stride: number; firstSlot?: number; lengths: Int32Array }): void;
+  /**
+   * Gives the core its scratch buffers, of so many bytes each: two clusters of the image. Rings that share a core share
+   * the memory of all of them.
+   */
+  setScratch(lengthOrMemory: number | Uint8Array): void;
   /**
    * Ends an operation that came as a Help event with its bytes, which are copied, or without when there are none. Until
    * then its buffer stays in use, so that the answer of its request waits. The host tells the core by itself.
@@ -118,12 +141,18 @@ export interface Ring {
    * @returns false when no such operation waits, or wants another number of bytes: nothing was copied
    */
   deliver(operation: number, bytes: Uint8Array | null): boolean;
-  /** Opens `/dev/ublkcN` and fetches with every tag. */
-  attachQueue(options: QueueOptions): void;
+  /**
+   * Opens `/dev/ublkcN` and fetches with every tag. Returns its descriptor: it can be open once only, so further queues are
+   * given that as `device`.
+   */
+  attachQueue(options: QueueOptions & { device?: number | undefined }): number;
   /** The block device is so many bytes long from now on: requests may reach as far. */
   setDeviceSize(size: number): void;
-  /** A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers. */
-  pretendQueue(options: QueueOptions & { descriptors: ArrayBuffer; answers: Int32Array }): void;
+  /**
+   * A queue without a kernel, for tests: descriptors of 24 bytes, answers one number a tag. Needs guest buffers; `device`
+   * is a descriptor of any file in the place of the char device.
+   */
+  pretendQueue(options: QueueOptions & { descriptors: ArrayBuffer; answers: Int32Array; device?: number }): void;
   /** A fetch of the pretended queue ends with this result in the next turn. */
   pretendFetched(tag: number, result: number): void;
   /** Makes a waiting turn return with a Control event. */

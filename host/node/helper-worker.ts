@@ -22,9 +22,11 @@ const direct = data.direct ? new DirectIo(data.descriptor) : undefined;
 const lanes: Uint8Array[] = [];
 const underWay = new Set<Promise<void>>();
 let behind: Behind | undefined;
+/** Ends when it is known whether that can be had. */
+let opening: Promise<void> = Promise.resolve();
 
 if (data.backing !== undefined) {
-  const opening = openBehind(data.descriptor, data.backing).then(
+  opening = openBehind(data.descriptor, data.backing).then(
     (opened) => {
       behind = opened;
       report({ type: 'backing', error: undefined });
@@ -67,6 +69,8 @@ function track(work: Promise<void>): void {
 
 async function carryOut(job: HelperJob, target: Uint8Array): Promise<void> {
   if (job.kind === 'decompress') return decompress(job, target);
+  // The first thread of an image waits for this before it asks, others of it do not.
+  await opening;
   if (behind === undefined) throw new CorralError('ERR_INTERNAL', { reason: 'Nothing behind the image is open' });
   return behind.read(job.offset, target);
 }

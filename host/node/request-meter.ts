@@ -113,9 +113,12 @@ export class RequestMeter {
   }
 }
 
-/** The reader's side: what has been counted up to now. */
-export function readMeter(memory: SharedArrayBuffer): MeterReading {
-  const places = new Float64Array(memory);
+/** The reader's side: what has been counted up to now, by the threads of all queues. */
+export function readMeter(...memories: readonly SharedArrayBuffer[]): MeterReading {
+  const places = new Float64Array(PLACES);
+  for (const memory of memories) {
+    for (const [place, count] of new Float64Array(memory).entries()) places[place] += count;
+  }
   const kinds = Object.fromEntries(METERED_KINDS.map((kind, index) => [kind, readKind(places, index * STRIDE)]));
   return {
     kinds: kinds as Record<MeteredKind, RequestStatistics>,

@@ -5,17 +5,18 @@
  * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
-import { RequestKind, type RequestView, Status } from '../abi.js';
-import { type CoreConfiguration, CoreInstance } from '../core-instance.js';
+import { BufferSpace, RequestKind, type RequestView, SCRATCH_COUNT, Status } from '../abi.js';
+import { CoreInstance } from '../core-instance.js';
 import type { EngineRequest } from '../engine.js';
 import { CorralError } from '../errors.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
-import type { Addon, Ring } from './addon.js';
-import { EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
+import type { Ring, Waker } from './addon.js';
+import { type Addon, EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
+import type { CoreSharing, SharedParts } from './core-sharing.js';
 import { errnoOf, systemErrorOf } from './errno.js';
 import { jobOf } from './helper-job.js';
-import type { BackingData, HelperData } from './helper-messages.js';
 import type { RequestMeter } from './request-meter.js';
+import type { HelperOptions, RingEngineHandlers, RingEngineOptions } from './ring-engine-options.js';
 import { RingHelper } from './ring-helper.js';
 
 /** Entries that the core can ask for between two turns before they are handed over early. */
@@ -27,56 +28,13 @@ const OUTGOING_CAPACITY = 1024;
  */
 const EVENT_CAPACITY = 32;
 
+/** Mailboxes of shared cores have entries of OutgoingType, and this: the control request has ended with Status b. */
+const CONTROL_ENDED = 100;
+/** The block device is a + b * 2^32 bytes long from now on. */
+const DEVICE_SIZE = 101;
+
 /** Jobs of the helper at once, unless the host says something else. */
 const DEFAULT_JOBS = 8;
-
-export interface RingEngineOptions {
-  addon: Addon;
-  core: WebAssembly.Module;
-  /** The image file; stays the caller's, who must not write to it otherwise. */
-  descriptor: number;
-  writable: boolean;
-  fileLength: number;
-  zeroBeyondEnd: boolean;
-  /** Request slots 0 to guestCapacity - 1 are for guest requests; one more is kept for control requests. */
-  guestCapacity: number;
-  /** Bytes of the metadata cache. */
-  cacheSize: number;
-  /** The image's external data file, as open as the image; without it images that have one are refused by name. */
-  dataFile?: { descriptor: number; length: number };
-  /** A flush of the files does nothing: who says so bears the loss of all of it with the machine. */
-  ignoresFlushes?: boolean;
-  /** How the core is to treat the image, where that is not as its header says. */
-  treatment?: Treatment;
-  /** The files are open past the page cache. */
-  direct?: boolean;
-  /** For what is more than file I/O; without it, what needs it is refused by name. */
-  helper?: HelperOptions;
-  /** Counts the kernel's requests; of `guestCapacity` slots. */
-  meter?: RequestMeter;
-}
-
-export type Treatment = Pick<CoreConfiguration, 'lazyRefcounts' | 'keepDiscarded' | 'passDiscard' | 'overlapChecks'>;
-
-/** The thread that decompresses, and reads what lies behind the image. Images that need none never start it. */
-export interface HelperOptions {
-  /** Starts the thread, with `data.port` transferred (`startHelperThread`). Called between two turns, at most once. */
-  start(data: HelperData): void;
-  /** Jobs at once; each holds memory for its result. Default: 8. */
-  jobs?: number;
-  /** How to open what lies behind the image; without it images with a backing file are refused by name. */
-  backing?: BackingData;
-}
-
-/** What happens besides requests of the kernel, which the engine answers by itself. Called between two turns. */
-export interface RingEngineHandlers {
-  /** Somebody woke the ring. */
-  onControl?(): void;
-  /** A request of the kernel is answered with an error; this is why. */
-  onFailure?(error: CorralError): void;
-  /** The ublk queue is over; `errno` is 0 when it was stopped in order. */
-  onQueueStopped?(errno: number): void;
-}
 
 export class RingEngine {
   readonly core: CoreInstance;
@@ -101,24 +59,36 @@ export class RingEngine {
   /** Why the helper failed with an operation, where that was its last failure. */
   private readonly causes = new Map<number, CorralError>();
   private readonly hasBacking: boolean;
+  private readonly passHere = (): void => this.pass();
+  private scratch: SharedArrayBuffer | undefined;
   private readonly helper: RingHelper | undefined;
   private readonly meter: RequestMeter | undefined;
   /** Slots of requests that wait for `releaseGuest`; undefined while nobody holds the guest. */
   private heldSlots: number[] | undefined;
-  private controlDone: ((status: Status) => void) | undefined;
+  private controlDone: ((status: Status, error?: CorralError) => void) | undefined;
+  private readonly addon: Addon;
+  private readonly sharing: CoreSharing | undefined;
+  /** Of the other threads of a shared core, by number. */
+  private readonly wakers: Waker[] = [];
+  /** All of the core's memory. */
+  private readonly words: Uint32Array;
 
   /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
   constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
     const { addon, guestCapacity } = options;
+    const { sharing } = options;
     this.handlers = handlers;
     this.meter = options.meter;
-    this.controlSlot = guestCapacity;
-    this.serving = new Uint8Array(guestCapacity + 1);
-    this.finished = new Int32Array(2 * (guestCapacity + 1));
+    this.addon = addon;
+    this.sharing = sharing;
+    const slots = guestCapacity * (sharing?.parts.threads ?? 1);
+    this.controlSlot = slots;
+    this.serving = new Uint8Array(slots + 1);
+    this.finished = new Int32Array(2 * (slots + 1));
     this.core = new CoreInstance(
       options.core,
       {
-        requestCapacity: guestCapacity + 1,
+        requestCapacity: slots + 1,
         cacheSize: options.cacheSize,
         checkSize: 0,
         fileLength: options.fileLength,
@@ -130,15 +100,22 @@ export class RingEngine {
         ...options.treatment,
       },
       {
-        submit: (operation) => this.push(OutgoingType.Operation, operation, 0, 0),
-        fill: (slot, bufferOffset, length) => this.push(OutgoingType.Fill, slot, bufferOffset, length),
+        submit:
+          sharing === undefined
+            ? (operation) => this.push(OutgoingType.Operation, operation, 0, 0)
+            : (operation) => this.routeOperation(sharing, operation),
+        fill: (slot, bufferOffset, length) => this.fill(slot, bufferOffset, length),
         finish: (slot, status) => this.finish(slot, status),
+      },
+      sharing && {
+        memory: sharing.parts.memory,
+        layoutAddress: sharing.parts.layoutAddress === 0 ? undefined : sharing.parts.layoutAddress,
       },
     );
     const { requests, requestCapacity, operations, operationCapacity } = this.core.layout;
-    this.errnos = new Int32Array(operationCapacity);
+    this.errnos = new Int32Array(sharing?.parts.errnos ?? sharedErrnos(sharing, operationCapacity));
     this.ring = new addon.Ring({
-      memory: this.core.memory,
+      memory: sharing === undefined ? this.core.memory : new Uint8Array(this.core.memory),
       operations,
       operationCapacity,
       requests,
@@ -147,17 +124,47 @@ export class RingEngine {
       events: this.events,
     });
     this.turn = this.ring.turn;
+    this.words = new Uint32Array(this.core.memory);
+    if (sharing !== undefined) sharing.wakeDescriptor = this.ring.wakeDescriptor;
+    if (sharing?.parts.scratch !== undefined) this.ring.setScratch(new Uint8Array(sharing.parts.scratch));
     const { writable, ignoresFlushes, dataFile } = options;
     const use = { writable, ignoresFlushes: ignoresFlushes ?? false };
     this.ring.setFile(options.descriptor, use);
     if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, use);
     this.helper = options.helper && this.makeHelper(options.helper, options);
     this.hasBacking = options.helper?.backing !== undefined;
+    // Others may have something for this thread before its first pass.
+    this.locked(() => {});
   }
 
   /** One turn and one pass through the core. */
   step(mode: TurnMode): void {
     this.takeTurn(mode);
+    if (this.sharing === undefined) this.pass();
+    else this.alone(this.sharing, this.passHere);
+  }
+
+  /** Runs something that enters the core or reads its records while no other thread does. */
+  locked<T>(run: () => T): T {
+    return this.sharing === undefined ? run() : this.alone(this.sharing, run);
+  }
+
+  private alone<T>(sharing: CoreSharing, run: () => T): T {
+    sharing.acquire();
+    try {
+      sharing.sleeps = false;
+      if (sharing.broken && this.trap === undefined) this.abandonCore(new Error('The engine failed in another thread'));
+      return run();
+    } finally {
+      // What others have left goes out with the next turn; what they leave from now on wakes its wait.
+      sharing.drain(this.takeEntry);
+      sharing.sleeps = true;
+      sharing.release();
+      this.wakeOthers(sharing);
+    }
+  }
+
+  private pass(): void {
     const { events } = this;
     const end = (1 + events[0]) * QUAD;
     let position = QUAD;
@@ -183,7 +190,7 @@ export class RingEngine {
   open(flags: number): ImageFacts {
     if (this.hasBacking) this.openBacking(this.helper as RingHelper);
     const facts = this.control(RequestKind.Open, flags, readFacts);
-    this.ring.setScratch(2 * facts.clusterSize);
+    this.setScratch(2 * facts.clusterSize);
     return facts;
   }
 
@@ -219,20 +226,23 @@ export class RingEngine {
    */
   run<T>(request: EngineRequest<T>): T | undefined {
     let outcome: { value: T | undefined } | { error: CorralError } | undefined;
-    request.prepare?.(this.core);
-    const record = this.core.request(this.controlSlot);
-    record.kind = request.kind;
-    record.flags = request.flags ?? 0;
-    record.guestOffset = request.guestOffset ?? 0;
-    record.length = request.length ?? 0;
-    record.result = 0;
-    this.controlDone = (status) => {
-      outcome =
-        status === Status.Ok
-          ? { value: request.collect?.(this.core, this.core.request(this.controlSlot)) }
-          : { error: this.core.failureError(status, this.causeOfFailure()) };
+    const begin = (): void => {
+      request.prepare?.(this.core);
+      const record = this.core.request(this.controlSlot);
+      record.kind = request.kind;
+      record.flags = request.flags ?? 0;
+      record.guestOffset = request.guestOffset ?? 0;
+      record.length = request.length ?? 0;
+      record.result = 0;
+      this.controlDone = (status, error) => {
+        outcome =
+          status === Status.Ok
+            ? { value: request.collect?.(this.core, this.core.request(this.controlSlot)) }
+            : { error: error ?? this.core.failureError(status, this.causeOfFailure()) };
+      };
+      if (this.trap === undefined) this.enterCore(() => this.core.submit(this.controlSlot));
     };
-    if (this.trap === undefined) this.enterCore(() => this.core.submit(this.controlSlot));
+    this.locked(begin);
     while (outcome === undefined) {
       if (this.trap !== undefined) throw new CorralError('ERR_INTERNAL', { cause: this.trap });
       this.step(TurnMode.Wait);
@@ -274,8 +284,63 @@ export class RingEngine {
     if (helper.committed.error !== undefined) throw helper.committed.error;
   }
 
+  /** The core has failed: nobody is to enter it, or to wait for it. */
+  private tellAll(): void {
+    const { sharing } = this;
+    if (sharing === undefined || sharing.broken) return;
+    sharing.breakDown();
+    for (let thread = 0; thread < sharing.parts.threads; thread++) if (thread !== sharing.thread) this.wake(thread);
+  }
+
+  /** The block device is so many bytes long from now on, for every queue. Comes back when all threads know. */
+  setDeviceSize(size: number): void {
+    this.ring.setDeviceSize(size);
+    const { sharing } = this;
+    if (sharing === undefined) return;
+    this.locked(() => {
+      for (let thread = 0; thread < sharing.parts.threads; thread++) {
+        if (thread !== sharing.thread)
+          sharing.post(thread, DEVICE_SIZE, (size % 2 ** 32) | 0, Math.floor(size / 2 ** 32), 0);
+      }
+    });
+    while (!sharing.settled) sharing.pause();
+  }
+
+  /** The core's scratch buffers. */
+  private setScratch(length: number): void {
+    this.scratch = this.sharing && new SharedArrayBuffer(length * SCRATCH_COUNT);
+    this.ring.setScratch(this.scratch === undefined ? length : new Uint8Array(this.scratch));
+  }
+
+  /** Other threads are in the core, too: what holds up this one's guest does not hold up theirs. */
+  get isShared(): boolean {
+    return this.sharing !== undefined;
+  }
+
+  /** What other threads need to serve the same image; once it is open. */
+  sharedParts(): SharedParts | undefined {
+    const { parts } = this.sharing ?? {};
+    return (
+      parts && {
+        ...parts,
+        layoutAddress: this.core.layoutAddress,
+        scratch: this.scratch,
+        errnos: this.errnos.buffer as SharedArrayBuffer,
+      }
+    );
+  }
+
+  /** The threads that joined in this core end: nothing is to be served any more. */
+  endOthers(): void {
+    const { sharing } = this;
+    if (sharing === undefined) return;
+    sharing.end();
+    for (let thread = 0; thread < sharing.parts.threads; thread++) if (thread !== sharing.thread) this.wake(thread);
+  }
+
   /** Waits for operations under way and gives file and ring back. Requests that were not answered stay so. */
   close(): void {
+    for (const waker of this.wakers) waker?.close();
     this.ring.close();
     this.helper?.dropPort();
   }
@@ -349,11 +414,23 @@ export class RingEngine {
     this.enterCore(() => this.core.complete(operation, delivered ? status : Status.Invalid));
   }
 
+  private fill(slot: number, bufferOffset: number, length: number): void {
+    if (this.isForeign(slot)) this.post(slot, OutgoingType.Fill, bufferOffset, length);
+    else this.push(OutgoingType.Fill, slot, bufferOffset, length);
+  }
+
   /** Called by the core, from inside of `submit` and `complete`. */
   private finish(slot: number, status: Status): void {
+    if (this.isForeign(slot)) this.finishForeign(slot, status);
+    else {
+      if (status !== Status.Ok && this.serving[slot] === 1) this.tell(status);
+      this.endSlot(slot, status);
+    }
+  }
+
+  private endSlot(slot: number, status: Status): void {
     if (this.serving[slot] === 1) {
       this.serving[slot] = 0;
-      if (status !== Status.Ok) this.tell(status);
       this.meter?.end(slot, status !== Status.Ok);
       this.push(OutgoingType.Finish, slot, errnoOf(status), 0);
     } else if (slot === this.controlSlot) {
@@ -363,6 +440,65 @@ export class RingEngine {
       this.finished[position] = slot;
       this.finished[position + 1] = status;
     }
+  }
+
+  /** The slot belongs to another thread of a shared core. */
+  private isForeign(slot: number): boolean {
+    return this.sharing !== undefined && this.sharing.ownerOf(slot) !== this.sharing.thread;
+  }
+
+  /** What moves guest bytes is for the ring that has them; everything else for whoever is here. */
+  private routeOperation(sharing: CoreSharing, operation: number): void {
+    const word = (this.core.layout.operations + operation * 64) >>> 2;
+    const slot = this.words[word + 2] as number;
+    if (this.words[word + 1] !== BufferSpace.Guest || sharing.ownerOf(slot) === sharing.thread) {
+      this.push(OutgoingType.Operation, operation, 0, 0);
+    } else {
+      this.post(slot, OutgoingType.Operation, operation, 0);
+    }
+  }
+
+  private finishForeign(slot: number, status: Status): void {
+    const error = status === Status.Ok ? undefined : this.core.failureError(status, this.causeOfFailure());
+    if (slot !== this.controlSlot) {
+      if (error !== undefined) this.handlers.onFailure?.(error);
+      this.post(slot, OutgoingType.Finish, status, 0);
+      return;
+    }
+    if (error !== undefined) this.sharing?.leaveError(error);
+    this.post(slot, CONTROL_ENDED, status, 0);
+  }
+
+  private post(slot: number, type: number, b: number, c: number): void {
+    const { sharing } = this;
+    if (sharing === undefined) return;
+    const a = type === OutgoingType.Operation ? b : slot;
+    if (!sharing.post(sharing.ownerOf(slot), type, a, b, c)) {
+      throw new WebAssembly.RuntimeError('the core asks for more than any request needs');
+    }
+  }
+
+  /** Takes what another thread has left here. */
+  private readonly takeEntry = (type: number, a: number, b: number, c: number): void => {
+    const status = b as Status;
+    if (type === CONTROL_ENDED)
+      this.controlDone?.(status, status === Status.Ok ? undefined : this.sharing?.takeError());
+    else if (type === OutgoingType.Finish) this.endSlot(a, status);
+    else if (type === DEVICE_SIZE) this.ring.setDeviceSize((a >>> 0) + b * 2 ** 32);
+    // Operations of a core that has failed are not carried out.
+    else if (this.trap === undefined) this.push(type, a, b, c);
+  };
+
+  private wakeOthers(sharing: CoreSharing): void {
+    for (let thread = sharing.takeSleepers(); thread !== undefined; thread = sharing.takeSleepers()) this.wake(thread);
+  }
+
+  /** Ends another thread's wait in its ring. */
+  wake(thread: number): void {
+    const descriptor = this.sharing?.wakeDescriptorOf(thread) ?? 0;
+    if (descriptor === 0) return;
+    this.wakers[thread] ??= new this.addon.Waker(descriptor);
+    this.wakers[thread]?.wake();
   }
 
   private tell(status: Status): void {
@@ -406,8 +542,9 @@ export class RingEngine {
   }
 
   /** A trap is a bug of ours: the instance is not entered again, and nothing that it knew of is answered as done. */
-  private abandonCore(trap: WebAssembly.RuntimeError): void {
+  private abandonCore(trap: Error): void {
     this.trap = trap;
+    this.tellAll();
     this.forgetOperations();
     for (let slot = 0; slot < this.serving.length; slot++) {
       if (this.serving[slot] === 1) this.finish(slot, Status.Broken);
@@ -436,4 +573,9 @@ export class RingEngine {
     const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
+}
+
+/** Whoever sees an operation fail may not be who reports it. */
+function sharedErrnos(sharing: CoreSharing | undefined, count: number): ArrayBufferLike {
+  return sharing === undefined ? new ArrayBuffer(4 * count) : new SharedArrayBuffer(4 * count);
 }

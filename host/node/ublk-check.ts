@@ -11,8 +11,9 @@ import { gateOf } from './may-open.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
 import { refuseOwnDevices } from './storage-stack.js';
+import { pathsFor } from './ublk-add.js';
 import { requireUblk } from './ublk-errors.js';
-import { type ChosenFeatures, chooseFeatures, featureNames } from './ublk-features.js';
+import { type ChosenFeatures, chooseFeatures, featureNames, withPath } from './ublk-features.js';
 import { checkOptions, type UblkDeviceOptions } from './ublk-options.js';
 import { deviceSizeOf, parametersOf } from './ublk-parameters.js';
 
@@ -39,7 +40,8 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
   const direct = isDirect(checked.cache);
   const addon = requireAddon();
   const offered = await requireUblk(addon);
-  const features = chooseFeatures(offered, checked.recovery);
+  const [dataPath = 'plain'] = await pathsFor(path, offered, checked);
+  const features = withPath(chooseFeatures(offered, checked.recovery), dataPath);
   await requireAdministrator();
   await refuseOwnDevices(addon, path);
   const file = await NodeFile.open(path, { write: !readOnly, direct });

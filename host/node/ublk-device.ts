@@ -16,6 +16,7 @@ import { requireAddon } from './addon.js';
 import { fromRecord } from './error-record.js';
 import type { MeterReading } from './request-meter.js';
 import { refuseOwnDevices } from './storage-stack.js';
+import { addDevice, pathsFor } from './ublk-add.js';
 import type { BitmapChange } from './ublk-bitmaps.js';
 import { removeDevice, stopDevice } from './ublk-control.js';
 import { blockNode, describe, requireUblk } from './ublk-errors.js';
@@ -230,7 +231,7 @@ export class UblkDevice {
   private async begin(): Promise<void> {
     const { thread, granted, options, events } = this.parts;
     if (this.current !== 'created' || this.stopping !== undefined) throw new CorralError('ERR_CLOSED');
-    thread.order({
+    thread.attach({
       type: 'attach',
       deviceId: this.id,
       queueDepth: granted.queueDepth,
@@ -238,6 +239,8 @@ export class UblkDevice {
       deviceSize: this.deviceSize,
       unmap: options.discard === 'unmap',
       durable: isWriteThrough(options.cache),
+      dataPath: this.features.dataPath,
+      pinned: options.queues > 1,
     });
     try {
       await thread.attached;
@@ -288,7 +291,9 @@ export async function createDevice(
 ): Promise<UblkDevice> {
   const checked = checkOptions(options);
   const addon = requireAddon();
-  const features = chooseFeatures(await requireUblk(addon), checked.recovery);
+  const offered = await requireUblk(addon);
+  const wanted = chooseFeatures(offered, checked.recovery);
+  const paths = await pathsFor(path, offered, checked);
   if (signal?.aborted) throw cancelled(signal);
   await refuseOwnDevices(addon, path);
   const events = new UblkEvents();
@@ -299,13 +304,7 @@ export async function createDevice(
     if (signal?.aborted) throw cancelled(signal);
     const deviceSize = deviceSizeOf(facts, checked);
     const mark = newMark();
-    const granted = await addon.ublk.addDevice({
-      id: checked.id,
-      queueDepth: checked.queueDepth,
-      maxIoBytes: checked.maxIoBytes,
-      flags: features.flags,
-      mark,
-    });
+    const { granted, features } = await addDevice(addon, checked, wanted, paths, mark);
     id = granted.id;
     await addon.ublk.setParameters(id, parametersOf(facts, checked, granted, deviceSize));
     if (checked.recovery !== 'off') await writeRecord(id, mark, path, checked);
@@ -354,6 +353,7 @@ export function serve(
       folder,
       readOnly: options.readOnly,
       queueDepth: options.queueDepth,
+      queues: options.queues,
       cacheSize: options.cacheSize,
       helperJobs: options.helperJobs,
       mayOpen: options.mayOpen,

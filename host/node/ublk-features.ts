@@ -3,12 +3,18 @@ import { CorralError } from '../errors.js';
 
 /** UBLK_F bits that mean something here. Numbers and not an enum of bits: the answer has more than 32. */
 export const UblkFeature = {
+  /** Requests' pages can be put into a ring's table of buffers. */
+  ZeroCopy: 2 ** 0,
   UserRecovery: 2 ** 3,
   UserRecoveryReissue: 2 ** 4,
   /** The command numbers that this program speaks. */
   CommandIoctlEncode: 2 ** 6,
+  /** The server moves bytes by reads and writes of the char device. */
+  UserCopy: 2 ** 7,
   /** The capacity may change while the device lives. */
   UpdateSize: 2 ** 10,
+  /** The driver puts pages into the table by itself. */
+  AutoBuffers: 2 ** 11,
 } as const;
 
 /** All that drivers up to Linux 7.2 know, by the number of the bit. */
@@ -39,12 +45,32 @@ const NAMES = [
  */
 export type UblkRecovery = 'off' | 'fail' | 'reissue';
 
+/**
+ * How guest bytes get here and back:
+ * - `zero-copy`: not at all; the driver registers each request's pages with the ring, and files are read and written there.
+ * - `registered`: as that, with a command of ours for each request.
+ * - `user-copy`: the server copies them, by reads and writes of the char device.
+ * - `plain`: the driver copies them between its pages and a buffer of each tag.
+ *
+ * What has to be in memory is copied in the first two, too: zeros, decompressed clusters, what lies behind the image.
+ */
+export type UblkDataPath = 'zero-copy' | 'registered' | 'user-copy' | 'plain';
+
+export const DATA_PATHS: readonly UblkDataPath[] = ['zero-copy', 'registered', 'user-copy', 'plain'];
+
+const PATH_BITS: Readonly<Record<UblkDataPath, number>> = {
+  // What has to be in memory is copied as with user copy.
+  'zero-copy': UblkFeature.ZeroCopy + UblkFeature.UserCopy + UblkFeature.AutoBuffers,
+  registered: UblkFeature.ZeroCopy + UblkFeature.UserCopy,
+  'user-copy': UblkFeature.UserCopy,
+  plain: 0,
+};
+
 /** What a device uses of its driver. */
 export interface ChosenFeatures {
   /** UBLK_F bits for ADD_DEV. */
   readonly flags: number;
-  /** How guest bytes get here and back: the driver copies them between its pages and a buffer of each tag. */
-  readonly dataPath: 'plain';
+  readonly dataPath: UblkDataPath;
   readonly recovery: UblkRecovery;
   /** The device's capacity can follow the disk's. */
   readonly updateSize: boolean;
@@ -78,13 +104,43 @@ export function chooseFeatures(features: number, recovery: UblkRecovery): Chosen
   return { flags, dataPath: 'plain', recovery, updateSize };
 }
 
+/**
+ * The data paths to try, the best one first.
+ *
+ * @param wanted one of them, or `auto`
+ * @param inMemory the image lies in a memory file system: each of its reads is a copy, which plain system calls do best
+ * @throws CorralError ERR_UNSUPPORTED when the driver does not have what is wanted
+ */
+export function choosePaths(features: number, wanted: UblkDataPath | 'auto', inMemory: boolean): UblkDataPath[] {
+  const offered = DATA_PATHS.filter((path) => hasFeatures(features, PATH_BITS[path]));
+  if (wanted === 'auto') return inMemory ? ['plain'] : offered;
+  if (offered.includes(wanted)) return [wanted];
+  throw noPath(wanted);
+}
+
+/** The same with this data path. */
+export function withPath(chosen: ChosenFeatures, dataPath: UblkDataPath): ChosenFeatures {
+  return { ...chosen, dataPath, flags: chosen.flags + PATH_BITS[dataPath] };
+}
+
+/** Drivers name features that they do not grant: Linux 6.12 does so with zero copy. */
+export function isGranted(flags: number, dataPath: UblkDataPath): boolean {
+  return hasFeatures(flags, PATH_BITS[dataPath]);
+}
+
+export function noPath(dataPath: UblkDataPath): CorralError {
+  return new CorralError('ERR_UNSUPPORTED', {
+    reason: `This kernel's ublk driver does not have the data path '${dataPath}'`,
+  });
+}
+
 /** What a device that exists was made with. */
 export function featuresOf(flags: number): ChosenFeatures {
   const reissues = hasFeature(flags, UblkFeature.UserRecoveryReissue);
   const recovers = hasFeature(flags, UblkFeature.UserRecovery);
   return {
     flags,
-    dataPath: 'plain',
+    dataPath: DATA_PATHS.find((path) => isGranted(flags, path)) as UblkDataPath,
     recovery: reissues ? 'reissue' : recovers ? 'fail' : 'off',
     updateSize: hasFeature(flags, UblkFeature.UpdateSize),
   };
@@ -93,6 +149,10 @@ export function featuresOf(flags: number): ChosenFeatures {
 function recoveryBits(recovery: UblkRecovery): number[] {
   if (recovery === 'off') return [];
   return recovery === 'fail' ? [UblkFeature.UserRecovery] : [UblkFeature.UserRecovery, UblkFeature.UserRecoveryReissue];
+}
+
+function hasFeatures(features: number, wanted: number): boolean {
+  return [...Array(53).keys()].every((bit) => !hasFeature(wanted, 2 ** bit) || hasFeature(features, 2 ** bit));
 }
 
 function hasFeature(features: number, bit: number): boolean {

@@ -1,9 +1,11 @@
 /** What the main thread and the worker that serves a ublk device say to each other. */
 import type { ImageFacts } from '../image-facts.js';
+import type { SharedParts } from './core-sharing.js';
 import type { ErrorRecord } from './error-record.js';
-import type { HelperData } from './helper-messages.js';
+import type { BackingData, HelperData } from './helper-messages.js';
 import type { MayOpen } from './may-open.js';
-import type { Treatment } from './ring-engine.js';
+import type { Treatment } from './ring-engine-options.js';
+import type { UblkDataPath } from './ublk-features.js';
 import type { UblkVerb } from './ublk-verbs.js';
 
 /** What a worker is started with. */
@@ -25,11 +27,39 @@ export interface UblkWorkerData {
   /** Files are opened past the page cache. */
   direct: boolean;
   treatment: Treatment;
+  /** Queues, each with a thread; more than one share a core. */
+  queues: number;
   core: WebAssembly.Module;
   /** Of `meterMemory`: the kernel's requests are counted in it. */
   meter: SharedArrayBuffer;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
   abandoned: SharedArrayBuffer;
+}
+
+/** What the thread of a further queue is started with: it joins in a core that another one has opened. */
+export interface UblkQueueWorkerData {
+  path: string;
+  /** The queue, which is the thread's number, too. */
+  queue: number;
+  shared: SharedImage;
+  attach: UblkOrder & { type: 'attach' };
+  /** Descriptor of the char device, which the first thread has opened. */
+  device: number;
+  helperJobs: number;
+  ignoresFlushes: boolean;
+  direct: boolean;
+  meter: SharedArrayBuffer;
+  core: WebAssembly.Module;
+  abandoned: SharedArrayBuffer;
+}
+
+/** The open image, for threads that share it. The descriptors are the first thread's, which ends last. */
+export interface SharedImage {
+  parts: SharedParts;
+  descriptor: number;
+  writable: boolean;
+  dataDescriptor: number | undefined;
+  backing: BackingData | undefined;
 }
 
 /** To the worker. It looks for them when its ring is woken. */
@@ -43,11 +73,16 @@ export type UblkOrder =
       deviceSize: number;
       unmap: boolean;
       durable: boolean;
+      dataPath: UblkDataPath;
+      /** Each queue's thread stays on the processors whose requests it gets. */
+      pinned: boolean;
     }
   /** Carry this out beside the guest's requests; `verbEnded` answers. */
   | { type: 'verb'; number: number; verb: UblkVerb }
   /** There will be no device: close the image. */
   | { type: 'close' }
+  /** The thread of another queue has failed. */
+  | { type: 'queueLost'; error: ErrorRecord }
   /** The helper thread of this number ended; why. */
   | { type: 'helperLost'; number: number; reason: string };
 
@@ -56,9 +91,9 @@ export type UblkReport =
   /** The image needs a helper thread: start it with this. At any time. */
   | { type: 'helper'; data: HelperData; number: number }
   /** The image is open; `wakeDescriptor` is for a Waker. */
-  | { type: 'opened'; facts: ImageFacts; wakeDescriptor: number }
+  | { type: 'opened'; facts: ImageFacts; wakeDescriptor: number; shared: SharedImage | undefined }
   /** Every tag is fetching: the device can be started. */
-  | { type: 'attached' }
+  | { type: 'attached'; wakeDescriptor: number; device: number }
   /** A verb has ended: its result, or why there is none. */
   | { type: 'verbEnded'; number: number; result?: unknown; error?: ErrorRecord }
   /** The kernel gets an error, and this is why; `missed` more came too fast to be told. `broken`: the engine itself failed. */

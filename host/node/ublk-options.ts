@@ -1,10 +1,11 @@
 /** What may be said of a block device, checked before anything is made. */
+import { availableParallelism } from 'node:os';
 import type { CacheMode } from '../cache-mode.js';
 import type { PassDiscard } from '../core-instance.js';
 import { CorralError } from '../errors.js';
 import { type OverlapCheckOption, overlapBits } from '../overlap-check.js';
 import type { MayOpen } from './may-open.js';
-import type { UblkRecovery } from './ublk-features.js';
+import { DATA_PATHS, type UblkDataPath, type UblkRecovery } from './ublk-features.js';
 
 const DEFAULT_QUEUE_DEPTH = 128;
 const DEFAULT_MAX_IO_BYTES = 512 * 1024;
@@ -12,16 +13,22 @@ const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const DEFAULT_HELPER_JOBS = 8;
 const MAXIMUM_HELPER_JOBS = 64;
 const MAXIMUM_DEVICE_ID = 2 ** 20;
-/** The core has one request slot more than the queue has tags, and at most 4096. */
-const MAXIMUM_QUEUE_DEPTH = 4095;
+const MAXIMUM_QUEUE_DEPTH = 4096;
+/** Request slots of the core, of which one is not the kernel's. */
+const MAXIMUM_REQUESTS = 16_385;
 
 export interface UblkDeviceOptions {
   /** Default: reading and writing. */
   readOnly?: boolean | undefined;
   /** N of `/dev/ublkbN`; the driver chooses when it is left out. */
   id?: number | undefined;
-  /** Requests at once, 1 to 4095, default 128. */
+  /** Requests at once in each queue, 1 to 4096, default 128. */
   queueDepth?: number | undefined;
+  /**
+   * Hardware queues of the block device, each served by a thread of its own, on one core: 1 to the machine's processors,
+   * default 1.
+   */
+  queues?: number | undefined;
   /** Bytes of the largest request, a multiple of 4096 up to 32 MiB, default 512 KiB. */
   maxIoBytes?: number | undefined;
   /** Bytes of the metadata cache, default 4 MiB. */
@@ -55,11 +62,14 @@ export interface UblkDeviceOptions {
   overlapCheck?: OverlapCheckOption | undefined;
   /** What becomes of the device when this process dies. Default: off. */
   recovery?: UblkRecovery | undefined;
+  /** How guest bytes get to the image and back. Default: auto, the best that the driver has for this image. */
+  dataPath?: UblkDataPath | 'auto' | undefined;
 }
 
 type Defaulted =
   | 'readOnly'
   | 'queueDepth'
+  | 'queues'
   | 'maxIoBytes'
   | 'cacheSize'
   | 'blockSize'
@@ -67,7 +77,8 @@ type Defaulted =
   | 'noBacking'
   | 'cache'
   | 'discard'
-  | 'recovery';
+  | 'recovery'
+  | 'dataPath';
 
 /** Options of which those with a default are filled in. */
 export type CheckedOptions = UblkDeviceOptions & { [Name in Defaulted]: NonNullable<UblkDeviceOptions[Name]> };
@@ -78,6 +89,7 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     ...options,
     readOnly: options.readOnly ?? false,
     queueDepth: options.queueDepth ?? DEFAULT_QUEUE_DEPTH,
+    queues: options.queues ?? 1,
     maxIoBytes: options.maxIoBytes ?? DEFAULT_MAX_IO_BYTES,
     cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
     blockSize: options.blockSize ?? 512,
@@ -86,13 +98,22 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     cache: options.cache ?? 'writeback',
     discard: options.discard ?? 'unmap',
     recovery: options.recovery ?? 'off',
+    dataPath: options.dataPath ?? 'auto',
   };
-  const { id, queueDepth, maxIoBytes, blockSize, helperJobs, cache, recovery, discard } = checked;
+  const { id, queueDepth, queues, maxIoBytes, blockSize, helperJobs, cache, recovery, discard, dataPath } = checked;
   refuseUnless(
     id === undefined || inRange(id, 0, MAXIMUM_DEVICE_ID),
     `The device's number must be from 0 to ${MAXIMUM_DEVICE_ID}`,
   );
   refuseUnless(inRange(queueDepth, 1, MAXIMUM_QUEUE_DEPTH), `The queue depth must be from 1 to ${MAXIMUM_QUEUE_DEPTH}`);
+  refuseUnless(
+    inRange(queues, 1, availableParallelism()),
+    `The number of queues must be from 1 to ${availableParallelism()}, the processors of this machine`,
+  );
+  refuseUnless(
+    queues * queueDepth < MAXIMUM_REQUESTS,
+    `All queues together must not hold more than ${MAXIMUM_REQUESTS - 1} requests`,
+  );
   refuseUnless(
     inRange(maxIoBytes, 4096, 32 << 20) && maxIoBytes % 4096 === 0,
     'The largest request must be a multiple of 4096 bytes from 4 KiB to 32 MiB',
@@ -103,6 +124,10 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
   );
   refuseUnless(['off', 'fail', 'reissue'].includes(recovery), "The recovery must be 'off', 'fail' or 'reissue'");
+  refuseUnless(
+    dataPath === 'auto' || DATA_PATHS.includes(dataPath),
+    "The data path must be 'auto', 'zero-copy', 'registered', 'user-copy' or 'plain'",
+  );
   refuseUnless(['unmap', 'ignore'].includes(discard), "The discard option must be 'unmap' or 'ignore'");
   refuseUnless(
     ['writeback', 'writethrough', 'none', 'directsync', 'unsafe'].includes(cache),

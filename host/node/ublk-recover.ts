@@ -48,7 +48,7 @@ export async function recoverDevice(id: number, patience = DEFAULT_PATIENCE): Pr
   const granted = await whenWaiting(addon, id, deadline);
   const record = await readRecord(id, granted.mark);
   await refuseOwnDevices(addon, record.image, id);
-  const options = checkOptions({ ...record.options, queueDepth: granted.queueDepth });
+  const options = checkOptions({ ...record.options, queueDepth: granted.queueDepth, queues: granted.queues });
   const { size } = await addon.ublk.getParameters(id).catch((error) => Promise.reject(describe(error, id)));
   const events = new UblkEvents();
   const { thread, facts } = await whenUnlocked(addon, record, options, events, deadline);

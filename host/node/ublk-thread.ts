@@ -3,11 +3,12 @@ import { Worker } from 'node:worker_threads';
 import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { Addon, Waker } from './addon.js';
-import { loadCore } from './core.js';
-import { fromRecord } from './error-record.js';
+import { loadCore, loadSharedCore } from './core.js';
+import { fromRecord, toRecord } from './error-record.js';
 import { startHelperThread } from './helper-thread.js';
 import { type MeterReading, meterMemory, readMeter } from './request-meter.js';
-import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import type { SharedImage, UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import { QueueThread } from './ublk-queue-thread.js';
 import type { UblkVerb } from './ublk-verbs.js';
 
 /** An error that the kernel gets; see the report of this name. */
@@ -40,11 +41,14 @@ export class ServingThread {
   private readonly calls = new Map<number, Call>();
   private lastCall = 0;
   private over = false;
+  private shared: SharedImage | undefined;
+  private attachOrder: (UblkOrder & { type: 'attach' }) | undefined;
+  private readonly queues: QueueThread[] = [];
 
   constructor(
     private readonly addon: Addon,
     private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned' | 'meter'>,
-    onIoError: (report: IoErrorReport) => void,
+    private readonly onIoError: (report: IoErrorReport) => void,
   ) {
     const workerData: UblkWorkerData = {
       ...data,
@@ -58,28 +62,39 @@ export class ServingThread {
 
     this.ended = new Promise((resolve, reject) => {
       this.worker.on('message', (report: UblkReport) => {
-        if (report.type === 'closed') resolve();
-        else if (report.type === 'failed') reject(fromRecord(report.error));
+        // Their rings hold the image's file, and with it its lock.
+        if (report.type === 'closed') void this.queuesExited().then(() => resolve());
+        else if (report.type === 'failed') void this.queuesExited().then(() => reject(fromRecord(report.error)));
         else if (report.type === 'helper') this.startHelper(report);
         else if (report.type === 'ioError') onIoError(report);
         else if (report.type === 'verbEnded') this.takeResult(report);
       });
       this.worker.on('error', (error) => reject(new CorralError('ERR_INTERNAL', { path: data.path, cause: error })));
-      this.worker.on('exit', () =>
-        reject(new CorralError('ERR_INTERNAL', { reason: 'The serving thread ended', path: data.path })),
-      );
+      this.worker.on('exit', () => {
+        // Without it there is nobody to tell the others when to end.
+        this.abandonQueues();
+        void this.queuesExited().then(() =>
+          reject(new CorralError('ERR_INTERNAL', { reason: 'The serving thread ended', path: data.path })),
+        );
+      });
     });
     const refuseCalls = (): void => this.refuseCalls();
     this.ended.then(refuseCalls, refuseCalls);
     this.failure = this.ended.then(() => Promise.reject(new CorralError('ERR_CLOSED', { path: data.path })));
     this.opened = Promise.race([this.reportOf('opened').then((report) => this.takeOpened(report)), this.failure]);
-    this.attached = Promise.race([this.reportOf('attached').then(() => {}), this.failure]);
+    this.attached = Promise.race([this.reportOf('attached').then((report) => this.attachQueues(report)), this.failure]);
     for (const promise of [this.ended, this.failure, this.opened, this.attached]) promise.catch(() => {});
   }
 
   order(order: UblkOrder): void {
     this.worker.postMessage(order);
     this.waker?.wake();
+  }
+
+  /** Serves the device: this thread its first queue, further ones the others. */
+  attach(order: UblkOrder & { type: 'attach' }): void {
+    this.attachOrder = order;
+    this.order(order);
   }
 
   /** Carries out a verb beside the guest's requests. Rejects with its CorralError, or ERR_CLOSED after the end. */
@@ -94,7 +109,7 @@ export class ServingThread {
 
   /** What has been counted of the kernel's requests up to now, also after the end. */
   readMeter(): MeterReading {
-    return readMeter(this.meter);
+    return readMeter(this.meter, ...this.queues.map(({ meter }) => meter));
   }
 
   /** Nothing of the worker is needed any more. */
@@ -115,6 +130,7 @@ export class ServingThread {
 
   private takeOpened(report: UblkReport & { type: 'opened' }): ImageFacts {
     this.setWaker(report.wakeDescriptor);
+    this.shared = report.shared;
     return report.facts;
   }
 
@@ -136,6 +152,33 @@ export class ServingThread {
     else call?.reject(fromRecord(error));
   }
 
+  private async queuesExited(): Promise<void> {
+    await Promise.all(this.queues.map(({ exited }) => exited));
+  }
+
+  private abandonQueues(): void {
+    Atomics.store(this.abandoned, 0, 1);
+    for (const queue of this.queues) queue.wake();
+  }
+
+  /** The first queue has its thread: now the others. */
+  private async attachQueues({ device }: UblkReport & { type: 'attached' }): Promise<void> {
+    const { shared, data, attachOrder: attach } = this;
+    for (let queue = 1; shared !== undefined && attach !== undefined && queue < data.queues; queue++) {
+      const { path, helperJobs, ignoresFlushes, direct } = data;
+      const abandoned = this.abandoned.buffer as SharedArrayBuffer;
+      const core = loadSharedCore();
+      const more = { path, queue, shared, attach, device, helperJobs, ignoresFlushes, direct, core, abandoned };
+      this.queues.push(new QueueThread(this.addon, more, this.onIoError, (error) => this.loseQueue(error)));
+    }
+    await Promise.all(this.queues.map(({ attached }) => attached));
+  }
+
+  /** What the queue had in hand is not answered any more: nothing else may be, as if all were well. */
+  private loseQueue(error: CorralError): void {
+    this.order({ type: 'queueLost', error: toRecord(error) });
+  }
+
   private refuseCalls(): void {
     this.over = true;
     for (const call of this.calls.values()) call.reject(this.closedError());
@@ -154,7 +197,7 @@ export class ServingThread {
 
   /** The process ends: it must not wait for ever for a thread that sits in the ring. */
   abandonLoop(): void {
-    Atomics.store(this.abandoned, 0, 1);
+    this.abandonQueues();
     this.waker?.wake();
   }
 }

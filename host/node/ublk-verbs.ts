@@ -108,7 +108,7 @@ function resize(engine: RingEngine, { size, deviceSize }: UblkVerb & { name: 're
     });
   }
   engine.run(resizeRequest({ ...facts, virtualSize }, size, {}));
-  engine.ring.setDeviceSize(deviceSize);
+  engine.setDeviceSize(deviceSize);
   return engine.core.info.virtualSize;
 }
 
@@ -122,6 +122,11 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
   }
   if (!keep && facts.hasDataFile) {
     throw new CorralError('ERR_UNSUPPORTED', { reason: 'An image with an external data file is not emptied' });
+  }
+  if (engine.isShared) {
+    throw new CorralError('ERR_UNSUPPORTED', {
+      reason: 'A device with several queues cannot be committed while it serves: detach it first',
+    });
   }
   engine.holdGuest();
   try {
@@ -140,7 +145,7 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
 }
 
 function statistics(engine: RingEngine): UblkEngineStatistics {
-  const core = engine.core.statistics();
+  const core = engine.locked(() => engine.core.statistics());
   const { violations, malformed } = engine.ring.statistics();
   return {
     cacheHits: core.cacheHits,

@@ -12,13 +12,16 @@ import type { ImageFacts } from '../image-facts.js';
 import { checkFacts } from '../open-options.js';
 import { isDirtyImage, repairDirty } from '../repair.js';
 import { isSystemError, requireAddon, TurnMode } from './addon.js';
+import { loadSharedCore } from './core.js';
+import { CoreSharing, makeSharedParts } from './core-sharing.js';
 import { systemErrorOf } from './errno.js';
-import { toRecord } from './error-record.js';
+import { fromRecord, toRecord } from './error-record.js';
 import type { BackingData } from './helper-messages.js';
 import { gateOf } from './may-open.js';
 import { NodeFile } from './node-file.js';
 import { RequestMeter } from './request-meter.js';
 import { RingEngine } from './ring-engine.js';
+import { attachQueue } from './ublk-attach.js';
 import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
 import { carryOut } from './ublk-verbs.js';
 
@@ -106,10 +109,12 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
   const verbs: VerbOrder[] = [];
   let stopped: { errno: number } | undefined;
   let failure: unknown;
+  const sharing = data.queues > 1 ? new CoreSharing(makeSharedParts(data.queues, data.queueDepth), 0) : undefined;
   const engine = new RingEngine(
     {
       addon: requireAddon(),
-      core: data.core,
+      core: sharing === undefined ? data.core : loadSharedCore(),
+      sharing,
       descriptor: file.descriptor,
       writable: !file.readOnly,
       fileLength: image.length,
@@ -136,11 +141,13 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
           if (order.type === 'attach') attachment = order;
           else if (order.type === 'close') closing = true;
           else if (order.type === 'verb') verbs.push(order);
+          else if (order.type === 'queueLost') failure = fromRecord(order.error);
           else if (order.number === helperCount) engine.helperLost(order.reason);
         }
       },
       onQueueStopped: (errno) => {
-        stopped = { errno };
+        if (sharing === undefined) stopped = { errno };
+        else sharing.noteStopped(errno);
       },
       onFailure: (error) => tell(error, engine.trap !== undefined),
     },
@@ -148,16 +155,27 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
 
   try {
     const facts = engine.open(data.readOnly ? 0 : RequestFlag.Writable);
-    report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor });
+    const parts = engine.sharedParts();
+    const shared = parts && {
+      parts,
+      descriptor: file.descriptor,
+      writable: !file.readOnly,
+      dataDescriptor: dataFile?.file.descriptor,
+      backing,
+    };
+    report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor, shared });
     while (!closing && stopped === undefined && failure === undefined) {
       engine.step(TurnMode.Wait);
       if (isAbandoned()) return;
+      const errno = sharing?.stopped;
+      if (errno !== undefined) stopped = { errno };
       for (let order = verbs.shift(); order !== undefined; order = verbs.shift()) {
         await carryOutVerb(engine, order, facts);
       }
       if (attachment === undefined) continue;
       try {
-        attach(engine, attachment);
+        const device = attachQueue(engine.ring, attachment, 0, 0);
+        report({ type: 'attached', wakeDescriptor: engine.ring.wakeDescriptor, device });
       } catch (error) {
         failure = error;
       }
@@ -184,6 +202,7 @@ function end(engine: RingEngine): void {
     engine.endHelper();
     while (!engine.helperEnded && !isAbandoned()) engine.step(TurnMode.Wait);
   } finally {
+    engine.endOthers();
     engine.close();
   }
 }
@@ -210,19 +229,6 @@ function tell(error: CorralError, broken: boolean): void {
   }
   if (failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
   writeSync(process.stderr.fd, `corral: '${data.path}': ${error.message}\n`);
-}
-
-function attach({ ring }: RingEngine, order: AttachOrder): void {
-  const { deviceId, queueDepth, maxIoBytes, deviceSize, unmap, durable } = order;
-  try {
-    ring.attachQueue({ deviceId, depth: queueDepth, maxIoBytes, deviceSize, unmap, durable });
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    const { operation, errno, message } = error;
-    const reason = `Queue 0 cannot be served: ${message}`;
-    throw new CorralError('ERR_IO', { device: deviceId, queue: 0, operation, errno, reason, cause: error });
-  }
-  report({ type: 'attached' });
 }
 
 function nextOrder(): UblkOrder | undefined {

@@ -9,14 +9,22 @@ import { TurnMode } from '../../dist/host/node/addon.js';
  * @param {number} depth
  * @param {number} total
  * @param {(slot: number) => void} start sends the next request from this slot
+ * @param {number} firstSlot
  */
-export function keepInFlight(engine, depth, total, start) {
+export function keepInFlight(engine, depth, total, start, firstSlot = 0) {
   const { finished } = engine;
   let started = 0;
-  for (let slot = 0; slot < depth && started < total; slot++, started++) start(slot);
-  for (let done = 0; done < total; ) {
+  let done = 0;
+  engine.locked(() => {
+    for (let slot = firstSlot; slot < firstSlot + depth && started < total; slot++, started++) start(slot);
+  });
+  while (done < total) {
     // A request that needs no operation has ended by now, and nothing else may be under way.
     if (engine.finishedCount === 0) engine.step(TurnMode.Wait);
+    engine.locked(goOn);
+  }
+
+  function goOn() {
     const end = 2 * engine.finishedCount;
     engine.finishedCount = 0;
     for (let position = 0; position < end; position += 2) {

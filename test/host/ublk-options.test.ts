@@ -1,9 +1,20 @@
 /** What may be said of a block device, and what becomes of it. */
 import { describe, expect, test } from 'vitest';
-import { chooseFeatures, featureNames, featuresOf } from '../../host/node/ublk-features.js';
+import {
+  chooseFeatures,
+  choosePaths,
+  DATA_PATHS,
+  featureNames,
+  featuresOf,
+  isGranted,
+  withPath,
+} from '../../host/node/ublk-features.js';
 import { checkOptions, type UblkDeviceOptions } from '../../host/node/ublk-options.js';
 import { deviceSizeOf, parametersOf } from '../../host/node/ublk-parameters.js';
 
+const ZERO_COPY = 1;
+const USER_COPY = 2 ** 7;
+const AUTO_BUFFERS = 2 ** 11;
 const IOCTL_ENCODED = 2 ** 6;
 const USER_RECOVERY = 2 ** 3;
 const REISSUE = 2 ** 4;
@@ -18,7 +29,10 @@ function facts(virtualSize: number, clusterSize = 65536) {
 describe('options of a block device', () => {
   test.each<[string, UblkDeviceOptions]>([
     ['a queue depth of 0', { queueDepth: 0 }],
-    ['a queue depth beyond the limit', { queueDepth: 4096 }],
+    ['a queue depth beyond the limit', { queueDepth: 4097 }],
+    ['no queue', { queues: 0 }],
+    ['more queues than processors', { queues: 5000 }],
+    ['a data path that is none', { dataPath: 'magic' as 'auto' }],
     ['a request of half a page', { maxIoBytes: 2048 }],
     ['a request beyond 32 MiB', { maxIoBytes: (32 << 20) + 4096 }],
     ['blocks of 1024 bytes', { blockSize: 1024 }],
@@ -116,6 +130,35 @@ describe('features of the driver', () => {
     const chosen = chooseFeatures(all, recovery);
 
     expect(featuresOf(chosen.flags)).toEqual(chosen);
+  });
+
+  test.each([
+    ['everything', ZERO_COPY + USER_COPY + AUTO_BUFFERS, ['zero-copy', 'registered', 'user-copy', 'plain']],
+    ['no automatic buffers', ZERO_COPY + USER_COPY, ['registered', 'user-copy', 'plain']],
+    ['zero copy without user copy', ZERO_COPY + AUTO_BUFFERS, ['plain']],
+    ['user copy', USER_COPY, ['user-copy', 'plain']],
+    ['nothing', 0, ['plain']],
+  ] as const)('data paths are tried from the best one on: of a driver with %s', (_, features, paths) => {
+    expect(choosePaths(features, 'auto', false)).toEqual(paths);
+    expect(choosePaths(features, 'auto', true)).toEqual(['plain']);
+  });
+
+  test('a data path that is asked for is the only one, or refused', () => {
+    expect(choosePaths(ZERO_COPY + USER_COPY + AUTO_BUFFERS, 'user-copy', true)).toEqual(['user-copy']);
+    expect(() => choosePaths(USER_COPY, 'zero-copy', false)).toThrow(
+      expect.objectContaining({ code: 'ERR_UNSUPPORTED' }),
+    );
+  });
+
+  test.each(DATA_PATHS)('a device with the data path %s is known by its flags', (path) => {
+    const chosen = withPath(chooseFeatures(IOCTL_ENCODED, 'off'), path);
+
+    expect(featuresOf(chosen.flags).dataPath).toBe(path);
+    expect(isGranted(chosen.flags, path)).toBe(true);
+  });
+
+  test('what the driver names and does not grant is noticed', () => {
+    expect(isGranted(IOCTL_ENCODED + USER_COPY, 'zero-copy')).toBe(false);
   });
 
   test('every bit has a name, or is told by its number', () => {

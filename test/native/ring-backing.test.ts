@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { BackingData, HelperData } from '../../host/node/helper-messages.js';
 import { startHelperThread } from '../../host/node/helper-thread.js';
 import { openImage } from '../../host/node/index.js';
-import type { HelperOptions } from '../../host/node/ring-engine.js';
+import type { HelperOptions } from '../../host/node/ring-engine-options.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';

@@ -5,7 +5,8 @@ import type { CorralError } from '../../host/errors.js';
 import type { ImageFacts } from '../../host/image-facts.js';
 import { requireAddon, TurnMode } from '../../host/node/addon.js';
 import { loadCore } from '../../host/node/core.js';
-import { type HelperOptions, RingEngine } from '../../host/node/ring-engine.js';
+import { RingEngine } from '../../host/node/ring-engine.js';
+import type { HelperOptions } from '../../host/node/ring-engine-options.js';
 
 /** Tags of the queue. */
 export const DEPTH = 8;

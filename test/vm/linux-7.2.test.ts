@@ -52,3 +52,13 @@ test('a server is not given an image that lies on its own device', async () => {
 test('twenty devices, one after the other, leave nothing behind', async () => {
   await scenario('many-times', '20');
 });
+
+test('every data path carries requests of every size, and all that an image holds', async () => {
+  await scenario('data-paths', 'zero-copy', 'registered', 'user-copy');
+});
+
+test('two queues with a thread each are written, watched and changed at once', async () => {
+  const outcome = await scenario('queues');
+
+  expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+});

@@ -3,7 +3,7 @@
 import { type MetricsAddress, parseMetricsAddress } from '../../node/metrics-address.js';
 import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
-import type { UblkRecovery } from '../../node/ublk-features.js';
+import { DATA_PATHS, type UblkDataPath, type UblkRecovery } from '../../node/ublk-features.js';
 import { countArgument, sizeArgument } from '../arguments.js';
 import { cacheOption, IMAGE, NO_BACKING } from '../common-options.js';
 import { readDeviceName } from '../device-name.js';
@@ -15,7 +15,8 @@ import { stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
 
 const MAXIMUM_CACHE_SIZE = 1024 ** 3;
-const MAXIMUM_QUEUE_DEPTH = 4095;
+const MAXIMUM_QUEUE_DEPTH = 4096;
+const MAXIMUM_QUEUES = 4096;
 
 export const attach = defineVerb({
   about:
@@ -30,6 +31,9 @@ export const attach = defineVerb({
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),
     ),
+    queues: value('--queues COUNT', 'hardware queues, each with a thread (default: 1)', (given) =>
+      countArgument(given, 'number of queues', 1, MAXIMUM_QUEUES),
+    ),
     blockSize: value('--block-size BYTES', '512 or 4096 (default: 512)', (given) =>
       countArgument(given, 'block size', 512, 4096),
     ),
@@ -43,6 +47,11 @@ export const attach = defineVerb({
       '--recovery MODE',
       'when this process dies, the device ends (off) or waits; what was under way fails, or is asked again (reissue)',
       ['off', 'fail', 'reissue'],
+    ),
+    dataPath: oneOf<UblkDataPath | 'auto'>(
+      '--data-path PATH',
+      'auto (the default), zero-copy, registered, user-copy or plain: how bytes get to the image and back',
+      ['auto', ...DATA_PATHS],
     ),
     overlay: text('--overlay FILE', 'serve this overlay over the image, which is only read; made when it is missing'),
     metrics: value(
