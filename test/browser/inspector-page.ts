@@ -31,6 +31,8 @@ export interface InspectorSite {
   readonly requests: string[];
   /** Serves this file at `/images/NAME`, in ranges. */
   readonly images: Map<string, Buffer>;
+  /** Milliseconds that each request of an image waits for its answer. */
+  delay: number;
   /** In a context of its own, which is the caller's to close. */
   newPage(options?: BrowserContextOptions): Promise<Page>;
   close(): Promise<void>;
@@ -42,12 +44,13 @@ export async function startSite(): Promise<InspectorSite> {
   const images = new Map<string, Buffer>();
   const server = await listen((request, response) => {
     requests.push(String(request.url));
-    answer(request, response, images);
+    setTimeout(() => answer(request, response, images), site.delay);
   });
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: ARGUMENTS });
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return {
+  const site: InspectorSite = {
     browser,
+    delay: 0,
     base: `${origin}${FOLDER}`,
     requests,
     images,
@@ -63,6 +66,7 @@ export async function startSite(): Promise<InspectorSite> {
       server.close();
     },
   };
+  return site;
 }
 
 function listen(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<Server> {

@@ -300,3 +300,24 @@ test('an image behind an address is read in ranges, on the page that may connect
   expect(await page.textContent('.file-name')).toBe('far.qcow2');
   expect((await factsOf(page)).Compression).toBe('zstd');
 });
+
+test('what takes long says so, can be cancelled, and can be tried again', async () => {
+  const image = imageOf('snapshots.qcow2');
+  site.images.set('slow.qcow2', readFileSync(image.top));
+  await page.goto('about:blank');
+  await page.goto(`${site.base}url.html#view=export`);
+  await page.fill('#url', new URL('/images/slow.qcow2', site.base).href);
+  await page.click('text=Open');
+  await page.waitForSelector('.shell');
+  site.delay = 3000;
+  await page.click('nav >> text=Map');
+  await page.click('.task >> text=Cancel');
+  const said = await page.textContent('.task');
+  const pictures = await page.locator('[data-picture="whole"]').count();
+  site.delay = 0;
+  await page.click('text=Try again');
+
+  expect(said).toContain('Cancelled: Reading the tables');
+  expect(pictures).toBe(0);
+  expect((await totalsOf(page)).data).toBeGreaterThan(0);
+});

@@ -53,10 +53,14 @@ export class Client {
     const id = this.nextId++;
     return new Promise<unknown>((resolve, reject) => {
       if (signal?.aborted) {
-        reject(new CallError({ code: 'ERR_CANCELLED', message: 'Cancelled', advice: undefined }));
+        reject(cancelled());
         return;
       }
-      const onAbort = (): void => this.worker.postMessage({ cancel: id } satisfies Request);
+      // At once: the worker ends when what it waits for has come.
+      const onAbort = (): void => {
+        this.worker.postMessage({ cancel: id } satisfies Request);
+        if (this.pending.delete(id)) reject(cancelled());
+      };
       signal?.addEventListener('abort', onAbort, { once: true });
       const release = (): void => signal?.removeEventListener('abort', onAbort);
       this.pending.set(id, { resolve, reject, onProgress, release });
@@ -92,6 +96,10 @@ export class Client {
       reject(new CallError(problem));
     }
   }
+}
+
+function cancelled(): CallError {
+  return new CallError({ code: 'ERR_CANCELLED', message: 'Cancelled', advice: undefined });
 }
 
 /** Somebody wanted it to end. */

@@ -20,7 +20,12 @@ export function summaryView(app: App, gone: AbortSignal): View {
       problems.length > 0 && card('What could not be done', ...problems.map(problemBox)),
       facts !== undefined && checkCard(app, gone),
       traces.length > 0 &&
-        card('Traces of its creator', definitions(traces.map(({ what, tells }) => [what, tells] as const))),
+        h(
+          'section',
+          { class: 'card late' },
+          h('h2', {}, 'Traces of its creator'),
+          definitions(traces.map(({ what, tells }) => [what, tells] as const)),
+        ),
     ),
     h(
       'div',
