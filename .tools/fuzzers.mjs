@@ -21,7 +21,8 @@ export const FUZZERS = new Map([
     'mutation',
     [
       ['--minutes', '1'],
-      ['--minutes', '1', '--start', '1000001'],
+      ['--minutes', '0.7', '--start', '1000001'],
+      ['--minutes', '0.5', '--start', '2000001', '--inspect', '--judge', '10'],
     ],
   ],
 ]);

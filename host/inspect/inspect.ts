@@ -227,15 +227,21 @@ async function lookAtContent(state: State, core: WebAssembly.Module, header: Qco
   state.disks = await readContent(file, header, snapshots, { core, codec, signal, maxSnapshots }, findings);
 }
 
+function isTooLarge(error: unknown): boolean {
+  return error instanceof CorralError && error.code === 'ERR_TOO_LARGE';
+}
+
 /** Why the inspection ended before its end. */
 function noteEnd({ file, findings, limits }: State, error: unknown): void {
   if (file.hit === 'limit.read') {
     findings.add('limit.read', 'More bytes would have to be read', { value: file.bytesRead, limit: limits.maxRead });
   } else if (file.hit === 'limit.time') {
     findings.add('limit.time', 'It would take longer', { limit: limits.maxTime });
+  } else if (isTooLarge(file.failure)) {
+    findings.add('limit.memory', 'More would have to be held or fetched than is allowed');
   } else if (file.failure !== undefined) {
     findings.add('inspect.read-error', 'The file could not be read');
-  } else if (error instanceof CorralError && error.code === 'ERR_TOO_LARGE') {
+  } else if (isTooLarge(error)) {
     findings.add('limit.memory', 'It would take more memory', { limit: limits.maxMemory });
   } else if (error instanceof CorralError && error.code === 'ERR_UNSUPPORTED') {
     findings.add('inspect.unsupported', 'Something in this image cannot be inspected yet');

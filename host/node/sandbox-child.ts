@@ -6,7 +6,7 @@
 import { readSync, writeSync } from 'node:fs';
 import type { BlockFile } from '../block-file.js';
 import { portableCodec } from '../codec/portable-codec.js';
-import { CorralError } from '../errors.js';
+import { CorralError, type CorralErrorCode } from '../errors.js';
 import type { Collector } from './sandbox-filesystem.js';
 import { FRAME_HEAD, FrameKind, frameHead, LONGEST_READ, parseHead } from './sandbox-frames.js';
 import { type Job, runJob } from './sandbox-job.js';
@@ -112,11 +112,17 @@ class RemoteFile extends ReadOnlyFile {
       place.setFloat64(8, length, true);
       send(FrameKind.Read, new Uint8Array(place.buffer));
       const { kind, payload } = receive(FrameKind.Bytes, FrameKind.ReadFailed);
-      if (kind === FrameKind.ReadFailed) throw new CorralError('ERR_IO', { reason: textOf(payload) });
+      if (kind === FrameKind.ReadFailed) throw readError(payload);
       target.set(payload, done);
       done += length;
     }
   }
+}
+
+/** What the parent says of a read: it can be believed. */
+function readError(payload: Uint8Array): CorralError {
+  const { code, reason } = JSON.parse(textOf(payload)) as { code: CorralErrorCode; reason: string };
+  return new CorralError(code, { reason });
 }
 
 function receive(...wanted: readonly FrameKind[]): { kind: FrameKind; payload: Uint8Array<ArrayBuffer> } {

@@ -236,7 +236,7 @@ class Conversation {
     this.isReading = true;
     const failure = await this.file.read(offset, bytes).then(
       () => undefined,
-      (error: Error) => error.message,
+      (error: unknown) => failureText(error),
     );
     this.isReading = false;
     if (failure === undefined) this.say(FrameKind.Bytes, bytes);
@@ -262,6 +262,12 @@ class Conversation {
     if (!this.isReady) return new NotStarted(why === '' ? how : why);
     return new SandboxBroken(this.options.level, `has died (${how})`);
   }
+}
+
+/** An error for the child: its code and its reason. */
+function failureText(error: unknown): string {
+  const code = error instanceof CorralError ? error.code : 'ERR_IO';
+  return JSON.stringify({ code, reason: error instanceof Error ? error.message : String(error) });
 }
 
 /** What a child rejected its job with. It may claim what it likes, but only that it has failed. */

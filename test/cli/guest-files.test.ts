@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CopyOut } from '../../host/cli/copy-out.js';
 import { parseGuestName } from '../../host/cli/guest-files.js';
 import type { FoundEntry } from '../../host/node/sandbox-filesystem.js';
-import { contentsOf, makeExt, makeTree } from '../filesystem/trees.js';
+import { contentsOf, makeExt, makeTree } from '../interop/trees.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { corral, corralHere, mustQemuImg, type Outcome, qemuIo } from './run-corral.js';
 

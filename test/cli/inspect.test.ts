@@ -160,6 +160,50 @@ test('SARIF has a result with its place for every finding', async () => {
   expect(rules).toContain('ref.name-absolute');
 });
 
+describe('standard input', () => {
+  function piped(bytes: Buffer, ...options: string[]): Outcome {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, 'inspect', ...options, '-'], {
+      input: bytes,
+    });
+    return { status, stdout: stdout.toString(), stderr: stderr.toString() };
+  }
+
+  test('is inspected at depth header, with the verdict of a file', async () => {
+    for (const { name, bytes } of corpus
+      .filter(({ rule }) => /^(ref|crypt|snap)\.|hdr.reftable/.test(rule))
+      .slice(0, 8)) {
+      const path = join(temporaryFolder(), 'image');
+      writeFileSync(path, bytes);
+      const there = await inspectHere('--depth=header', '--output=json', path);
+
+      const here = piped(bytes, '--output=json');
+
+      expect(here.status, name).toBe(there.status);
+      expect(JSON.parse(here.stdout).checks, name).toEqual(JSON.parse(there.stdout).checks);
+    }
+  });
+
+  test('is held where the header says that something is', () => {
+    const image = newImage('cluster_size=64k', '100M');
+    qemuIo(image, 'write -P 1 0 20M');
+    mustQemuImg('snapshot', '-c', 'far away', image);
+    mustQemuImg('bitmap', '--add', image, 'farther');
+
+    const { status, stdout } = piped(readFileSync(image), '--output=json');
+
+    const { snapshots, bitmapCount, options } = JSON.parse(stdout);
+    expect({ status, bitmapCount, depth: options.depth }).toEqual({ status: 0, bitmapCount: 1, depth: 'header' });
+    expect(snapshots[0].name.text).toBe('far away');
+  });
+
+  test('has nothing but its header to be inspected', () => {
+    const { status, stdout, stderr } = piped(Buffer.alloc(100), '--depth=tables');
+
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toMatch(/only the header/);
+  });
+});
+
 /** Images whose references lead to this path. */
 const REFERENCES: Record<string, (target: string) => string> = {
   'a backing file': (target) => rebased(target),

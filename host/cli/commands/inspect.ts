@@ -18,6 +18,8 @@ import { flag, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { SANDBOX, type SandboxChoice, sandboxOptions } from '../sandbox-options.js';
 import { stopSignal } from '../signals.js';
+import { STREAM_NAME } from '../standard-streams.js';
+import { StreamedFile } from '../streamed-file.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 /** Bytes that a server sends beyond those that are asked for: it is asked for whole blocks. */
@@ -47,11 +49,13 @@ export const inspect = defineVerb({
   about:
     'Says whether to accept an image from a stranger. No file but the one that is named here is opened or looked for.\n' +
     'Exit status: 0 accepted, 2 rejected, 3 not wholly inspected (never accept it), 1 the command failed.',
-  operands: 'FILE|URL',
+  operands: 'FILE|URL|-',
   options: {
     policy: text('--policy POLICY', `${POLICY_NAMES.join(', ')}, or a JSON file; default: upload`),
     declared: value('--declared FMT', 'what the file is said to be', (given) => oneOf(given, FORMAT_NAMES, 'declared')),
-    depth: value('--depth DEPTH', 'header, tables (default) or full', (given) => oneOf(given, DEPTHS, 'depth')),
+    depth: value('--depth DEPTH', 'header, tables (default) or full; of standard input (-) only header', (given) =>
+      oneOf(given, DEPTHS, 'depth'),
+    ),
     content: flag('--content', 'the same as --depth full'),
     failOn: value('--fail-on SEVERITY', 'lowest severity that rejects: info, low, medium, high, critical', (given) =>
       oneOf(given, SEVERITIES, 'fail-on'),
@@ -88,17 +92,13 @@ async function inspectPath(
   terminal: Terminal,
 ): Promise<{ report: InspectReport; level: SandboxLevel }> {
   const policy = chosenPolicy(options);
-  const depth = options.content ? 'full' : (options.depth ?? 'tables');
+  const depth = chosenDepth(path, options);
   const limits = limitsOf(options);
   const job: InspectJob = { kind: 'inspect', policy, depth, declared: options.declared, limits };
   const { signal, release } = stopSignal();
   const warn = (line: string): void => terminal.note(`Note: ${line}`);
-  const file = await openFile(path, {
-    forceShare: options.forceShare,
-    maximumBytes: limits.maxRead + ROUNDING,
-    warn,
-    signal,
-  });
+  const access = { forceShare: options.forceShare, maximumBytes: limits.maxRead + ROUNDING, warn, signal };
+  const file = path === STREAM_NAME ? await receive() : await openFile(path, access);
   const length = await file.size();
   const ended = (id: 'limit.time' | 'inspect.internal-error'): InspectReport => endedReport(length, job, id);
   try {
@@ -112,6 +112,24 @@ async function inspectPath(
     release();
     await file.close();
   }
+}
+
+/** Standard input goes by once: its headers are what can be looked at. */
+async function receive(): Promise<StreamedFile> {
+  try {
+    return await StreamedFile.receive(process.stdin);
+  } catch (error) {
+    throw new CommandError(`Error while reading standard input: ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+function chosenDepth(path: string, { content, depth }: Options): Depth {
+  const wanted = content ? 'full' : depth;
+  if (path !== STREAM_NAME) return wanted ?? 'tables';
+  if (wanted !== undefined && wanted !== 'header') {
+    throw new UsageError('Of standard input only the header can be inspected (--depth header)');
+  }
+  return 'header';
 }
 
 function chosenPolicy({ policy = 'upload', failOn }: Options): Policy {
