@@ -45,18 +45,31 @@ export class HeaderGuard {
    * @throws CorralError ERR_PERMISSION, and nothing was written
    */
   async write(offset: number, source: Uint8Array, write: () => Promise<void>): Promise<void> {
-    if (offset >= SECTOR) return write();
+    await this.change(offset, (sector) => sector.set(source.subarray(0, SECTOR - offset), offset), write);
+  }
+
+  /** The same for what makes `length` bytes zeros, or may: a signature can have one. */
+  async zero(offset: number, length: number, zero: () => Promise<void>): Promise<void> {
+    await this.change(offset, (sector) => sector.fill(0, offset, offset + length), zero);
+  }
+
+  private async change(
+    offset: number,
+    foresee: (sector: Uint8Array) => void,
+    carryOut: () => Promise<void>,
+  ): Promise<void> {
+    if (offset >= SECTOR) return carryOut();
     return this.queue.run(async () => {
       const sector = new Uint8Array(SECTOR);
       await this.disk.read(0, sector);
-      sector.set(source.subarray(0, SECTOR - offset), offset);
+      foresee(sector);
       const format = headerIn(sector);
       if (format !== undefined) {
         throw new CorralError('ERR_PERMISSION', {
           reason: `The first sector of this raw disk would become the header of a ${format} image`,
         });
       }
-      await write();
+      await carryOut();
     });
   }
 }

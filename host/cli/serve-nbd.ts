@@ -15,6 +15,8 @@ import type { StopSignal } from './signals.js';
 export interface ServeNbdOptions {
   readonly readOnly: boolean;
   readonly noBacking: boolean;
+  /** Headers of images may be written into raw disks. */
+  readonly noGuard: boolean;
   /** The names are lists of options. */
   readonly imageOpts: boolean;
   readonly format: Format | undefined;
@@ -101,11 +103,11 @@ async function openServed(path: string, options: ServeNbdOptions): Promise<Disk>
   return disk;
 }
 
-async function exportDisk(disk: Disk, name: string, { bitmaps }: ServeNbdOptions): Promise<NbdExport> {
+async function exportDisk(disk: Disk, name: string, { bitmaps, noGuard }: ServeNbdOptions): Promise<NbdExport> {
   if (disk.image === undefined) {
     if (bitmaps.length > 0) throw new CommandError(`'${disk.name.path}' is a raw disk: it has no bitmaps`);
     const { exportRaw } = await import('../nbd/raw-export.js');
-    return exportRaw(disk.file, { name, size: disk.size });
+    return exportRaw(disk.file, { name, size: disk.size, guard: !noGuard });
   }
   const { exportImage } = await import('../nbd/image-export.js');
   try {

@@ -20,10 +20,12 @@ export interface RawExportOptions {
 /** Makes an export of a file whose bytes are the disk's. It stays the caller's: close the server first, then the file. */
 export function exportRaw(file: BlockFile, { name, size, guard = true }: RawExportOptions): NbdExport {
   const header = guard ? new HeaderGuard(file) : undefined;
-  const write = async (offset: number, source: Uint8Array): Promise<void> => {
-    if (header === undefined) await file.write(offset, [source]);
-    else await header.write(offset, source, () => file.write(offset, [source]));
+  const write = (offset: number, source: Uint8Array): Promise<void> => {
+    const go = () => file.write(offset, [source]);
+    return header === undefined ? go() : header.write(offset, source, go);
   };
+  const zero = (offset: number, length: number, go: () => Promise<void>): Promise<void> =>
+    header === undefined ? go() : header.zero(offset, length, go);
   return {
     name,
     size,
@@ -38,10 +40,10 @@ export function exportRaw(file: BlockFile, { name, size, guard = true }: RawExpo
       if (durable) await file.flush();
     },
     async writeZeroes(offset, length, { durable }) {
-      await file.writeZeroes(offset, length);
+      await zero(offset, length, () => file.writeZeroes(offset, length));
       if (durable) await file.flush();
     },
-    discard: (offset, length) => file.discard(offset, length),
+    discard: (offset, length) => zero(offset, length, () => file.discard(offset, length)),
     flush: () => file.flush(),
   };
 }

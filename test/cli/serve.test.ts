@@ -163,6 +163,18 @@ describe('corral serve --nbd', () => {
     expect(one.complaints()).toBe('');
   });
 
+  test('lets clients write an image into a raw disk with --no-guard', async () => {
+    const cwd = temporaryFolder();
+    writeFileSync(join(cwd, 'raw'), Buffer.alloc(1024 * 1024));
+    const server = await serve(['-f', 'raw', '--no-guard', 'raw'], cwd);
+
+    await tool('qemu-img', 'create', '-q', '-f', 'qcow2', server.uri, '64k');
+    server.child.kill('SIGTERM');
+    await once(server.child, 'close');
+
+    expect(readFileSync(join(cwd, 'raw')).toString('latin1', 0, 4)).toBe('QFI\xfb');
+  });
+
   test('serves a raw disk where that is said, and lets nobody make an image of it', async () => {
     const cwd = temporaryFolder();
     writeFileSync(join(cwd, 'raw'), Buffer.alloc(1024 * 1024));
@@ -191,6 +203,7 @@ describe('corral serve --nbd', () => {
     ['a missing bitmap', ['-B', 'none', 'a/same'], /Dirty bitmap 'none' not found/],
     ['a missing snapshot', ['-l', 'none', 'a/same'], /Can't find snapshot/],
     ['a folder without certificates', ['--tls-certificates', 'a', 'a/same'], /server-cert\.pem|server-key\.pem/],
+    ['raw disks without their guard where there are none', ['--no-guard', 'a/same'], /--no-guard .* needs -f raw/],
     ['bitmaps of a raw disk', ['-f', 'raw', '-B', 'b', 'text'], /raw disk: it has no bitmaps/],
   ])('complains in one line about %s', (_, args, reason) => {
     const cwd = temporaryFolder();

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { HeaderGuard, headerIn } from '../../host/header-guard.js';
 import { MemoryFile } from '../../host/memory-file.js';
+import { exportRaw } from '../../host/nbd/raw-export.js';
 
 const latin = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 
@@ -9,8 +10,9 @@ async function guarded() {
   await file.truncate(4096);
   const guard = new HeaderGuard(file);
   const write = (offset: number, bytes: Uint8Array) => guard.write(offset, bytes, () => file.write(offset, [bytes]));
+  const disk = exportRaw(file, { name: 'raw', size: 4096 });
   const sector = new Uint8Array(512);
-  return { write, file, sector };
+  return { write, file, disk, sector };
 }
 
 test.each([
@@ -40,6 +42,27 @@ test('a header that comes in two writes is refused at the second, whichever that
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
   await file.read(0, sector);
   expect(headerIn(sector)).toBe(undefined);
+});
+
+test.each(['writeZeroes', 'discard'] as const)('a header whose last byte a %s would make is refused', async (verb) => {
+  const { write, file, disk, sector } = await guarded();
+  await write(0, latin('QED?'));
+
+  const zeroing = disk[verb](3, 1, { durable: false, unmap: false });
+
+  await expect(zeroing).rejects.toMatchObject({ code: 'ERR_PERMISSION', message: expect.stringContaining('qed') });
+  await file.read(0, sector);
+  expect(Buffer.from(sector).toString('latin1', 0, 4)).toBe('QED?');
+});
+
+test('zeros elsewhere in the first sector are written', async () => {
+  const { write, file, disk, sector } = await guarded();
+  await write(0, latin('ABCD'));
+
+  await disk.writeZeroes(2, 2, { durable: false, unmap: false });
+
+  await file.read(0, sector);
+  expect(Buffer.from(sector).toString('latin1', 0, 4)).toBe('AB\0\0');
 });
 
 test('a header elsewhere, and anything else in the first sector, is written', async () => {

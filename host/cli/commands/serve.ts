@@ -37,6 +37,7 @@ interface Options {
   once: boolean;
   readOnly: boolean;
   noBacking: boolean;
+  noGuard: boolean;
 }
 
 export const serve = defineVerb({
@@ -59,6 +60,7 @@ export const serve = defineVerb({
     tlsPsk: text('--tls-psk FILE', 'TLS, with keys that clients know: a line NAME:HEXKEY for each'),
     exportName: text('-x, --export-name NAME', "what clients call the image; default: the file's name"),
     format: value('-f, --format FMT', 'format of the images: qcow2 (default) or raw', (given) => formatArgument(given)),
+    noGuard: flag('--no-guard', 'clients may write the header of an image into the first sector of a raw disk'),
     snapshot: text('-l, --snapshot NAME', 'an internal snapshot by id or name, read-only'),
     bitmap: list('-B, --bitmap NAME', 'a bitmap that clients may ask for; can be given several times'),
     clients: value('-e, --clients N', 'clients at a time; default: 16', (given) =>
@@ -99,9 +101,10 @@ function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
   if (insecure && tcp === undefined) throw new UsageError('--insecure needs --tcp');
   const tls = tlsOptions(values);
   const wantsNbd = [socket, tcp, tls, exportName, format, snapshot, clients].some((one) => one !== undefined);
-  const { readOnly, noBacking } = values;
+  const { readOnly, noBacking, noGuard } = values;
+  if (noGuard && format !== 'raw' && !imageOpts) throw new UsageError('--no-guard is for raw disks: it needs -f raw');
   const address = tcp === undefined ? undefined : { ...tcp, insecure };
-  const what = { readOnly, noBacking, imageOpts, format, snapshot, bitmaps: bitmap, exportName };
+  const what = { readOnly, noBacking, noGuard, imageOpts, format, snapshot, bitmaps: bitmap, exportName };
   return {
     ...what,
     socket,
@@ -109,7 +112,7 @@ function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
     tls,
     clients,
     once,
-    wantsNbd: wantsNbd || values.nbd || once || bitmap.length > 0,
+    wantsNbd: wantsNbd || values.nbd || once || noGuard || bitmap.length > 0,
   };
 }
 
