@@ -25,7 +25,7 @@ export function parseSize(text: string): bigint {
   if (match === null) throw new SizeError(/^\s*-\d/.test(text) ? 'negative' : 'text');
   const [, hexadecimal, whole = '', fraction = '', suffix = 'b'] = match;
   const unit = 1024n ** BigInt(SUFFIXES.indexOf(suffix.toLowerCase()));
-  if (fraction !== '' && unit === 1n) throw new SizeError('text');
+  if (/[1-9]/.test(fraction) && unit === 1n) throw new SizeError('text');
   // A floating-point number, as in QEMU: the same digits name the same byte.
   const parts = BigInt(Math.trunc(Number(`0.${fraction}`) * Number(unit)));
   const size = hexadecimal !== undefined ? BigInt(hexadecimal) : BigInt(whole) * unit + parts;

@@ -395,6 +395,8 @@ sameFor('create', [
   ['create -b base.qcow2 new 1M'],
   ['create --object secret,id=a new 1M'],
   ['create -f qcow2 new +1M'],
+  ['create -f qcow2 new 1024.0'],
+  ['create -f qcow2 new 1024.5'],
   ['create -f qcow2 new .5M'],
   ['create -f qcow2 new 7.99999E'],
   ['create -f qcow2 new -- -1'],
