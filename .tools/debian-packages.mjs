@@ -26,6 +26,8 @@ const PACKAGES = {
   openssl: 'certificates for TLS',
   chromium: 'the browser of the tests in one',
   strace: 'which system calls were made',
+  dmsetup: 'disks that break',
+  systemd: 'reads and judges the unit files',
   zsh: 'command lines are completed in it',
   fish: 'the same',
   mandoc: 'looks for mistakes in the manual pages',
