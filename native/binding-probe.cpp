@@ -1,4 +1,7 @@
-// JavaScript's view of what this kernel's io_uring can do: `probeRing`. Makes a ring, asks, and gives it back.
+// JavaScript's view of what this kernel's io_uring can do: `probeRing` makes a ring, asks, and gives it back. And
+// `becomeFlusher`, what the kernel shall know of a thread that serves a block device.
+
+#include <sys/prctl.h>
 
 #include "binding.hpp"
 #include "uring.hpp"
@@ -30,9 +33,15 @@ Napi::Value probeRing(const Napi::CallbackInfo& info) {
   return abilities;
 }
 
+// prctl(2), PR_SET_IO_FLUSHER: of the calling thread, which needs CAP_SYS_RESOURCE.
+Napi::Value becomeFlusher(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0);
+}
+
 }  // namespace
 
 void exportProbe(Napi::Env env, Napi::Object exports) {
+  exports.Set("becomeFlusher", Napi::Function::New(env, becomeFlusher, "becomeFlusher"));
   exports.Set("probeRing", Napi::Function::New(env, probeRing, "probeRing"));
 }
 

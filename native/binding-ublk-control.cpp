@@ -177,6 +177,16 @@ Napi::Value updateSize(const Napi::CallbackInfo& info) {
       info.Env(), [id, sectors] { return doneUnless(ublkUpdateSize(id, sectors)); }, toUndefined);
 }
 
+Napi::Value quiesceDevice(const Napi::CallbackInfo& info) {
+  uint32_t id = 0;
+  if (!readId(info, id)) return info.Env().Undefined();
+  Options options(info[1]);
+  const uint32_t milliseconds = static_cast<uint32_t>(options.number("timeout", INT32_MAX));
+  if (options.refused()) return info.Env().Undefined();
+  return Command<Done>::start(
+      info.Env(), [id, milliseconds] { return doneUnless(ublkQuiesce(id, milliseconds)); }, toUndefined);
+}
+
 Napi::Value stopDevice(const Napi::CallbackInfo& info) {
   uint32_t id = 0;
   if (!readId(info, id)) return info.Env().Undefined();
@@ -216,6 +226,7 @@ void exportUblkControl(Napi::Env env, Napi::Object exports) {
   add("startRecovery", startRecovery);
   add("endRecovery", endRecovery);
   add("updateSize", updateSize);
+  add("quiesceDevice", quiesceDevice);
   add("stopDevice", stopDevice);
   add("deleteDevice", deleteDevice);
   add("getInfo", deviceInfo);

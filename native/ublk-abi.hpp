@@ -139,6 +139,7 @@ inline constexpr uint32_t GET_PARAMETERS = _IOR('u', 0x09, ControlCommand);
 inline constexpr uint32_t START_RECOVERY = _IOWR('u', 0x10, ControlCommand);
 inline constexpr uint32_t END_RECOVERY = _IOWR('u', 0x11, ControlCommand);
 inline constexpr uint32_t UPDATE_SIZE = _IOWR('u', 0x15, ControlCommand);
+inline constexpr uint32_t QUIESCE_DEVICE = _IOWR('u', 0x16, ControlCommand);
 inline constexpr uint32_t GET_FEATURES = _IOR('u', 0x13, ControlCommand);
 static_assert(GET_FEATURES == 0x80207513 && ADD_DEVICE == 0xc0207504);
 

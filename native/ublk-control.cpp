@@ -157,6 +157,13 @@ SystemError ublkUpdateSize(uint32_t deviceId, uint64_t sectors) {
   return run("UBLK_U_CMD_UPDATE_SIZE", ublk::UPDATE_SIZE, command);
 }
 
+SystemError ublkQuiesce(uint32_t deviceId, uint32_t milliseconds) {
+  ublk::ControlCommand command{};
+  command.deviceId = deviceId;
+  command.data = milliseconds;
+  return run("UBLK_U_CMD_QUIESCE_DEV", ublk::QUIESCE_DEVICE, command);
+}
+
 SystemError ublkStop(uint32_t deviceId) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;

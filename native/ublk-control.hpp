@@ -58,6 +58,9 @@ SystemError ublkEndRecovery(uint32_t deviceId, int32_t serverProcess);
 /** The block device has another capacity from now on. EOPNOTSUPP where the driver cannot. */
 SystemError ublkUpdateSize(uint32_t deviceId, uint64_t sectors);
 
+/** Requests wait from now on, and the queues are over once those under way are: another server may take the device. */
+SystemError ublkQuiesce(uint32_t deviceId, uint32_t milliseconds);
+
 /** Removes the block device. Its queues must go on serving until their fetches come back aborted. */
 SystemError ublkStop(uint32_t deviceId);
 

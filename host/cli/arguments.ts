@@ -4,6 +4,7 @@ import type { CacheMode } from '../cache-mode.js';
 import { CommandError, UsageError } from './output.js';
 
 const SUFFIXES = 'bkmgtpe';
+const MAXIMUM_CACHE_SIZE = 1024 ** 3;
 /** Largest size that QEMU takes: 2^63 - 1. */
 const MAXIMUM_SIZE = 2n ** 63n - 1n;
 
@@ -129,4 +130,11 @@ export function cacheArgument(mode: string, what: 'cache' | 'source cache', exit
   const known: readonly string[] = ['none', 'directsync', 'writeback', 'writethrough', 'unsafe'] satisfies CacheMode[];
   if (known.includes(mode)) return mode as CacheMode;
   throw new CommandError(`Invalid ${what} option: ${mode}`, exitCode);
+}
+
+/** Bytes of a metadata cache. Throws `CommandError`. */
+export function cacheSizeArgument(text: string): number {
+  const size = Number(sizeArgument(text, 'cache size'));
+  if (size <= MAXIMUM_CACHE_SIZE) return size;
+  throw new CommandError(`Invalid cache size specified: '${text}'. Must be at most 1G.`);
 }

@@ -237,6 +237,11 @@ export interface UblkControl {
   endRecovery(id: number, pid?: number): Promise<void>;
   /** `/dev/ublkbN` has so many bytes from now on. */
   updateSize(id: number, options: { size: number }): Promise<void>;
+  /**
+   * The queues end as by `stopDevice` once they have answered what they have, for which they get so many milliseconds; but
+   * `/dev/ublkbN` stays, and what is asked of it waits for a new server.
+   */
+  quiesceDevice(id: number, options: { timeout: number }): Promise<void>;
   /** Removes `/dev/ublkbN`; the queue must go on serving until it is stopped. */
   stopDevice(id: number): Promise<void>;
   /** Removes `/dev/ublkcN`; waits until its server has closed it. */
@@ -284,6 +289,11 @@ export interface Addon {
    * errno.
    */
   readCached(descriptor: number, offset: number, target: Uint8Array): number;
+  /**
+   * Tells the kernel that this thread writes what others want out of memory: it is not to wait for that itself when memory
+   * is scarce (PR_SET_IO_FLUSHER). False where that is not permitted.
+   */
+  becomeFlusher(): boolean;
   /** Makes a ring and gives it back; a `wide` one, with submissions of 128 bytes, is what control commands need. */
   probeRing(wide: boolean): RingAbilities;
   /**

@@ -31,6 +31,8 @@ export type ControlRequest =
   /** The answer comes when it is done; the guest waits until then. */
   | { readonly verb: 'commit'; readonly keep?: boolean; readonly bytesPerSecond?: number }
   | { readonly verb: 'stat' }
+  /** Milliseconds that requests under way may take; the answer comes when the device waits for another server. */
+  | { readonly verb: 'hand-over'; readonly timeout?: number }
   /** Milliseconds that requests under way may take; the answer comes when the device is gone. */
   | { readonly verb: 'stop'; readonly timeout?: number };
 
@@ -57,6 +59,7 @@ const FIELDS: Readonly<Record<ControlRequest['verb'], Readonly<Record<string, st
   },
   commit: { keep: 'boolean?', bytesPerSecond: 'number?' },
   stat: {},
+  'hand-over': { timeout: 'number?' },
   stop: { timeout: 'number?' },
 };
 

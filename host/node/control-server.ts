@@ -32,6 +32,7 @@ export type ControlledDevice = Pick<
   | 'statistics'
   | 'requests'
   | 'queueDepth'
+  | 'handOver'
   | 'stop'
 > & { readonly features: object };
 
@@ -131,6 +132,8 @@ async function resultOf(line: string, device: ControlledDevice): Promise<unknown
       const about = { device: node, pid: process.pid, size, diskSize, queueDepth, features };
       return { ...about, requests: summarize(device.requests()), engine: await device.statistics() };
     }
+    case 'hand-over':
+      return device.handOver({ timeout: request.timeout });
     case 'stop':
       return device.stop({ timeout: request.timeout });
   }

@@ -16,8 +16,10 @@ import { nodeCodec } from './node-codec.js';
 import { readDescriptor } from './node-file.js';
 
 const data = workerData as HelperData;
-const { Waker } = requireAddon();
+const { Waker, becomeFlusher } = requireAddon();
 const waker = new Waker(data.wakeDescriptor);
+// Reads of it stand between a guest's writes and their end.
+becomeFlusher();
 const direct = data.direct ? new DirectIo(data.descriptor) : undefined;
 const lanes: Uint8Array[] = [];
 const underWay = new Set<Promise<void>>();

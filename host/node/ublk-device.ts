@@ -46,6 +46,9 @@ export interface UblkParts {
   begin(id: number): Promise<void>;
 }
 
+/** Milliseconds. */
+const HAND_OVER_TIMEOUT = 30_000;
+
 export interface StopOptions {
   /** Milliseconds that requests under way may take; without it, as long as they need. */
   timeout?: number | undefined;
@@ -71,6 +74,7 @@ export class UblkDevice {
   private starting: Promise<void> | undefined;
   private stopping: Promise<void> | undefined;
   private deleting: Promise<void> | undefined;
+  private handing: Promise<void> | undefined;
 
   /** @internal */
   constructor(private readonly parts: UblkParts) {
@@ -141,6 +145,23 @@ export class UblkDevice {
   delete(): Promise<void> {
     this.deleting ??= this.forget();
     return this.deleting;
+  }
+
+  /**
+   * Gives the device away without a failed request: what is under way is answered, the image is closed, and everything
+   * that is asked from then on waits until `recoverDevice`, of any process, serves it. Neither `stop` nor `delete` change
+   * anything of it afterwards. A second call is the first one's.
+   *
+   * @param timeout milliseconds that requests under way may take
+   * @throws CorralError ERR_UNSUPPORTED for a device that was made without recovery, or by a driver without QUIESCE;
+   * ERR_CLOSED when it does not serve; ERR_IO
+   */
+  handOver({ timeout = HAND_OVER_TIMEOUT }: StopOptions = {}): Promise<void> {
+    this.handing ??= this.giveAway(timeout).catch((error) => {
+      this.handing = undefined;
+      throw error;
+    });
+    return this.handing;
   }
 
   /** Stops and deletes. */
@@ -252,8 +273,21 @@ export class UblkDevice {
     events.emit({ type: 'started', node: this.node });
   }
 
+  private async giveAway(timeout: number): Promise<void> {
+    const { addon, features } = this.parts;
+    if (!features.handOver) {
+      const reason = 'The device cannot change its server: it needs --recovery, and a driver with QUIESCE (Linux 6.16)';
+      throw new CorralError('ERR_UNSUPPORTED', { path: this.node, reason });
+    }
+    if (this.current !== 'live' || this.stopping !== undefined)
+      throw new CorralError('ERR_CLOSED', { path: this.node });
+    await addon.ublk.quiesceDevice(this.id, { timeout }).catch((error) => Promise.reject(describe(error, this.id)));
+    await this.closed;
+  }
+
   private async end(): Promise<void> {
     const { addon, thread } = this.parts;
+    if (this.handing !== undefined) return this.handing;
     // A start under way would wait for queues that are gone.
     const started = await this.starting?.then(
       () => true,
@@ -267,6 +301,7 @@ export class UblkDevice {
   }
 
   private async forget(): Promise<void> {
+    if (this.handing !== undefined) return this.handing;
     try {
       await this.stop();
     } finally {

@@ -11,6 +11,10 @@ export const UblkFeature = {
   CommandIoctlEncode: 2 ** 6,
   /** The server moves bytes by reads and writes of the char device. */
   UserCopy: 2 ** 7,
+  /** While a device waits for a server, its I/O fails and does not wait. */
+  UserRecoveryFailIo: 2 ** 9,
+  /** A server can give its device away without a failed request. */
+  Quiesce: 2 ** 12,
   /** The capacity may change while the device lives. */
   UpdateSize: 2 ** 10,
   /** The driver puts pages into the table by itself. */
@@ -41,9 +45,12 @@ const NAMES = [
  * What becomes of a device whose server dies:
  * - `off`: it goes away, and all its I/O fails.
  * - `fail`: it waits for a new server. What the dead one had in hand fails, everything else waits.
+ * - `fail-all`: it waits for a new server, and until there is one all its I/O fails.
  * - `reissue`: as that, but what the dead one had in hand is asked of the new one: nobody sees an error.
  */
-export type UblkRecovery = 'off' | 'fail' | 'reissue';
+export const RECOVERIES = ['off', 'fail', 'fail-all', 'reissue'] as const;
+
+export type UblkRecovery = (typeof RECOVERIES)[number];
 
 /**
  * How guest bytes get here and back:
@@ -74,6 +81,8 @@ export interface ChosenFeatures {
   readonly recovery: UblkRecovery;
   /** The device's capacity can follow the disk's. */
   readonly updateSize: boolean;
+  /** Another process can become its server without a failed request. */
+  readonly handOver: boolean;
 }
 
 /** The names of these bits; those of bits that have none are their numbers. */
@@ -101,7 +110,9 @@ export function chooseFeatures(features: number, recovery: UblkRecovery): Chosen
   }
   const updateSize = hasFeature(features, UblkFeature.UpdateSize);
   if (updateSize) flags += UblkFeature.UpdateSize;
-  return { flags, dataPath: 'plain', recovery, updateSize };
+  const handOver = recovery !== 'off' && hasFeature(features, UblkFeature.Quiesce);
+  if (handOver) flags += UblkFeature.Quiesce;
+  return { flags, dataPath: 'plain', recovery, updateSize, handOver };
 }
 
 /**
@@ -137,18 +148,29 @@ export function noPath(dataPath: UblkDataPath): CorralError {
 /** What a device that exists was made with. */
 export function featuresOf(flags: number): ChosenFeatures {
   const reissues = hasFeature(flags, UblkFeature.UserRecoveryReissue);
+  const failsAll = hasFeature(flags, UblkFeature.UserRecoveryFailIo);
   const recovers = hasFeature(flags, UblkFeature.UserRecovery);
   return {
     flags,
     dataPath: DATA_PATHS.find((path) => isGranted(flags, path)) as UblkDataPath,
-    recovery: reissues ? 'reissue' : recovers ? 'fail' : 'off',
+    recovery: reissues ? 'reissue' : failsAll ? 'fail-all' : recovers ? 'fail' : 'off',
     updateSize: hasFeature(flags, UblkFeature.UpdateSize),
+    handOver: hasFeature(flags, UblkFeature.Quiesce),
   };
 }
 
 function recoveryBits(recovery: UblkRecovery): number[] {
-  if (recovery === 'off') return [];
-  return recovery === 'fail' ? [UblkFeature.UserRecovery] : [UblkFeature.UserRecovery, UblkFeature.UserRecoveryReissue];
+  const { UserRecovery, UserRecoveryReissue, UserRecoveryFailIo } = UblkFeature;
+  switch (recovery) {
+    case 'off':
+      return [];
+    case 'fail':
+      return [UserRecovery];
+    case 'fail-all':
+      return [UserRecovery, UserRecoveryFailIo];
+    case 'reissue':
+      return [UserRecovery, UserRecoveryReissue];
+  }
 }
 
 function hasFeatures(features: number, wanted: number): boolean {

@@ -5,7 +5,7 @@ import type { PassDiscard } from '../core-instance.js';
 import { CorralError } from '../errors.js';
 import { type OverlapCheckOption, overlapBits } from '../overlap-check.js';
 import type { MayOpen } from './may-open.js';
-import { DATA_PATHS, type UblkDataPath, type UblkRecovery } from './ublk-features.js';
+import { DATA_PATHS, RECOVERIES, type UblkDataPath, type UblkRecovery } from './ublk-features.js';
 
 const DEFAULT_QUEUE_DEPTH = 128;
 const DEFAULT_MAX_IO_BYTES = 512 * 1024;
@@ -123,7 +123,7 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     inRange(helperJobs, 1, MAXIMUM_HELPER_JOBS),
     `The helper's jobs at once must be from 1 to ${MAXIMUM_HELPER_JOBS}`,
   );
-  refuseUnless(['off', 'fail', 'reissue'].includes(recovery), "The recovery must be 'off', 'fail' or 'reissue'");
+  refuseUnless(RECOVERIES.includes(recovery), `The recovery must be one of ${RECOVERIES.join(', ')}`);
   refuseUnless(
     dataPath === 'auto' || DATA_PATHS.includes(dataPath),
     "The data path must be 'auto', 'zero-copy', 'registered', 'user-copy' or 'plain'",

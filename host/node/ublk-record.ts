@@ -23,8 +23,14 @@ export function newMark(): number {
   return (high % 2 ** 20) * 2 ** 32 + low + 1;
 }
 
-export async function writeRecord(id: number, mark: number, image: string, options: CheckedOptions): Promise<void> {
-  const record: UblkRecord = { mark, image: resolve(image), folder: process.cwd(), options };
+export async function writeRecord(
+  id: number,
+  mark: number,
+  image: string,
+  options: CheckedOptions,
+  folder = process.cwd(),
+): Promise<void> {
+  const record: UblkRecord = { mark, image: resolve(image), folder, options };
   await writeRunFile(fileName(id), `${JSON.stringify({ version: VERSION, ...record })}\n`);
 }
 

@@ -16,7 +16,7 @@ import { blockNode, describe, requireUblk } from './ublk-errors.js';
 import { UblkEvents } from './ublk-events.js';
 import { featuresOf } from './ublk-features.js';
 import { type CheckedOptions, checkOptions } from './ublk-options.js';
-import { readRecord, type UblkRecord } from './ublk-record.js';
+import { readRecord, type UblkRecord, writeRecord } from './ublk-record.js';
 import type { ServingThread } from './ublk-thread.js';
 
 /** Values of UblkInfo.state: the server is dead, and I/O waits, or fails, for a new one. */
@@ -33,22 +33,33 @@ export async function findWaitingDevices(): Promise<number[]> {
   return (await listUblkDevices()).filter(waits).map(({ id }) => id);
 }
 
+/** What the new server does otherwise than the old one. */
+export interface RecoverOptions {
+  /** Milliseconds that the end of the dead server may take. Default: 15 s. */
+  patience?: number | undefined;
+  /** Bytes of the metadata cache. Default: as it was. */
+  cacheSize?: number | undefined;
+}
+
 /**
  * Takes over a device whose server died, from the record that this left: the same image, the same options. The device is
  * live when the promise ends.
  *
- * @param patience milliseconds that the end of the dead server may take
  * @throws CorralError ERR_NOT_FOUND when there is no such device or nothing is known of it; ERR_LOCKED when it has a
  * server; of opening the image. The device goes on waiting then.
  */
-export async function recoverDevice(id: number, patience = DEFAULT_PATIENCE): Promise<UblkDevice> {
+export async function recoverDevice(
+  id: number,
+  { patience = DEFAULT_PATIENCE, cacheSize }: RecoverOptions = {},
+): Promise<UblkDevice> {
   const addon = requireAddon();
   await requireUblk(addon);
   const deadline = Date.now() + patience;
   const granted = await whenWaiting(addon, id, deadline);
   const record = await readRecord(id, granted.mark);
   await refuseOwnDevices(addon, record.image, id);
-  const options = checkOptions({ ...record.options, queueDepth: granted.queueDepth, queues: granted.queues });
+  const kept = { ...record.options, queueDepth: granted.queueDepth, queues: granted.queues };
+  const options = checkOptions({ ...kept, cacheSize: cacheSize ?? kept.cacheSize });
   const { size } = await addon.ublk.getParameters(id).catch((error) => Promise.reject(describe(error, id)));
   const events = new UblkEvents();
   const { thread, facts } = await whenUnlocked(addon, record, options, events, deadline);
@@ -69,6 +80,7 @@ export async function recoverDevice(id: number, patience = DEFAULT_PATIENCE): Pr
       begin: (number) => addon.ublk.endRecovery(number, process.pid),
     });
     await device.start();
+    if (cacheSize !== undefined) await writeRecord(id, granted.mark, record.image, options, record.folder);
     return device;
   } catch (error) {
     thread.order({ type: 'close' });

@@ -39,6 +39,7 @@ let helperCount = 0;
 const abandoned = new Int32Array(data.abandoned);
 
 try {
+  requireAddon().becomeFlusher();
   const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
   try {
     // Not closed: that would close the file.

@@ -19,6 +19,8 @@ const IOCTL_ENCODED = 2 ** 6;
 const USER_RECOVERY = 2 ** 3;
 const REISSUE = 2 ** 4;
 const UPDATE_SIZE = 2 ** 10;
+const FAIL_IO = 2 ** 9;
+const QUIESCE = 2 ** 12;
 /** A bit that no driver of today has, above what an int32 holds. */
 const FUTURE = 2 ** 40;
 
@@ -125,11 +127,12 @@ describe('features of the driver', () => {
     expect(() => chooseFeatures(features, 'reissue')).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
   });
 
-  test.each(['off', 'fail', 'reissue'] as const)('a device of recovery %s is known by its flags', (recovery) => {
-    const all = IOCTL_ENCODED + USER_RECOVERY + REISSUE + UPDATE_SIZE;
-    const chosen = chooseFeatures(all, recovery);
+  test('a device that outlives its server can change it where the driver has QUIESCE', () => {
+    const features = IOCTL_ENCODED + USER_RECOVERY + FAIL_IO + QUIESCE;
 
-    expect(featuresOf(chosen.flags)).toEqual(chosen);
+    expect(chooseFeatures(features, 'off')).toMatchObject({ flags: IOCTL_ENCODED, handOver: false });
+    expect(chooseFeatures(features, 'fail-all')).toMatchObject({ flags: features, handOver: true });
+    expect(chooseFeatures(features - QUIESCE, 'fail')).toMatchObject({ handOver: false });
   });
 
   test.each([
@@ -160,6 +163,16 @@ describe('features of the driver', () => {
   test('what the driver names and does not grant is noticed', () => {
     expect(isGranted(IOCTL_ENCODED + USER_COPY, 'zero-copy')).toBe(false);
   });
+
+  test.each(['off', 'fail', 'fail-all', 'reissue'] as const)(
+    'a device of recovery %s is known by its flags',
+    (recovery) => {
+      const all = IOCTL_ENCODED + USER_RECOVERY + REISSUE + FAIL_IO + QUIESCE + UPDATE_SIZE;
+      const chosen = chooseFeatures(all, recovery);
+
+      expect(featuresOf(chosen.flags)).toEqual(chosen);
+    },
+  );
 
   test('every bit has a name, or is told by its number', () => {
     expect(featureNames(IOCTL_ENCODED + UPDATE_SIZE + FUTURE)).toEqual(['ioctl-encoded', 'update-size', 'bit-40']);

@@ -3,18 +3,17 @@
 import { type MetricsAddress, parseMetricsAddress } from '../../node/metrics-address.js';
 import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
-import { DATA_PATHS, type UblkDataPath, type UblkRecovery } from '../../node/ublk-features.js';
-import { countArgument, sizeArgument } from '../arguments.js';
+import { DATA_PATHS, RECOVERIES, type UblkDataPath, type UblkRecovery } from '../../node/ublk-features.js';
+import { cacheSizeArgument, countArgument } from '../arguments.js';
 import { cacheOption, IMAGE, NO_BACKING } from '../common-options.js';
 import { readDeviceName } from '../device-name.js';
 import { flag, type Option, text, value } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { reasonOf, type Terminal, UsageError } from '../output.js';
 import { ensureOverlay } from '../overlay.js';
 import { cannotAttach, type DeviceOptions, deviceOptions, makeDevice, serveDevices } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb } from '../verb.js';
 
-const MAXIMUM_CACHE_SIZE = 1024 ** 3;
 const MAXIMUM_QUEUE_DEPTH = 4096;
 const MAXIMUM_QUEUES = 4096;
 
@@ -27,7 +26,7 @@ export const attach = defineVerb({
     ...IMAGE,
     readOnly: flag('-r, --read-only', 'refuse writes'),
     ...NO_BACKING,
-    cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheArgument),
+    cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheSizeArgument),
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),
     ),
@@ -45,8 +44,9 @@ export const attach = defineVerb({
     ),
     recovery: oneOf<UblkRecovery>(
       '--recovery MODE',
-      'when this process dies, the device ends (off) or waits; what was under way fails, or is asked again (reissue)',
-      ['off', 'fail', 'reissue'],
+      'when this process dies, the device ends (off), or waits: what was under way is asked again (reissue), or fails, ' +
+        'and what comes waits (fail) or fails, too (fail-all)',
+      RECOVERIES,
     ),
     dataPath: oneOf<UblkDataPath | 'auto'>(
       '--data-path PATH',
@@ -130,10 +130,4 @@ function metricsArgument(text: string): MetricsAddress {
   } catch (error) {
     throw new UsageError(reasonOf(error));
   }
-}
-
-function cacheArgument(text: string): number {
-  const size = Number(sizeArgument(text, 'cache size'));
-  if (size <= MAXIMUM_CACHE_SIZE) return size;
-  throw new CommandError(`Invalid cache size specified: '${text}'. Must be at most 1G.`);
 }
