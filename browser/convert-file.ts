@@ -57,6 +57,11 @@ export async function saveRaw(
   await target.finish(disk.length);
 }
 
+/** As `saveRaw`, of an open image, in the thread of the caller. */
+export function exportRaw(image: Image, handle: FileSystemFileHandle, options: ConvertFileOptions = {}): Promise<void> {
+  return saveRaw(imageSource(image), handle, options);
+}
+
 /**
  * Writes the disk into a new image in the file; what was in there is lost. Images are made in the private file system: a
  * file elsewhere gets its bytes from there, and there must be room for both.

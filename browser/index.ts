@@ -4,6 +4,7 @@ export * from '../host/index.js';
 export { BlobFile, type BlobFileOptions } from './blob-file.js';
 export type { MessageEndpoint } from './calls.js';
 export { BrowserEngine, type EngineOptions } from './client.js';
+export { type ConvertFileOptions, exportRaw } from './convert-file.js';
 export { loadCore } from './core.js';
 export { directoryGate, filesGate, sourcesGate } from './gates.js';
 export { type BrowserOpenOptions, createOpfs, openBlob, openImage, openOpfs, openUrl } from './open.js';

@@ -2,7 +2,6 @@
 
 import { layersOf } from '../host/chain.js';
 import { mapChain } from '../host/chain-map.js';
-import { imageSource } from '../host/convert.js';
 import { CorralError } from '../host/errors.js';
 import type { Image } from '../host/image.js';
 import { inspect } from '../host/inspect/inspect.js';
@@ -10,7 +9,7 @@ import type { OpenGate } from '../host/open-gate.js';
 import type { NewSnapshot } from '../host/snapshot-record.js';
 import { answerCalls, type CallContext, type Handlers, type MessageEndpoint, Transfer } from './calls.js';
 import { commitFile } from './commit-file.js';
-import { openDisk, saveImage, saveRaw } from './convert-file.js';
+import { exportRaw, openDisk, saveImage, saveRaw } from './convert-file.js';
 import { loadCore } from './core.js';
 import { directoryGate, filesGate } from './gates.js';
 import { type BrowserOpenOptions, createOpfs, openIn } from './open.js';
@@ -98,7 +97,7 @@ class Server {
     listBitmaps: ({ image }: OfImage) => this.image(image).bitmaps.list(),
     statistics: async ({ image }: OfImage) => this.image(image).statistics(),
     exportRaw: ({ image, target }: OfImage & { target: FileSystemFileHandle }, context) =>
-      saveRaw(imageSource(this.image(image)), target, context),
+      exportRaw(this.image(image), target, context),
     create: async ({ target, options }: { target: FileSystemFileHandle; options: RemoteCreateOptions }, { signal }) =>
       createOpfs(target, { ...options, core: await this.core(), signal }),
     inspect: ({ source, options }: { source: Source; options: RemoteInspectOptions }, { signal }) =>

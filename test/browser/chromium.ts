@@ -1,6 +1,6 @@
 /** Debian's Chromium, with pages from a server on this machine that holds the library's bundle and nothing else. */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -34,8 +34,10 @@ export interface TestBrowser {
   readonly url: string;
   /** A new page with the globals of `page-globals.ts`. */
   newPage(): Promise<Page>;
-  /** Kills the browser as a crash would, and starts another one on the same profile. */
-  crash(): Promise<void>;
+  /** Kills the browser, without a chance to write anything, and starts another one on the same profile. */
+  kill(): Promise<void>;
+  /** Bytes of memory that the processes of its pages have for themselves. */
+  memoryOfPages(): number;
   close(): Promise<void>;
 }
 
@@ -55,18 +57,19 @@ export async function startBrowser(files: Readonly<Record<string, string>> = {})
       await openPage(page, url);
       return page;
     },
-    async crash() {
-      const session = await (context.browser() ?? context.pages()[0]?.context().browser())?.newBrowserCDPSession();
+    async kill() {
       const gone = new Promise((resolve) => context.once('close', resolve));
-      await session?.send('Browser.crash').catch(() => undefined);
+      process.kill(browserOf(profile), 'SIGKILL');
       await gone;
+      rmSync(join(profile, 'SingletonLock'), { force: true });
       context = await launch(profile);
     },
+    memoryOfPages: () => memoryOfPages(browserOf(profile)),
     async close() {
       await context.close();
       server.closeAllConnections();
       server.close();
-      rmSync(profile, { recursive: true, force: true });
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }
@@ -83,6 +86,35 @@ function launch(profile: string): Promise<BrowserContext> {
     headless: true,
     args: ARGUMENTS,
   });
+}
+
+/** The process that has the profile: a link in there ends with its number. */
+function browserOf(profile: string): number {
+  return Number(readlinkSync(join(profile, 'SingletonLock')).split('-').at(-1));
+}
+
+function memoryOfPages(ancestor: number): number {
+  const family = new Set([ancestor]);
+  let bytes = 0;
+  const numbers = readdirSync('/proc').map(Number).filter(Number.isInteger);
+  // A child has a higher number than its parent, unless the numbers began anew.
+  for (const number of numbers.sort((a, b) => a - b)) {
+    const status = readProcess(number, 'status');
+    if (!family.has(Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]))) continue;
+    family.add(number);
+    if (!readProcess(number, 'cmdline').includes('--type=renderer')) continue;
+    bytes += Number(/^RssAnon:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+  }
+  return bytes;
+}
+
+/** Empty when it has ended meanwhile. */
+function readProcess(number: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${number}/${name}`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 async function serve(files: Readonly<Record<string, string>>): Promise<Server> {

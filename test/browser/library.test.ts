@@ -1,11 +1,12 @@
 /** The library in Chromium, on images that QEMU made: what it says of them, and their bytes, are QEMU's. */
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Served, serveFile } from '../host/http-server.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { startBrowser, type TestBrowser } from './chromium.js';
@@ -70,6 +71,234 @@ describe('an image that QEMU made', () => {
     });
     expect(found.check.allocatedClusters).toBe(check['allocated-clusters'] ?? 0);
     expect(Buffer.from(found.hash).toString('hex')).toBe(hashOf(rawOf(paths[0]!)));
+  });
+});
+
+describe('of an image with snapshots', () => {
+  test('each is read as QEMU reads it', async () => {
+    const path = written(temporaryFolder(), 'a.qcow2', 'compat=1.1');
+    qemuImg('snapshot', '-c', 'first', path);
+    qemuIo(path, 'write -P 7 1M 1M', 'discard 5M 64k');
+    qemuImg('snapshot', '-c', 'second', path);
+    qemuIo(path, 'write -P 8 0 1M');
+    await choose([path]);
+
+    const found = await page.evaluate(async () => {
+      const image = await engine.open(chosen()[0]!);
+      const names = (await image.snapshots.list()).map(({ name }) => name);
+      await image.close();
+      const hashes: Uint8Array[] = [];
+      for (const snapshot of names) {
+        const old = await engine.open(chosen()[0]!, { snapshot });
+        const blob = await old.blob();
+        hashes.push(new Uint8Array(await crypto.subtle.digest('SHA-256', await blob.arrayBuffer())));
+        await old.close();
+      }
+      return { names, hashes };
+    });
+
+    expect(found.names).toEqual(['first', 'second']);
+    const expected = found.names.map((name) => hashOf(rawOf(path, '-l', name)));
+    expect(found.hashes.map((hash) => Buffer.from(hash).toString('hex'))).toEqual(expected);
+  });
+});
+
+describe('an image at a URL', () => {
+  const read = (url: string) =>
+    page.evaluate(async (place) => {
+      const image = await engine.open(place);
+      const bytes = await new Response(image.readable()).arrayBuffer();
+      const { warnings } = image;
+      await image.close();
+      return { warnings, hash: new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)) };
+    }, url);
+
+  test('is read in parts, from a server that lets this page see their places', async () => {
+    const path = written(temporaryFolder(), 'a.qcow2', 'compat=1.1');
+    const server = await serveFile({
+      contents: readFileSync(path),
+      etag: '"1"',
+      answer: allowing('content-range, etag'),
+    });
+
+    const found = await read(server.url);
+
+    expect(found.warnings).toEqual([]);
+    expect(Buffer.from(found.hash).toString('hex')).toBe(hashOf(rawOf(path)));
+    expect(server.ranges.length).toBeGreaterThan(1);
+    expect(server.ranges).not.toContain(undefined);
+  });
+
+  test('of which this page may not see the places is refused with what to do', async () => {
+    const server = await serveFile({ contents: new Uint8Array(1000), answer: allowing('etag') });
+
+    await expect(read(server.url)).rejects.toThrow('Access-Control-Expose-Headers: Content-Range, ETag');
+  });
+
+  function allowing(exposed: string): Served['answer'] {
+    return (_request, response) => {
+      response.setHeader('access-control-allow-origin', '*');
+      response.setHeader('access-control-expose-headers', exposed);
+      return false;
+    };
+  }
+});
+
+describe('a file that cannot be read as it is', () => {
+  const CASES = [
+    { what: 'no image', code: 'ERR_NOT_QCOW2', damage: (bytes: Buffer) => bytes.fill(1, 0, 512) },
+    { what: 'an unknown feature', code: 'ERR_UNSUPPORTED', damage: (bytes: Buffer) => bytes.fill(0x80, 72, 73) },
+    {
+      what: 'an L1 table behind the end',
+      code: 'ERR_IMAGE_CORRUPT',
+      damage: (bytes: Buffer) => bytes.fill(0x7f, 42, 44),
+    },
+  ];
+
+  test.each(CASES)('because it has $what is refused: $code', async ({ code, damage }) => {
+    const path = written(temporaryFolder(), 'a.qcow2', 'compat=1.1');
+    const bytes = readFileSync(path);
+    damage(bytes);
+    writeFileSync(path, bytes);
+    await choose([path]);
+
+    const found = await page.evaluate(() =>
+      engine.open(chosen()[0]!).catch(({ code, message }) => ({ code, message })),
+    );
+
+    expect(found).toMatchObject({ code, message: expect.stringMatching(/^[^\n]+$/) });
+  });
+
+  test('because its backing file was not chosen says which one is needed', async () => {
+    await choose(overlay(temporaryFolder()).slice(0, 1));
+
+    const message = await page.evaluate(() => engine.open(chosen()[0]!, { files: [] }).catch((error) => error.message));
+
+    expect(message).toContain("'middle.qcow2': choose that file together with it");
+  });
+
+  test('because it has changed since it was chosen says so', async () => {
+    const path = written(temporaryFolder(), 'a.qcow2', 'compat=1.1');
+    await choose([path]);
+    writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.alloc(4096)]));
+
+    const error = await page.evaluate(() =>
+      engine.open(chosen()[0]!).catch(({ code, message }) => ({ code, message })),
+    );
+
+    expect(error).toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('may have changed') });
+  });
+
+  test('because of wrong refcounts is checked as QEMU checks it', async () => {
+    const path = written(temporaryFolder(), 'a.qcow2', 'compat=1.1');
+    const bytes = readFileSync(path);
+    // The first refcount block lies in the third cluster: two clusters too many, one too few.
+    bytes.writeUInt16BE(5, 2 * 65536 + 2 * 5);
+    bytes.writeUInt16BE(1, 2 * 65536 + 2 * 100);
+    bytes.writeUInt16BE(0, 2 * 65536 + 2 * 4);
+    writeFileSync(path, bytes);
+    await choose([path]);
+
+    const found = await page.evaluate(async () => {
+      const image = await engine.open(chosen()[0]!);
+      const { corruptions, leaks } = await image.check();
+      await image.close();
+      return { corruptions, leaks };
+    });
+
+    const { stdout } = spawnSync('qemu-img', ['check', '--output=json', path], { encoding: 'utf8' });
+    const { corruptions = 0, leaks = 0 } = JSON.parse(stdout);
+    expect(found).toEqual({ corruptions, leaks });
+    expect(corruptions).toBeGreaterThan(0);
+  });
+});
+
+describe('a large image', () => {
+  test('of 40 GiB shows its first map at once, and little of it is read', async () => {
+    const path = join(temporaryFolder(), 'large.qcow2');
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', path, '40G');
+    expect(statSync(path).size).toBeGreaterThan(40 * 1024 * MIB);
+    await choose([path]);
+
+    const attempts = await page.evaluate(async () => {
+      const found = [];
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const begun = performance.now();
+        const file = new corral.BlobFile(chosen()[0]!);
+        const image = await corral.Image.open(file, { core: await corral.loadCore() });
+        let length = 0;
+        for await (const extent of image.map()) length += extent.length;
+        const milliseconds = performance.now() - begun;
+        await image.close();
+        found.push({ length, milliseconds, bytesRead: file.bytesRead });
+      }
+      return found;
+    });
+
+    console.log(`first map of 40 GiB: ${attempts.map(({ milliseconds }) => milliseconds.toFixed(0)).join(', ')} ms`);
+    for (const { length, bytesRead } of attempts) {
+      expect(length).toBe(40 * 1024 * MIB);
+      expect(bytesRead).toBeLessThanOrEqual(16 * MIB);
+    }
+    expect(Math.min(...attempts.map(({ milliseconds }) => milliseconds))).toBeLessThan(1000);
+  });
+
+  test('that is read can be left at any time', async () => {
+    const path = join(temporaryFolder(), 'large.qcow2');
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', path, '40G');
+    await choose([path]);
+
+    const code = await page.evaluate(async () => {
+      const image = await engine.open(chosen()[0]!);
+      const ending = new AbortController();
+      setTimeout(() => ending.abort(), 50);
+      const stream = image.readable({ signal: ending.signal });
+      const error = await stream.pipeTo(new WritableStream()).catch((reason) => reason);
+      await image.close();
+      return error.code;
+    });
+
+    expect(code).toBe('ERR_CANCELLED');
+  });
+});
+
+describe('sixty-four hostile images', () => {
+  test('in one tab, one after the other, do it no harm, and leave no memory behind', async () => {
+    const seed = chooseSeed();
+    const good = readFileSync(written(temporaryFolder(), 'a.qcow2', 'cluster_size=4k', 6 * MIB));
+    const images = hostileImages(good, seed);
+    const folder = temporaryFolder();
+    const paths = images.map((_, index) => join(folder, `${index}.qcow2`));
+    for (const [index, path] of paths.entries()) writeFileSync(path, images[index]!);
+    await choose(paths);
+    const round = () =>
+      page.evaluate(async () => {
+        const codes: string[] = [];
+        for (const file of chosen()) {
+          await engine.inspect(file, { limits: { maxTime: 1000 } });
+          const image = await engine
+            .open(file, { files: [] })
+            .catch(({ code }: { code: string }) => void codes.push(code));
+          if (!image) continue;
+          const length = Math.min(image.size, 1 << 20);
+          await image.read(0, length).then(
+            () => codes.push('read'),
+            ({ code }) => codes.push(code),
+          );
+          await image.check().catch(() => undefined);
+          await image.close();
+        }
+        return codes;
+      });
+    const codes = await round();
+    const before = await memoryOfTab();
+
+    await round();
+
+    const grown = (await memoryOfTab()) - before;
+    expect(codes.length, `seed ${seed}`).toBe(64);
+    expect(codes).not.toContain('ERR_INTERNAL');
+    expect(grown, `seed ${seed}: bytes that another round left behind`).toBeLessThan(32 * MIB);
   });
 });
 
@@ -146,9 +375,7 @@ function compressed(folder: string, type: string): string {
   for (let index = MIB; index < 2 * MIB; index++) disk[index] = below(random, 3);
   for (let index = 2 * MIB; index < disk.length; index++) disk[index] = below(random, 256);
   const raw = join(folder, 'disk.raw');
-  const descriptor = openSync(raw, 'w');
-  writeSync(descriptor, disk);
-  closeSync(descriptor);
+  writeFileSync(raw, disk);
   const path = join(folder, `${type}.qcow2`);
   qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-c', '-o', `compression_type=${type}`, raw, path);
   return path;
@@ -166,12 +393,39 @@ function overlay(folder: string): string[] {
 }
 
 /** The disk's bytes, as QEMU reads them. */
-function rawOf(path: string): Buffer {
+function rawOf(path: string, ...options: string[]): Buffer {
   const raw = join(temporaryFolder(), 'disk.raw');
-  qemuImg('convert', '-O', 'raw', path, raw);
+  qemuImg('convert', '-O', 'raw', ...options, path, raw);
   return readFileSync(raw);
 }
 
 function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** Headers, tables and everything, with values in them that nobody meant. */
+function hostileImages(good: Buffer, seed: number): Buffer[] {
+  const random = randomFrom(seed);
+  return Array.from({ length: 64 }, (_, index) => {
+    const bytes = Buffer.from(good);
+    const [from, to, changes] = [
+      [4, 120, 1 + below(random, 4)],
+      [8, 512, 100],
+      [4096, bytes.length, 1 + below(random, 2000)],
+      [4096, Math.min(bytes.length, 65536), 200],
+    ][index % 4] as [number, number, number];
+    for (let change = 0; change < changes; change++) bytes[from + below(random, to - from)] = below(random, 256);
+    return bytes;
+  });
+}
+
+/** Bytes of memory that the page's process has, once what nobody needs is gone. */
+async function memoryOfTab(): Promise<number> {
+  const session = await browser.context.newCDPSession(page);
+  for (let pass = 0; pass < 3; pass++) {
+    await session.send('HeapProfiler.collectGarbage');
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 100)));
+  }
+  await session.detach();
+  return browser.memoryOfPages();
 }
