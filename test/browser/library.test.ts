@@ -271,34 +271,38 @@ describe('sixty-four hostile images', () => {
     const paths = images.map((_, index) => join(folder, `${index}.qcow2`));
     for (const [index, path] of paths.entries()) writeFileSync(path, images[index]!);
     await choose(paths);
-    const round = () =>
-      page.evaluate(async () => {
-        const codes: string[] = [];
-        for (const file of chosen()) {
-          await engine.inspect(file, { limits: { maxTime: 1000 } });
-          const image = await engine
-            .open(file, { files: [] })
-            .catch(({ code }: { code: string }) => void codes.push(code));
-          if (!image) continue;
-          const length = Math.min(image.size, 1 << 20);
-          await image.read(0, length).then(
-            () => codes.push('read'),
-            ({ code }) => codes.push(code),
-          );
-          await image.check().catch(() => undefined);
-          await image.close();
-        }
-        return codes;
-      });
-    const codes = await round();
+    const open = (first: number, end: number) =>
+      page.evaluate(
+        async (range) => {
+          const codes: string[] = [];
+          for (const file of chosen().slice(...range)) {
+            await engine.inspect(file, { limits: { maxTime: 1000 } });
+            const image = await engine
+              .open(file, { files: [] })
+              .catch(({ code }: { code: string }) => void codes.push(code));
+            if (!image) continue;
+            const length = Math.min(image.size, 1 << 20);
+            await image.read(0, length).then(
+              () => codes.push('read'),
+              ({ code }) => codes.push(code),
+            );
+            await image.check().catch(() => undefined);
+            await image.close();
+          }
+          return codes;
+        },
+        [first, end] as const,
+      );
+    // Programs and caches that stay are there after some of them.
+    const codes = await open(0, 8);
     const before = await memoryOfTab();
 
-    await round();
+    codes.push(...(await open(8, images.length)));
 
     const grown = (await memoryOfTab()) - before;
     expect(codes.length, `seed ${seed}`).toBe(64);
     expect(codes).not.toContain('ERR_INTERNAL');
-    expect(grown, `seed ${seed}: bytes that another round left behind`).toBeLessThan(32 * MIB);
+    expect(grown, `seed ${seed}: bytes that the others left behind`).toBeLessThan(32 * MIB);
   });
 });
 
