@@ -13,16 +13,18 @@ namespace {
  * negative errno: -EAGAIN when the first byte would have to be waited for, -EOPNOTSUPP where the file system cannot tell.
  */
 Napi::Value readCached(const Napi::CallbackInfo& info) {
-  if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsTypedArray()) {
+  const bool bytesGiven =
+      info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  if (!info[0].IsNumber() || !info[1].IsNumber() || !bytesGiven) {
     Napi::TypeError::New(info.Env(), "descriptor and offset must be numbers, the target bytes")
         .ThrowAsJavaScriptException();
     return info.Env().Undefined();
   }
   const int number = info[0].As<Napi::Number>().Int32Value();
   const int64_t offset = info[1].As<Napi::Number>().Int64Value();
-  const Napi::TypedArray target = info[2].As<Napi::TypedArray>();
-  uint8_t* bytes = static_cast<uint8_t*>(target.ArrayBuffer().Data()) + target.ByteOffset();
-  const iovec place{bytes, target.ByteLength()};
+  // Its ArrayBuffer may be a shared one, which only the array itself can be asked about.
+  auto target = info[2].As<Napi::Uint8Array>();
+  const iovec place{target.Data(), target.ByteLength()};
   const ssize_t count = ::preadv2(number, &place, 1, offset, RWF_NOWAIT);
   return Napi::Number::New(info.Env(), count < 0 ? -errno : static_cast<double>(count));
 }
