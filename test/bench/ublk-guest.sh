@@ -15,6 +15,7 @@ corral() {
 # start KIND: sets `device` and `server` (empty when the kernel serves).
 start() {
   device= server=
+  : > out
   case $1 in
     corral | corral-*)
       local path=${1#corral}
