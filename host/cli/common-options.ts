@@ -1,9 +1,10 @@
 /** Options that many verbs have. */
 
 import type { CacheMode } from '../cache-mode.js';
+import { type MetricsAddress, parseMetricsAddress } from '../node/metrics-address.js';
 import { cacheArgument } from './arguments.js';
 import { flag, type Option, text, value } from './option-table.js';
-import { AskedForHelp, UsageError } from './output.js';
+import { AskedForHelp, reasonOf, UsageError } from './output.js';
 import type { ProgressKind } from './progress.js';
 import { objectHelp, readSecrets } from './secrets.js';
 
@@ -73,4 +74,21 @@ export function cacheOption(
   return value(names, 'none, writeback, writethrough, directsync or unsafe', (given) =>
     cacheArgument(given, what, exitCode),
   );
+}
+
+/** Where a server tells what it does. */
+export const METRICS = {
+  metrics: value(
+    '--metrics ADDRESS',
+    'serve metrics for Prometheus (/metrics) and scripts (/metrics.json): unix:PATH, or HOST:PORT of this machine',
+    metricsArgument,
+  ),
+};
+
+function metricsArgument(text: string): MetricsAddress {
+  try {
+    return parseMetricsAddress(text);
+  } catch (error) {
+    throw new UsageError(reasonOf(error));
+  }
 }

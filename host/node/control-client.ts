@@ -1,4 +1,4 @@
-/** The other end of a device's control socket. */
+/** The other end of a control socket. */
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { CorralError, systemErrorCode } from '../errors.js';
@@ -10,19 +10,23 @@ export function hasControl(id: number): boolean {
   return existsSync(controlPath(id));
 }
 
+/** What the server of a device answers. Rejects as `askServer`. */
+export function askDevice(id: number, request: ControlRequest): Promise<unknown> {
+  return askServer(controlPath(id), request);
+}
+
 /**
- * What the server answers.
+ * What the server with this control socket answers.
  *
  * @throws CorralError that the server answers with; ERR_NOT_FOUND when nobody serves there, ERR_PERMISSION, ERR_IO
  */
-export async function askDevice(id: number, request: ControlRequest): Promise<unknown> {
-  const { result, error } = JSON.parse(await exchange(id, `${JSON.stringify(request)}\n`)) as ControlAnswer;
+export async function askServer(path: string, request: ControlRequest): Promise<unknown> {
+  const { result, error } = JSON.parse(await exchange(path, `${JSON.stringify(request)}\n`)) as ControlAnswer;
   if (error === undefined) return result;
   throw new CorralError(error.code, { reason: error.message });
 }
 
-function exchange(id: number, line: string): Promise<string> {
-  const path = controlPath(id);
+function exchange(path: string, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     const socket = connect(path);
@@ -49,10 +53,10 @@ function describe(error: Error, path: string): CorralError {
   switch (systemErrorCode(error)) {
     case 'ENOENT':
     case 'ECONNREFUSED':
-      return new CorralError('ERR_NOT_FOUND', { ...details, reason: 'No server of corral answers for this device' });
+      return new CorralError('ERR_NOT_FOUND', { ...details, reason: 'No server of corral answers for it' });
     case 'EACCES':
     case 'EPERM':
-      return new CorralError('ERR_PERMISSION', { ...details, reason: 'Only who serves the device may control it' });
+      return new CorralError('ERR_PERMISSION', { ...details, reason: 'Only who serves it may control it' });
     default:
       return new CorralError('ERR_IO', { ...details, reason: error.message });
   }

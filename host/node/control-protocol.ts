@@ -1,5 +1,5 @@
 /**
- * What a device's server is told over its control socket: a line of JSON a request, a line of JSON an answer, in order.
+ * What the server of a device or of images is told over its control socket: a line of JSON a request, a line of JSON an answer, in order.
  *
  *   {"verb":"snapshot-create","name":"monday"}   →   {"result":null}  or  {"error":{"code":"ERR_…","message":"…"}}
  */
@@ -9,7 +9,10 @@ import type { Snapshot } from '../snapshot-record.js';
 /** Bytes of a line. */
 export const LONGEST_LINE = 65536;
 
-export type ControlRequest =
+/** `image` says which of several images a server shall do it with; the first when it is left out. */
+export type ControlRequest = ControlVerb & { readonly image?: string };
+
+type ControlVerb =
   | { readonly verb: 'snapshot-list' }
   | { readonly verb: 'snapshot-create'; readonly name: string }
   /** The first snapshot that has both. */
@@ -72,8 +75,9 @@ export function parseRequest(line: string): ControlRequest {
     throw invalid('The request is no JSON');
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('The request is no object');
-  const { verb, ...rest } = value as Record<string, unknown>;
+  const { verb, image, ...rest } = value as Record<string, unknown>;
   if (typeof verb !== 'string' || !Object.hasOwn(FIELDS, verb)) throw invalid('The verb is unknown');
+  if (image !== undefined && typeof image !== 'string') throw invalid("'image' is not of its type");
   const fields = FIELDS[verb as ControlRequest['verb']];
   for (const [name, type] of Object.entries(fields)) {
     const missing = rest[name] === undefined && type.endsWith('?');

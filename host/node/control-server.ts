@@ -1,7 +1,9 @@
-/** The control socket of a device, for its owner alone: what can be done while it serves. */
-import { chmod, rm } from 'node:fs/promises';
+/** The control socket of a device or of served images, for its owner alone: what can be done while they are served. */
+import { chmodSync } from 'node:fs';
+import { lstat, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { CorralError } from '../errors.js';
 import { type ControlAnswer, LONGEST_LINE, parseRequest, snapshotToJson, toAnswer } from './control-protocol.js';
 import { summarize } from './request-summary.js';
@@ -17,7 +19,6 @@ const PATIENCE = 60_000;
 /** What the socket speaks for. */
 export type ControlledDevice = Pick<
   UblkDevice,
-  | 'id'
   | 'node'
   | 'size'
   | 'diskSize'
@@ -29,12 +30,14 @@ export type ControlledDevice = Pick<
   | 'bitmaps'
   | 'changeBitmap'
   | 'commit'
-  | 'statistics'
   | 'requests'
   | 'queueDepth'
   | 'handOver'
   | 'stop'
-> & { readonly features: object };
+> & { readonly features: object; statistics(): Promise<object> };
+
+/** The image that a request is about, by its name; undefined: the only one, or the first. Throws a CorralError. */
+export type FindControlled = (image: string | undefined) => ControlledDevice;
 
 export interface ControlServer extends AsyncDisposable {
   readonly path: string;
@@ -48,15 +51,33 @@ export function controlPath(id: number): string {
 }
 
 /** Rejects with ERR_PERMISSION where others could come between. One that a dead server left is replaced. */
-export async function serveControl(device: ControlledDevice): Promise<ControlServer> {
+export async function serveControl(device: ControlledDevice & { readonly id: number }): Promise<ControlServer> {
   await ensureRunFolder();
   const path = controlPath(device.id);
   await rm(path, { force: true });
+  return serveAt(path, (image) => {
+    if (image === undefined) return device;
+    throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'A device has one image' });
+  });
+}
+
+/**
+ * The same for images beside whose own socket nobody else has a server.
+ *
+ * @throws CorralError ERR_EXISTS when something is there that is no socket
+ */
+export async function serveControlAt(path: string, find: FindControlled): Promise<ControlServer> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there !== undefined && !there.isSocket()) throw new CorralError('ERR_EXISTS', { path });
+  await rm(path, { force: true });
+  return serveAt(path, find);
+}
+
+async function serveAt(path: string, find: FindControlled): Promise<ControlServer> {
   // Who has asked everything may close that half: the answers still come.
-  const server = createServer({ allowHalfOpen: true }, (socket) => converse(socket, device));
+  const server = createServer({ allowHalfOpen: true }, (socket) => converse(socket, find));
   server.maxConnections = MAXIMUM_CONNECTIONS;
   await listen(server, path);
-  await chmod(path, 0o600);
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
     // Node removes the socket's name with it.
@@ -71,11 +92,20 @@ export async function serveControl(device: ControlledDevice): Promise<ControlSer
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: Error) => reject(new CorralError('ERR_IO', { path, reason: error.message })));
-    server.listen(path, () => resolve());
+    // Private from its first moment: it is made during this call. A worker has no say in the process's mask.
+    const mask = isMainThread ? process.umask(0o177) : undefined;
+    try {
+      server.listen({ path, exclusive: true }, () => {
+        if (mask === undefined) chmodSync(path, 0o600);
+        resolve();
+      });
+    } finally {
+      if (mask !== undefined) process.umask(mask);
+    }
   });
 }
 
-function converse(socket: Socket, device: ControlledDevice): void {
+function converse(socket: Socket, find: FindControlled): void {
   let text = '';
   let answering = Promise.resolve();
   socket.unref();
@@ -89,7 +119,7 @@ function converse(socket: Socket, device: ControlledDevice): void {
     for (const line of lines) {
       answering = answering.then(async () => {
         socket.setTimeout(0);
-        const answer = await carryOut(line, device);
+        const answer = await carryOut(line, find);
         if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
         socket.setTimeout(PATIENCE);
       });
@@ -100,16 +130,17 @@ function converse(socket: Socket, device: ControlledDevice): void {
 }
 
 /** Never rejects. */
-async function carryOut(line: string, device: ControlledDevice): Promise<ControlAnswer> {
+async function carryOut(line: string, find: FindControlled): Promise<ControlAnswer> {
   try {
-    return { result: (await resultOf(line, device)) ?? null };
+    return { result: (await resultOf(line, find)) ?? null };
   } catch (error) {
     return toAnswer(error);
   }
 }
 
-async function resultOf(line: string, device: ControlledDevice): Promise<unknown> {
+async function resultOf(line: string, find: FindControlled): Promise<unknown> {
   const request = parseRequest(line);
+  const device = find(request.image);
   switch (request.verb) {
     case 'snapshot-list':
       return (await device.snapshots()).map(snapshotToJson);

@@ -6,7 +6,15 @@ import type { UblkDevice } from './ublk-device.js';
 import type { UblkEngineStatistics } from './ublk-verbs.js';
 
 /** What is measured of a device. */
-export type MeasuredDevice = Pick<UblkDevice, 'node' | 'size' | 'queueDepth' | 'requests' | 'statistics'>;
+export interface MeasuredDevice extends Pick<UblkDevice, 'node' | 'size' | 'queueDepth' | 'requests'> {
+  statistics(): Promise<EngineStatistics>;
+}
+
+/** What only a ring counts is missing where there is none. */
+export type EngineStatistics = Omit<UblkEngineStatistics, RingCounter> &
+  Partial<Pick<UblkEngineStatistics, RingCounter>>;
+
+type RingCounter = 'violations' | 'malformed';
 
 /** Seconds, from 4 microseconds to a minute by factors of 2: the meter's buckets are cut there, too. */
 const BOUNDS = Array.from({ length: 25 }, (_, index) => (4 * 2 ** index) / 1e6);
@@ -103,7 +111,7 @@ const ENGINE_COUNTERS: readonly (readonly [string, string, keyof UblkEngineStati
 
 /** The engines are asked once each time that somebody asks: by whichever of their metrics comes first. */
 function addEngineMetrics(registry: Registry, devices: () => readonly MeasuredDevice[]): void {
-  let asking: Promise<(readonly [string, UblkEngineStatistics | null])[]> | undefined;
+  let asking: Promise<(readonly [string, EngineStatistics | null])[]> | undefined;
   const ask = (): NonNullable<typeof asking> => {
     asking ??= Promise.all(devices().map(async (device) => [device.node, await engineOf(device)] as const)).finally(
       () => {
@@ -121,7 +129,10 @@ function addEngineMetrics(registry: Registry, devices: () => readonly MeasuredDe
       async collect() {
         const engines = await ask();
         this.reset();
-        for (const [device, engine] of engines) if (engine !== null) this.inc({ device }, engine[field]);
+        for (const [device, engine] of engines) {
+          const value = engine?.[field];
+          if (value !== undefined) this.inc({ device }, value);
+        }
       },
     });
   }
@@ -139,7 +150,7 @@ function addEngineMetrics(registry: Registry, devices: () => readonly MeasuredDe
 }
 
 /** Null when the device is ending. */
-async function engineOf(device: MeasuredDevice): Promise<UblkEngineStatistics | null> {
+async function engineOf(device: MeasuredDevice): Promise<EngineStatistics | null> {
   return device.statistics().catch(() => null);
 }
 

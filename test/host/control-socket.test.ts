@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { CorralError } from '../../host/errors.js';
 import { askDevice, hasControl } from '../../host/node/control-client.js';
 import { parseRequest, snapshotFromJson, snapshotToJson } from '../../host/node/control-protocol.js';
-import { type ControlledDevice, type ControlServer, serveControl } from '../../host/node/control-server.js';
+import { type ControlServer, serveControl } from '../../host/node/control-server.js';
 import { meterMemory, readMeter } from '../../host/node/request-meter.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
@@ -61,7 +61,7 @@ beforeEach(async () => {
   before = process.env.CORRAL_RUN_DIR;
   process.env.CORRAL_RUN_DIR = join(temporaryFolder(), 'run');
   device = fakeDevice();
-  server = await serveControl(device as unknown as ControlledDevice);
+  server = await serveControl(device as unknown as Parameters<typeof serveControl>[0]);
 });
 afterEach(async () => {
   await server.close();
@@ -166,7 +166,7 @@ describe('who serves a device', () => {
   });
 
   test('takes the place of one that died', async () => {
-    await using second = await serveControl(device as unknown as ControlledDevice);
+    await using second = await serveControl(device as unknown as Parameters<typeof serveControl>[0]);
 
     expect(await askDevice(7, { verb: 'flush' })).toBe(null);
     expect(second.path).toBe(server.path);

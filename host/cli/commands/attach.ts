@@ -1,14 +1,13 @@
 /** `corral attach`: serves images as Linux block devices until a signal comes. */
 
-import { type MetricsAddress, parseMetricsAddress } from '../../node/metrics-address.js';
 import { checkDevice, type UblkPlan } from '../../node/ublk-check.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import { DATA_PATHS, RECOVERIES, type UblkDataPath, type UblkRecovery } from '../../node/ublk-features.js';
 import { cacheSizeArgument, countArgument } from '../arguments.js';
-import { cacheOption, IMAGE, NO_BACKING } from '../common-options.js';
+import { cacheOption, IMAGE, METRICS, NO_BACKING } from '../common-options.js';
 import { readDeviceName } from '../device-name.js';
 import { flag, type Option, text, value } from '../option-table.js';
-import { reasonOf, type Terminal, UsageError } from '../output.js';
+import { type Terminal, UsageError } from '../output.js';
 import { ensureOverlay } from '../overlay.js';
 import { cannotAttach, type DeviceOptions, deviceOptions, makeDevice, serveDevices } from '../serve-device.js';
 import { stopSignal } from '../signals.js';
@@ -54,11 +53,7 @@ export const attach = defineVerb({
       ['auto', ...DATA_PATHS],
     ),
     overlay: text('--overlay FILE', 'serve this overlay over the image, which is only read; made when it is missing'),
-    metrics: value(
-      '--metrics ADDRESS',
-      'serve metrics for Prometheus (/metrics) and scripts (/metrics.json): unix:PATH, or HOST:PORT of this machine',
-      metricsArgument,
-    ),
+    ...METRICS,
     dryRun: flag('--dry-run', 'only say what would be done, or why it cannot be'),
     verbose: flag('-v, --verbose', "also say what of the kernel's driver is used"),
   },
@@ -122,12 +117,4 @@ function oneOf<T extends string>(names: string, about: string, known: readonly T
     if ((known as readonly string[]).includes(given)) return given as T;
     throw new UsageError(`${names.split(' ')[0]} expects ${known.join(', ')}, not '${given}'`);
   });
-}
-
-function metricsArgument(text: string): MetricsAddress {
-  try {
-    return parseMetricsAddress(text);
-  } catch (error) {
-    throw new UsageError(reasonOf(error));
-  }
 }

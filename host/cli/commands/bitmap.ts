@@ -7,7 +7,7 @@ import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { IMAGE } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
-import { askLive, liveDevice } from '../live.js';
+import { askLive, type Live, liveDevice } from '../live.js';
 import type { Given } from '../option-parser.js';
 import { flag, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
@@ -103,22 +103,22 @@ async function change(
   await image.close();
 }
 
-/** On a device that is served: its guest goes on. */
-async function changeLive(id: number, name: string, actions: readonly Action[], options: Options): Promise<void> {
+/** On what is served: its guest goes on. */
+async function changeLive(live: Live, name: string, actions: readonly Action[], options: Options): Promise<void> {
   for (const action of actions) {
     const about = `Operation ${action.verb === 'removeAll' ? 'remove-all' : `${action.verb} on bitmap ${name}`} failed`;
-    for await (const request of requestsOf(id, name, action, options)) await askLive(id, request, about);
+    for await (const request of requestsOf(live, name, action, options)) await askLive(live, request, about);
   }
 }
 
 async function* requestsOf(
-  id: number,
+  live: Live,
   bitmap: string,
   { verb, source = '' }: Action,
   { granularity, sourceFile, sourceFormat }: Options,
 ): AsyncGenerator<ControlRequest> {
   if (verb === 'removeAll') {
-    const found = (await askLive(id, { verb: 'bitmap-list' }, 'Operation remove-all failed')) as { name: string }[];
+    const found = (await askLive(live, { verb: 'bitmap-list' }, 'Operation remove-all failed')) as { name: string }[];
     for (const { name } of found.reverse()) yield { verb: 'bitmap', action: 'remove', bitmap: name };
   } else if (verb === 'add') {
     yield {
@@ -135,7 +135,7 @@ async function* requestsOf(
     await using opened = new Closers();
     const { image } = opened.add(await openDisk(sourceFile, { format: sourceFormat, tablesOnly: true }));
     if (image === undefined) throw new CommandError(`A raw file has no bitmaps: '${sourceFile}'`);
-    const { diskSize } = (await askLive(id, { verb: 'stat' }, `Operation merge on bitmap ${bitmap} failed`)) as {
+    const { diskSize } = (await askLive(live, { verb: 'stat' }, `Operation merge on bitmap ${bitmap} failed`)) as {
       diskSize: number;
     };
     if (diskSize !== image.size) {

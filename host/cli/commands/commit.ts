@@ -7,7 +7,7 @@ import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk, warnOfGuess } from '../disk.js';
-import { askLive, liveDevice } from '../live.js';
+import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, type OptionValues, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal } from '../output.js';
 import { showProgress } from '../progress.js';
@@ -91,12 +91,12 @@ async function commitImage(
 }
 
 /** An overlay that is served: its guest waits meanwhile, and a signal here changes nothing of that. */
-async function commitLive(id: number, { base, drop, rate = 0 }: Options): Promise<void> {
-  const about = `Error while committing '/dev/ublkb${id}'`;
+async function commitLive(live: Live, { base, drop, rate = 0 }: Options): Promise<void> {
+  const about = `Error while committing '${live.name}'`;
   if (base !== undefined) {
     throw new CommandError(`${about}: only into the backing file itself while it is served, without --base`);
   }
-  await askLive(id, { verb: 'commit', keep: drop, bytesPerSecond: rate }, about);
+  await askLive(live, { verb: 'commit', keep: drop, bytesPerSecond: rate }, about);
 }
 
 /** Looks at the chain, and closes it again. */

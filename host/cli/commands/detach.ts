@@ -6,6 +6,7 @@ import { systemErrorCode } from '../../errors.js';
 import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-control.js';
 import { countArgument } from '../arguments.js';
 import { deviceNumber, findDevices, isGone } from '../devices.js';
+import { askLive, type Live, liveImage } from '../live.js';
 import { flag, value } from '../option-table.js';
 import { CommandError } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -21,15 +22,16 @@ const LONGEST_TIMEOUT = 86_400;
 const FAREWELL = 5_000;
 
 export const detach = defineVerb({
-  about: 'Ends the server of a ublk block device in order, and waits until both are gone.',
-  operands: 'DEVICE',
+  about: 'Ends the server of a ublk block device, or of images over NBD, in order, and waits until it is gone.',
+  operands: 'DEVICE|ADDRESS',
   options: {
-    force: flag('--force', 'also when the device is mounted or in use otherwise'),
+    force: flag('--force', 'also when the device is mounted or in use otherwise, or NBD has clients'),
     timeout: value('--timeout SECONDS', 'for requests under way (default: 60)', (given) =>
       countArgument(given, 'timeout', 1, LONGEST_TIMEOUT),
     ),
   },
-  run: ({ values, operands }) => detachDevice(oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N'), values),
+  run: ({ values, operands }) =>
+    detachDevice(oneOperand(operands, 'Expecting one device (/dev/ublkbN, or N) or NBD address'), values),
 });
 
 interface Options {
@@ -38,6 +40,8 @@ interface Options {
 }
 
 async function detachDevice(name: string, { force, timeout = PATIENCE }: Options): Promise<void> {
+  const image = liveImage(name);
+  if (image !== undefined) return endServer(image, { force, timeout });
   const id = deviceNumber(name);
   const device = (await findDevices()).find((candidate) => candidate.id === id);
   if (device === undefined) throw new CommandError(`There is no ublk device '${name}' (see corral list)`);
@@ -54,6 +58,23 @@ async function detachDevice(name: string, { force, timeout = PATIENCE }: Options
   }
   // Its locks on the image end with it.
   await comesTrue(() => !signal(serverPid, 0), FAREWELL);
+}
+
+/** All images of an NBD server go with it. */
+async function endServer(live: Live, { force, timeout = PATIENCE }: Options): Promise<void> {
+  const about = `Could not end the server of '${live.name}'`;
+  const { pid, features } = (await askLive(live, { verb: 'stat' }, about)) as {
+    pid: number;
+    features: { clients: number };
+  };
+  if (!force && features.clients > 0) {
+    throw new CommandError(`${live.name} has clients: disconnect them first (--force ends it all the same)`);
+  }
+  await askLive(live, { verb: 'stop', timeout: timeout * 1000 }, about);
+  if (await comesTrue(() => !signal(pid, 0), timeout * 1000)) return;
+  throw new CommandError(
+    `${live.name} is still there after ${timeout} s: process ${pid}, which serves it, does not end`,
+  );
 }
 
 /** What is mounted cannot be opened exclusively. */

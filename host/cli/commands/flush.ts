@@ -1,15 +1,15 @@
 /** `corral flush`: what a device's guest has written becomes durable. */
 
-import { deviceNumber } from '../devices.js';
-import { askLive } from '../live.js';
+import { askLive, mustBeLive } from '../live.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 export const flush = defineVerb({
-  about: 'Makes everything durable that was written to a block device of `attach` and answered.',
-  operands: 'DEVICE',
+  about:
+    'Makes everything durable that was written to a block device of `attach`, or an image of `serve`, and answered.',
+  operands: 'DEVICE|ADDRESS',
   options: {},
   async run({ operands }) {
-    const name = oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N');
-    await askLive(deviceNumber(name), { verb: 'flush' }, `Could not flush '${name}'`);
+    const name = oneOperand(operands, 'Expecting one device (/dev/ublkbN, or N) or NBD address');
+    await askLive(mustBeLive(name), { verb: 'flush' }, `Could not flush '${name}'`);
   },
 });

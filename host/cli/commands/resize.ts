@@ -4,7 +4,7 @@ import { fillFile, type Preallocation } from '../../preallocate.js';
 import { sizeParameter } from '../arguments.js';
 import { IMAGE, NO_BACKING } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
-import { askLive, liveDevice } from '../live.js';
+import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
@@ -62,26 +62,28 @@ async function resizeImage(path: string, text: string, options: Options, termina
   if (!options.quiet) terminal.print('Image resized.\n');
 }
 
-/** A device that is served: it only becomes longer, without preallocation. */
+/** What is served: it only becomes longer, without preallocation. */
 async function resizeLive(
-  id: number,
+  live: Live,
   [sign, amount]: readonly [bigint, bigint],
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
-  const about = `Could not resize '/dev/ublkb${id}'`;
+  const about = `Could not resize '${live.name}'`;
   if ((options.preallocation ?? 'off') !== 'off') {
     throw new CommandError(`${about}: nothing can be preallocated while it is served`);
   }
-  const before = ((await askLive(id, { verb: 'stat' }, about)) as { diskSize: number }).diskSize;
+  const before = ((await askLive(live, { verb: 'stat' }, about)) as { diskSize: number }).diskSize;
   const size = sign * amount + (sign === 0n ? amount : BigInt(before));
   checkSize(size, before, options, terminal);
   refusePart(size);
-  const answer = await askLive(id, { verb: 'resize', size: Number(size) }, about);
+  const answer = await askLive(live, { verb: 'resize', size: Number(size) }, about);
   const { deviceSize } = answer as { deviceSize: number };
   if (!options.quiet) terminal.print('Image resized.\n');
-  if (deviceSize !== Number(size)) {
-    terminal.note(`/dev/ublkb${id} keeps its size until it is attached again: this kernel cannot change it`);
+  if (live.id === undefined) {
+    terminal.note(`${live.name}: clients see the new size when they connect again`);
+  } else if (deviceSize !== Number(size)) {
+    terminal.note(`${live.name} keeps its size until it is attached again: this kernel cannot change it`);
   }
 }
 

@@ -3,9 +3,10 @@
 import { existsSync, statSync } from 'node:fs';
 import type { TcpAddress } from '../../nbd/listen-address.js';
 import type { TlsOptionsOfServer } from '../../nbd/tls.js';
+import type { MetricsAddress } from '../../node/metrics-address.js';
 import type { UblkDevice } from '../../node/ublk-device.js';
 import { countArgument, type Format, formatArgument } from '../arguments.js';
-import { IMAGE, NO_BACKING } from '../common-options.js';
+import { IMAGE, METRICS, NO_BACKING } from '../common-options.js';
 import { readDeviceName } from '../device-name.js';
 import { whyNoUblk } from '../devices.js';
 import { nameOfPath } from '../image-name.js';
@@ -38,13 +39,14 @@ interface Options {
   readOnly: boolean;
   noBacking: boolean;
   noGuard: boolean;
+  metrics: MetricsAddress | undefined;
 }
 
 export const serve = defineVerb({
   about:
     'Serves images: as block devices (ublk) if kernel and permissions allow it, else over NBD.\n' +
     `Without one, ${SAMPLE} in this folder, which is made when it is missing.\n` +
-    'All options but --read-only, --no-backing and --image-opts are about NBD, and imply --nbd.',
+    'All options but --read-only, --no-backing, --image-opts and --metrics are about NBD, and imply --nbd.',
   operands: '[IMAGE...]',
   options: {
     imageOpts: IMAGE.imageOpts,
@@ -69,6 +71,7 @@ export const serve = defineVerb({
     once: flag('--once', 'end when the last client has left'),
     readOnly: flag('-r, --read-only', 'refuse writes'),
     ...NO_BACKING,
+    ...METRICS,
   },
   async run({ values, operands }, { terminal }) {
     if (values.exportName !== undefined && operands.length > 1) {
@@ -101,7 +104,7 @@ function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
   if (insecure && tcp === undefined) throw new UsageError('--insecure needs --tcp');
   const tls = tlsOptions(values);
   const wantsNbd = [socket, tcp, tls, exportName, format, snapshot, clients].some((one) => one !== undefined);
-  const { readOnly, noBacking, noGuard } = values;
+  const { readOnly, noBacking, noGuard, metrics } = values;
   if (noGuard && format !== 'raw' && !imageOpts) throw new UsageError('--no-guard is for raw disks: it needs -f raw');
   const address = tcp === undefined ? undefined : { ...tcp, insecure };
   const what = { readOnly, noBacking, noGuard, imageOpts, format, snapshot, bitmaps: bitmap, exportName };
@@ -111,6 +114,7 @@ function nbdOptions(values: Options): ServeNbdOptions & { wantsNbd: boolean } {
     tcp: address,
     tls,
     clients,
+    metrics,
     once,
     wantsNbd: wantsNbd || values.nbd || once || noGuard || bitmap.length > 0,
   };
@@ -161,7 +165,7 @@ async function serveImages(
 
 async function overUblk(
   paths: readonly string[],
-  { readOnly, noBacking, imageOpts }: ServeNbdOptions,
+  { readOnly, noBacking, imageOpts, metrics }: ServeNbdOptions,
   { terminal, stop }: Surroundings,
 ): Promise<void> {
   const { makeDevice, serveDevices } = await import('../serve-device.js');
@@ -179,7 +183,7 @@ async function overUblk(
       () =>
         makeDevice(path, { ...options, backing: !noBacking }),
   );
-  await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line) });
+  await serveDevices(makers, stop, { onReady, warn: (line) => terminal.note(line), metrics });
 }
 
 async function overNbd(

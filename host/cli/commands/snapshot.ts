@@ -7,7 +7,7 @@ import type { Snapshots } from '../../snapshots.js';
 import { Closers } from '../closers.js';
 import { IMAGE, NO_BACKING } from '../common-options.js';
 import { openDisk } from '../disk.js';
-import { askLive, liveDevice } from '../live.js';
+import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { snapshotTable } from '../snapshot-text.js';
@@ -67,23 +67,23 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   await image.close();
 }
 
-/** On a device that is served: its guest goes on, and so no other disk can take the place of this one. */
-async function runLive(id: number, options: Options, terminal: Terminal): Promise<void> {
+/** On what is served: its guest goes on, and so no other disk can take the place of this one. */
+async function runLive(live: Live, options: Options, terminal: Terminal): Promise<void> {
   const { apply, create } = options;
   const list = async (): Promise<Snapshot[]> => {
-    const found = await askLive(id, { verb: 'snapshot-list' }, `Could not ask '/dev/ublkb${id}'`);
+    const found = await askLive(live, { verb: 'snapshot-list' }, `Could not ask '${live.name}'`);
     return (found as Record<string, unknown>[]).map(snapshotFromJson);
   };
   if (apply !== undefined) {
-    throw new CommandError(`Could not apply snapshot '${apply}': The disk is served: detach the device first`);
+    throw new CommandError(`Could not apply snapshot '${apply}': The disk is served: detach it first`);
   }
   if (create !== undefined) {
-    await askLive(id, { verb: 'snapshot-create', name: create }, `Could not create snapshot '${create}'`);
+    await askLive(live, { verb: 'snapshot-create', name: create }, `Could not create snapshot '${create}'`);
   } else if (options.delete !== undefined) {
     const about = `Could not delete snapshot '${options.delete}'`;
     const found = (await list()).find(({ name }) => name === options.delete);
     if (found === undefined) throw new CommandError(`${about}: snapshot not found`);
-    await askLive(id, { verb: 'snapshot-delete', id: found.id, name: found.name }, about);
+    await askLive(live, { verb: 'snapshot-delete', id: found.id, name: found.name }, about);
   } else {
     terminal.print(snapshotTable(await list()));
   }

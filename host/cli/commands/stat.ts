@@ -1,4 +1,4 @@
-/** `corral stat`: what a block device of ours does. */
+/** `corral stat`: what a block device or an image of ours does. */
 
 import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -6,8 +6,7 @@ import { METERED_KINDS } from '../../node/request-meter.js';
 import type { RequestsSummary } from '../../node/request-summary.js';
 import type { UblkEngineStatistics } from '../../node/ublk-verbs.js';
 import { countArgument, outputArgument } from '../arguments.js';
-import { deviceNumber } from '../devices.js';
-import { askLive } from '../live.js';
+import { askLive, type Live, mustBeLive } from '../live.js';
 import { value } from '../option-table.js';
 import { CommandError, humanSize, type Terminal } from '../output.js';
 import { stopSignal } from '../signals.js';
@@ -47,8 +46,8 @@ interface KernelStatistics {
 
 export const stat = defineVerb({
   about:
-    'Says what a block device of `attach` has done since it was made; with --watch what it does, a line each interval.',
-  operands: 'DEVICE',
+    'Says what a block device of `attach`, or an image of `serve`, has done since it was made; with --watch what it does, a line each interval.',
+  operands: 'DEVICE|ADDRESS',
   options: {
     output: value('--output KIND', 'human or json', outputArgument),
     watch: value('--watch SECONDS', 'until SIGINT or SIGTERM', (given) =>
@@ -56,24 +55,38 @@ export const stat = defineVerb({
     ),
   },
   async run({ values: { output, watch }, operands }, { terminal }) {
-    const id = deviceNumber(oneOperand(operands, 'Expecting one device: /dev/ublkbN, or N'));
-    if (watch !== undefined) await watchDevice(id, watch, terminal);
-    else terminal.print(output === 'json' ? `${JSON.stringify(await look(id), null, 4)}\n` : describe(await look(id)));
+    const live = mustBeLive(oneOperand(operands, 'Expecting one device (/dev/ublkbN, or N) or NBD address'));
+    if (watch !== undefined) await watchDevice(live, watch, terminal);
+    else
+      terminal.print(output === 'json' ? `${JSON.stringify(await look(live), null, 4)}\n` : describe(await look(live)));
   },
 });
 
 interface Look extends ServerStatistics {
-  readonly kernel: KernelStatistics;
+  /** Of a block device. */
+  readonly kernel?: KernelStatistics;
 }
 
-async function look(id: number): Promise<Look> {
-  const about = `Could not ask '/dev/ublkb${id}'`;
-  const server = (await askLive(id, { verb: 'stat' }, about)) as ServerStatistics;
+async function look(live: Live): Promise<Look> {
+  const about = `Could not ask '${live.name}'`;
+  const server = (await askLive(live, { verb: 'stat' }, about)) as ServerStatistics;
+  if (live.id === undefined) return server;
   try {
-    return { ...server, kernel: parseKernel(await readFile(`/sys/block/ublkb${id}/stat`, 'utf8')) };
+    return { ...server, kernel: parseKernel(await readFile(`/sys/block/ublkb${live.id}/stat`, 'utf8')) };
   } catch (error) {
     throw new CommandError(`${about}: ${(error as Error).message}`, 1, { cause: error });
   }
+}
+
+/** What clients have asked for: the kernel knows it of a device, the server of an image. */
+function trafficOf({ kernel, requests }: Look): KernelStatistics {
+  if (kernel !== undefined) return kernel;
+  const of = (kind: 'read' | 'write' | 'discard' | 'flush'): Requests => {
+    const { count, bytes, mean } = requests[kind];
+    return { count, bytes, milliseconds: ((mean ?? 0) * count) / 1000 };
+  };
+  const { inFlight } = requests;
+  return { read: of('read'), write: of('write'), discard: of('discard'), flush: of('flush'), inFlight };
 }
 
 /** The kernel's Documentation/block/stat.rst. */
@@ -89,14 +102,16 @@ function parseKernel(text: string): KernelStatistics {
   return { read: of(0), write: of(4), discard: of(11), flush, inFlight: at(8) };
 }
 
-function describe({ device, pid, size, queueDepth, features, requests, engine, kernel }: Look): string {
+function describe(seen: Look): string {
+  const { device, pid, size, queueDepth, features, requests, engine } = seen;
+  const traffic = trafficOf(seen);
   const { dataPath, recovery, updateSize } = features;
   const kinds = (['read', 'write', 'discard', 'flush'] as const).map((kind) => {
-    const { count, bytes, milliseconds } = kernel[kind];
+    const { count, bytes, milliseconds } = traffic[kind];
     return `${kind}: ${count} requests, ${humanSize(bytes)}, ${average({ count, milliseconds })} on average\n`;
   });
   return (
-    `${device}: ${humanSize(size)}, process ${pid}, ${kernel.inFlight} requests in flight, ${requests.inFlight} of ` +
+    `${device}: ${humanSize(size)}, process ${pid}, ${traffic.inFlight} requests in flight, ${requests.inFlight} of ` +
     `${queueDepth} here (at most ${requests.mostInFlight} so far)\n` +
     `data path ${dataPath}, recovery ${recovery}, live resize ${updateSize ? 'yes' : 'no'}\n` +
     `${kinds.join('')}${latencies(requests)}` +
@@ -115,26 +130,27 @@ function latencies(requests: RequestsSummary): string {
   return rows.length === 0 ? '' : `${row(['served', 'p50', 'p99', 'p99.9', 'errors'], LATENCY_WIDTH)}${rows.join('')}`;
 }
 
-async function watchDevice(id: number, seconds: number, terminal: Terminal): Promise<void> {
+async function watchDevice(live: Live, seconds: number, terminal: Terminal): Promise<void> {
   const stop = stopSignal();
   const { signal } = stop;
   try {
-    let before = await look(id);
+    let before = await look(live);
     for (let line = 0; ; line++) {
       await wait(seconds * 1000, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
-      const now = await look(id);
+      const now = await look(live);
+      const [traffic, earlier] = [trafficOf(now), trafficOf(before)];
       if (line % PAGE === 0) terminal.print(row(['READ/S', 'MIB/S', 'WRITE/S', 'MIB/S', 'FLUSH/S', 'WAITING', 'HITS']));
       const rates = (['read', 'write'] as const).flatMap((kind) => {
-        const [newer, older] = [now.kernel[kind], before.kernel[kind]];
+        const [newer, older] = [traffic[kind], earlier[kind]];
         return [rate(newer.count - older.count, seconds), rate((newer.bytes - older.bytes) / 2 ** 20, seconds)];
       });
-      const flushes = rate(now.kernel.flush.count - before.kernel.flush.count, seconds);
+      const flushes = rate(traffic.flush.count - earlier.flush.count, seconds);
       const since = {
         cacheHits: now.engine.cacheHits - before.engine.cacheHits,
         cacheMisses: now.engine.cacheMisses - before.engine.cacheMisses,
       };
-      terminal.print(row([...rates, flushes, String(now.kernel.inFlight), percent(since)]));
+      terminal.print(row([...rates, flushes, String(traffic.inFlight), percent(since)]));
       before = now;
     }
   } finally {

@@ -1,0 +1,129 @@
+/** An image over NBD as its control socket and its metrics see it: the verbs of a device. */
+
+import { RequestKind } from '../abi.js';
+import { CorralError } from '../errors.js';
+import type { Image } from '../image.js';
+import type { NbdExport } from '../nbd/export.js';
+import type { ControlledDevice } from '../node/control-server.js';
+import type { MeasuredDevice } from '../node/metrics.js';
+import { meterMemory, RequestMeter, readMeter } from '../node/request-meter.js';
+import { changeBitmap } from '../node/ublk-bitmaps.js';
+
+/** What a server tells of an image that it serves. */
+export type ServedImage = ControlledDevice & MeasuredDevice;
+
+/** What only the server knows. */
+export interface ServerFacts {
+  /** The address of the image. */
+  readonly node: string;
+  /** Clients now. */
+  readonly clients: number;
+  /** Ends the server; fulfilled when it serves nobody any more. */
+  stop(): Promise<void>;
+}
+
+/** The export of an image, whose requests are counted, and what can be done with the image meanwhile. */
+export interface MeteredExport {
+  readonly exported: NbdExport;
+  control(server: ServerFacts): ServedImage;
+}
+
+/** @param queueDepth requests that there can be at one time */
+export function meterExport(image: Image, exported: NbdExport, queueDepth: number): MeteredExport {
+  const memory = meterMemory();
+  const count = counter(new RequestMeter(memory, queueDepth), queueDepth);
+  const { name, readOnly, preferredBlockSize, zeroesFast, contexts } = exported;
+  return {
+    exported: {
+      name,
+      get size() {
+        return exported.size;
+      },
+      readOnly,
+      preferredBlockSize,
+      zeroesFast,
+      contexts,
+      read: (offset, target) => count(RequestKind.Read, target.length, () => exported.read(offset, target)),
+      write: (offset, source, options) =>
+        count(RequestKind.Write, source.length, () => exported.write(offset, source, options)),
+      writeZeroes: (offset, length, options) =>
+        count(RequestKind.WriteZeroes, length, () => exported.writeZeroes(offset, length, options)),
+      discard: (offset, length) => count(RequestKind.Discard, length, () => exported.discard(offset, length)),
+      flush: () => count(RequestKind.Flush, 0, () => exported.flush()),
+    },
+    control: (server) => ({
+      ...verbsOf(image),
+      node: server.node,
+      get size() {
+        return image.size;
+      },
+      get diskSize() {
+        return image.size;
+      },
+      queueDepth,
+      features: {
+        dataPath: 'nbd',
+        recovery: 'off',
+        updateSize: false,
+        get clients() {
+          return server.clients;
+        },
+      },
+      requests: () => readMeter(memory),
+      stop: () => server.stop(),
+    }),
+  };
+}
+
+function verbsOf(image: Image) {
+  return {
+    snapshots: () => image.snapshots.list(),
+    createSnapshot: (snapshot) => image.snapshots.create(snapshot),
+    deleteSnapshot: (snapshot) => image.snapshots.delete(snapshot),
+    async resize(size) {
+      if (size < image.size) {
+        throw new CorralError('ERR_INVALID_ARGUMENT', {
+          reason: 'A disk cannot become smaller while it is served: detach it first',
+        });
+      }
+      await image.resize(size);
+      return { size: image.size, deviceSize: image.size };
+    },
+    flush: () => image.flush(),
+    bitmaps: () => image.bitmaps.list(),
+    changeBitmap: (change) => changeBitmap(image.bitmaps, change),
+    // Its chain reads that file, and would go on with tables of it that are no longer true.
+    commit: () =>
+      Promise.reject(
+        new CorralError('ERR_UNSUPPORTED', { reason: 'The disk is served over NBD: end its server first' }),
+      ),
+    handOver: () =>
+      Promise.reject(
+        new CorralError('ERR_UNSUPPORTED', { reason: 'Clients of an NBD server cannot wait for another' }),
+      ),
+    statistics: async () => image.statistics(),
+  } satisfies Partial<ServedImage>;
+}
+
+/** Counts a request of this kind and length, from its start to its end. */
+type Count = (kind: RequestKind, length: number, work: () => Promise<void>) => Promise<void>;
+
+function counter(meter: RequestMeter, slots: number): Count {
+  const free = Array.from({ length: slots }, (_, slot) => slot);
+  return async (kind, length, work) => {
+    const slot = free.pop();
+    // The server itself flushes beside its clients, when it ends.
+    if (slot === undefined) return work();
+    meter.afterTurn();
+    meter.begin(slot, kind, length);
+    let failed = true;
+    try {
+      await work();
+      failed = false;
+    } finally {
+      meter.end(slot, failed);
+      meter.beforeTurn();
+      free.push(slot);
+    }
+  };
+}
