@@ -29,6 +29,7 @@ export function fixCopied(
   const replacement = flipCopied(entry);
   storeU64(slice.data + usize(entryOffset - slice.hostOffset), replacement);
   markDirty(image.order, slice);
+  state.copiedFixed++;
   const structure = kind === TableKind.L1 ? Structure.L1Table : Structure.L2Table;
   reportRepaired(state, structure, Field.Copied, entryOffset, entry, replacement);
 }

@@ -107,7 +107,7 @@ function needsRepair(task: Task, state: CheckState): bool {
 function beginRepair(image: Image, state: CheckState): void {
   forgetTableCopy(image);
   const result = state.result;
-  state.foundCorruptions = result.corruptions;
+  state.foundCorruptions = result.corruptions - state.copiedWrong;
   state.foundLeaks = result.leaks;
   state.onlyFlags = result.corruptions === state.copiedWrong && result.checkErrors === 0;
   state.rebuilding = state.mustRebuild;
@@ -140,7 +140,9 @@ function isWanted(task: Task, state: CheckState, pass: u32): bool {
 function conclude(image: Image, task: Task, state: CheckState): Status {
   const result = state.result;
   if (state.pass === Pass.Verify) {
-    result.corruptionsFixed = state.foundCorruptions - min(state.foundCorruptions, result.corruptions);
+    // As QEMU counts: of the flags, those that were wrong after the refcounts had been put right.
+    const left = result.corruptions - state.copiedWrong;
+    result.corruptionsFixed = state.foundCorruptions - min(state.foundCorruptions, left) + state.copiedFixed;
     result.leaksFixed = state.foundLeaks - min(state.foundLeaks, result.leaks);
   }
   if (result.corruptions + result.checkErrors === 0) {

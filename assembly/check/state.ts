@@ -128,9 +128,11 @@ export class CheckState {
   repeats: bool = false;
   /** What the pass has changed is on its way to being durable. */
   settling: bool = false;
-  /** Counts of the first pass. */
+  /** Counts of the first pass; corruptions without wrong COPIED flags. */
   foundCorruptions: u64 = 0;
   foundLeaks: u64 = 0;
+  /** COPIED flags put right. */
+  copiedFixed: u64 = 0;
   /** Wrong COPIED flags among the corruptions of the running pass. */
   copiedWrong: u64 = 0;
   /** Something was not followed that may name clusters: what seems to be leaked may belong to it. */

@@ -49,14 +49,15 @@ describe('every kind of damage', () => {
     ...snapshotDamageCases.map((given) => ({ ...given, make: imageWithSnapshots, names: [undefined, 'one', 'two'] })),
   ];
 
-  test.each(cases)('repaired: $name', async ({ damage, make, names, left = [0, 0] }) => {
+  test.each(cases)('repaired: $name', async ({ damage, make, names, left = [0, 0], repairedOtherwise }) => {
     const image = make();
     damage(image);
     image.save();
     const before = names.map((name) => guestHash(image.path, name));
     const copy = `${image.path}.copy`;
     copyFileSync(image.path, copy);
-    spawnSync('qemu-img', ['check', '-r', 'all', copy]);
+    const options = ['check', '-r', 'all', '--output=json', copy];
+    const theirs = spawnSync('qemu-img', options, { encoding: 'utf8' }).stdout;
 
     const report = await repair(image.path);
 
@@ -64,6 +65,7 @@ describe('every kind of damage', () => {
     const found = qemuCheck(image.path) as CheckReport;
     expect(report).toMatchObject({ corruptions, leaks, checkErrors: 0, leaksKept: leaks > 0 });
     expect(found).toMatchObject({ corruptions, leaks, checkErrors: 0 });
+    if (!repairedOtherwise) expect(report.corruptionsFixed).toBe(JSON.parse(theirs)['corruptions-fixed'] ?? 0);
     expect((qemuCheck(copy) as CheckReport).corruptions).toBeGreaterThanOrEqual(corruptions);
     const readable = names.filter((_, index) => before[index] !== undefined);
     const after = readable.map((name) => guestHash(image.path, name));
