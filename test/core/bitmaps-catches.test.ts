@@ -30,8 +30,8 @@ describe('a core that keeps its bitmaps badly is noticed:', () => {
       only: hasBitmaps,
       emphasis: about({ requests: 40, bitmapCalls: 0.1 }),
       file: 'scheduler.ts',
-      find: '  const status = noteChanged(image, task);\n',
-      replace: '  const status = Status.Ok;\n',
+      find: ' : noteChanged(image, task);\n',
+      replace: ' : Status.Ok;\n',
     },
     'marks are cleared before the bits are durable': {
       only: hasBitmaps,

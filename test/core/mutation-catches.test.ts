@@ -56,8 +56,8 @@ const mistakes: (Mutation & { mistake: string; says: RegExp })[] = [
   {
     mistake: 'a disk that becomes shorter loses the cluster in which it ends',
     file: 'control/resize.ts',
-    find: 'task.cursor = alignUp(resize.newSize, clusterSize);',
-    replace: 'task.cursor = resize.newSize & ~(clusterSize - 1);',
+    find: 'task.cursor = alignUp(min(image.virtualSize, resize.newSize), clusterSize);',
+    replace: 'task.cursor = min(image.virtualSize, resize.newSize) & ~(clusterSize - 1);',
     says: /^guest byte \d+, which nobody wrote/,
   },
   {

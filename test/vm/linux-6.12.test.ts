@@ -47,7 +47,7 @@ test('SIGKILL with writes in flight ends the device and costs nothing that was d
 });
 
 test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
-  const outcome = await scenario('recovered', '3');
+  const outcome = await scenario('recovered', '2');
 
   expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
 });

@@ -26,7 +26,7 @@ test('an ext4 is made in an image of corral create, filled, trimmed and read aga
 });
 
 test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
-  const outcome = await scenario('recovered', '3');
+  const outcome = await scenario('recovered', '2');
 
   expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
 });
