@@ -131,12 +131,14 @@ export class Bitmaps {
   }
 
   /**
-   * What is dirty in the bitmap `source` of another image becomes dirty in `name` too. The disks must be of one size. Ends
-   * in pieces: when it fails, some of it may have been done.
+   * What is dirty in the bitmap `source` of another image becomes dirty in `name` too. The disks must be of one size. All
+   * of it or, when it fails, nothing; a process that dies meanwhile may leave a bitmap `merge-…` behind.
    */
   async mergeFrom(name: BitmapName, from: BitmapSource, source: BitmapName, options: CallOptions = {}): Promise<void> {
     const bytes = nameBytes(name);
-    if (!(await this.list(options)).some((bitmap) => equal(bitmap.nameBytes, bytes))) throw notFound(name);
+    const bitmaps = await this.list(options);
+    const target = bitmaps.find((bitmap) => equal(bitmap.nameBytes, bytes));
+    if (target === undefined) throw notFound(name);
     const [size, sourceSize] = [this.image.size(), from.size];
     const ranges = from.bitmaps.ranges(source, options);
     // That there is one, and that it can be used, comes before its size.
@@ -146,8 +148,29 @@ export class Bitmaps {
         reason: `Bitmaps are of different sizes (destination size is ${size}, source size is ${sourceSize}) and can't be merged`,
       });
     }
-    let pieces: DirtyRange[] = first.done ? [] : [first.value];
-    for await (const range of ranges) {
+    // Nothing to do, or nothing that can be done to it.
+    if (first.done || target.inconsistent) return this.markSome(name, [], options);
+    const gathered = unusedName(bitmaps);
+    await this.add(gathered, { granularity: target.granularity, disabled: true, signal: options.signal });
+    try {
+      await this.markAll(gathered, first.value, ranges, options);
+      await this.merge(name, gathered, options);
+    } catch (error) {
+      // What went wrong first is what the caller must know.
+      await this.remove(gathered).catch(() => {});
+      throw error;
+    }
+    await this.remove(gathered);
+  }
+
+  private async markAll(
+    name: BitmapName,
+    first: DirtyRange,
+    others: AsyncIterable<DirtyRange>,
+    options: CallOptions,
+  ): Promise<void> {
+    let pieces = [first];
+    for await (const range of others) {
       if (pieces.length === MOST_RANGES) {
         await this.markSome(name, pieces, options);
         pieces = [];
@@ -162,7 +185,7 @@ export class Bitmaps {
     for (const { nameBytes } of (await this.list(options)).reverse()) await this.remove(nameBytes, options);
   }
 
-  /** What the ranges name becomes dirty, in whole units of the granularity; as `mergeFrom` in pieces. */
+  /** What the ranges name becomes dirty, in whole units of the granularity. In pieces: some may be done when it fails. */
   async mark(name: BitmapName, ranges: readonly DirtyRange[], options: CallOptions = {}): Promise<void> {
     for (let first = 0; first < ranges.length; first += MOST_RANGES) {
       await this.markSome(name, ranges.slice(first, first + MOST_RANGES), options);
@@ -267,6 +290,14 @@ function named(error: unknown, target: BitmapName, source: BitmapName): unknown 
 function notFound(name: BitmapName, details: CorralError['details'] = {}): CorralError {
   const text = typeof name === 'string' ? name : decodeName(name);
   return new CorralError('ERR_NOT_FOUND', { ...details, reason: `Dirty bitmap '${text}' not found` });
+}
+
+/** A name for a bitmap that is there for a moment. */
+function unusedName(bitmaps: readonly BitmapFacts[]): string {
+  const names = new Set(bitmaps.map(({ name }) => name));
+  let number = 0;
+  while (names.has(`merge-${number}`)) number++;
+  return `merge-${number}`;
 }
 
 function equal(one: Uint8Array, other: Uint8Array): boolean {

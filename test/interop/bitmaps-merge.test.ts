@@ -2,6 +2,7 @@
 
 import { copyFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { Bitmaps } from '../../host/bitmaps.js';
 import { openImage } from '../../host/node/index.js';
 import { newImage, qemuBitmap, qemuBitmaps, qemuCheck, qemuIo, qemuRanges, ranges } from './bitmap-fixture.js';
 
@@ -75,6 +76,27 @@ describe('a bitmap of another image', () => {
     expect(found).toContainEqual({ offset: 50 * MIB, length: 4096 });
     expect(found).toContainEqual({ offset: 60 * MIB, length: 4096 });
     expect(qemuBitmaps(path)).toMatchObject([{ flags: ['auto'] }]);
+    qemuCheck(path);
+  });
+
+  test('that cannot be read to its end changes nothing', async () => {
+    const path = newImage(SIZE);
+    qemuBitmap(path, 'b', '--add', '-g', '512');
+    qemuIo(path, 'write 30M 512');
+    const before = await qemuRanges(path, 'b');
+    async function* broken() {
+      for (let index = 0; index < 9000; index++) yield { offset: index * 4096, length: 512 };
+      throw new Error('no more');
+    }
+    {
+      await using image = await openImage(path, { write: true });
+      const bitmaps = Object.assign(Object.create(Bitmaps.prototype) as Bitmaps, { ranges: broken });
+
+      await expect(image.bitmaps.mergeFrom('b', { size: SIZE, bitmaps }, 'source')).rejects.toThrow('no more');
+    }
+
+    expect(await qemuRanges(path, 'b')).toEqual(before);
+    expect(qemuBitmaps(path)).toMatchObject([{ name: 'b', flags: ['auto'] }]);
     qemuCheck(path);
   });
 
