@@ -100,6 +100,11 @@ export class Model {
       this.loosen(step.offset, step.offset);
       this.loosen(end, end);
     }
+    // A cluster that a snapshot shares: QEMU copies what lies between the written subclusters and the others, too.
+    if (extendedL2 && this.snapshots.size > 0) {
+      this.loosen(step.offset, step.offset);
+      this.loosen(end, end);
+    }
     // The last cluster of the disk, of which only a part is there.
     if (end === this.bytes.length && (kind === 'compressed' || (extendedL2 && kind === 'unmap'))) this.loosen(end, end);
   }
@@ -154,6 +159,8 @@ export class Model {
     const shrinks = wanted < this.bytes.length;
     const size = shrinks ? Math.ceil(wanted / clusterSize) * clusterSize : wanted;
     if (this.bitmaps.any || this.plan.image.dataFile !== 'none') return undefined;
+    // QEMU does not hide what a backing file has behind the old end by writing zeros, which is all that version 2 allows.
+    if (!shrinks && this.compat === '0.10' && this.plan.image.backing !== undefined) return undefined;
     const possible =
       !this.bitmaps.any && size !== this.bytes.length && (this.compat === '1.1' || this.snapshots.size === 0);
     return possible ? { kind: 'resize', size: Math.min(size, Math.max(this.bytes.length, wanted)) } : undefined;
