@@ -23,7 +23,7 @@ export class SizeError extends Error {
  */
 export function parseSize(text: string): bigint {
   const match = /^[ \t\n\v\f\r]*\+?(?:(0x[0-9a-f]+)|(?=\.?\d)(\d*)(?:\.(\d*))?([bkmgtpe])?)$/i.exec(text);
-  if (match === null) throw new SizeError(/^\s*-\d/.test(text) ? 'negative' : 'text');
+  if (match === null) throw new SizeError(/^\s*-\d+$/.test(text) ? 'negative' : 'text');
   const [, hexadecimal, whole = '', fraction = '', suffix = 'b'] = match;
   const unit = 1024n ** BigInt(SUFFIXES.indexOf(suffix.toLowerCase()));
   if (/[1-9]/.test(fraction) && unit === 1n) throw new SizeError('text');
@@ -46,7 +46,7 @@ export function sizeParameter(name: string, text: string, about = ''): bigint {
     return parseSize(text);
   } catch (error) {
     if (!(error instanceof SizeError)) throw error;
-    if (error.problem === 'large')
+    if (error.problem !== 'text')
       throw new CommandError(`${about}Value '${text}' is out of range for parameter '${name}'`);
     const wrong = `${about}Parameter '${name}' expects a non-negative number below 2^64`;
     throw new CommandError(wrong, 1, { hints: SIZE_HINTS });

@@ -120,7 +120,7 @@ function number(what: string, minimum: number, maximum = MAXIMUM): (text: string
 
 /** The same for bytes, which may have a suffix. */
 function bytes(what: string, minimum: number): (text: string) => number {
-  return (text) => within(what, /^-\d/.test(text) ? -1 : Number(sizeArgument(text, what)), minimum, MAXIMUM);
+  return (text) => within(what, /^-\d+$/.test(text) ? -1 : Number(sizeArgument(text, what)), minimum, MAXIMUM);
 }
 
 function within(what: string, value: number, minimum: number, maximum: number): number {
