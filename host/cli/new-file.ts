@@ -1,5 +1,7 @@
 /** Making the file of a new image. */
 
+import { existsSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { NodeFile } from '../node/node-file.js';
@@ -8,49 +10,62 @@ import type { NewImage } from './create-options.js';
 
 const SECTOR = 512n;
 
-/** Makes or overwrites a file. What it needs was checked before: from here on the old content is lost. */
+/**
+ * Makes or overwrites a file, and the one of the guest's data. What the image needs was checked before: once both are open
+ * their old content is lost.
+ */
 export async function makeImage(path: string, image: NewImage, size: bigint): Promise<void> {
-  const file = await NodeFile.open(path, { create: true, overwrite: true });
-  let data: NodeFile | undefined;
+  const { dataFile } = image;
+  // Both are opened before either is emptied: one that cannot be had costs nobody the other.
+  const data = dataFile === undefined ? undefined : await openUnchanged(dataFile);
   try {
-    if (image.format === 'raw') await makeRaw(file, size, image.preallocation);
-    else {
-      const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
-      if (image.dataFile !== undefined) data = await makeDataFile(image.dataFile, size);
-      await Image.create(file, {
-        core: loadCore(),
-        virtualSize: size,
-        clusterSize,
-        compat,
-        lazyRefcounts,
-        refcountBits,
-        extendedL2,
-        compressionType,
-        backingFile: image.backingFile,
-        backingFormat: image.backingFormat,
-        dataFile: image.dataFile,
-        dataFileRaw: image.dataFileRaw,
-        preallocation: image.preallocation,
-        data,
-      });
+    const file = await NodeFile.open(path, { create: true, overwrite: true });
+    try {
+      if (image.format === 'raw') await makeRaw(file, size, image.preallocation);
+      else await fillImage(file, image, size, data?.file);
+    } finally {
+      await file.close();
     }
+  } catch (error) {
+    if (data?.isNew) await unlink(data.file.location).catch(() => {});
+    throw error;
   } finally {
-    await data?.close();
-    await file.close();
+    await data?.file.close();
   }
 }
 
-/** Makes or overwrites the file of the guest's data: all zeros, as long as the disk. */
-async function makeDataFile(path: string, size: bigint): Promise<NodeFile> {
-  const file = await NodeFile.open(path, { create: true, overwrite: true });
-  try {
-    await makeRaw(file, size);
-    await file.flush();
-    return file;
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+async function fillImage(file: NodeFile, image: NewImage, size: bigint, data: NodeFile | undefined): Promise<void> {
+  const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
+  if (data !== undefined) await clearDataFile(data, size);
+  await Image.create(file, {
+    core: loadCore(),
+    virtualSize: size,
+    clusterSize,
+    compat,
+    lazyRefcounts,
+    refcountBits,
+    extendedL2,
+    compressionType,
+    backingFile: image.backingFile,
+    backingFormat: image.backingFormat,
+    dataFile: image.dataFile,
+    dataFileRaw: image.dataFileRaw,
+    preallocation: image.preallocation,
+    data,
+  });
+}
+
+/** Opens a file for writing, or makes it, and leaves what is in it. */
+async function openUnchanged(path: string): Promise<{ file: NodeFile; isNew: boolean }> {
+  const isNew = !existsSync(path);
+  return { file: await NodeFile.open(path, isNew ? { create: true } : { write: true }), isNew };
+}
+
+/** The file of the guest's data: all zeros, as long as the disk. */
+async function clearDataFile(file: NodeFile, size: bigint): Promise<void> {
+  await file.truncate(0);
+  await makeRaw(file, size);
+  await file.flush();
 }
 
 async function makeRaw(file: NodeFile, size: bigint, preallocation?: Preallocation): Promise<void> {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -129,6 +129,39 @@ describe('corral create', () => {
     expect(status).toBe(1);
     expect(stderr).toMatch(/^corral: .*Failed to get "write" lock\nIs another process using the image \[.*\]\?\n$/);
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  test.each([
+    ['the data file has no folder', 'gone/data', 'image.qcow2', 'gone/data', 'No such file or directory'],
+    ['the data file is a folder', '.', 'image.qcow2', '.', 'Is a directory'],
+    ['the image has no folder', 'data', 'gone/image.qcow2', 'gone/image.qcow2', 'No such file or directory'],
+    ['the image has no folder and the data file is new', 'new', 'gone/x', 'gone/x', 'No such file or directory'],
+  ])('touches neither an image nor a data file when %s', (_, data, image, which, reason) => {
+    const folder = temporaryFolder();
+    const names = ['data', 'image.qcow2'];
+    for (const name of names) writeFileSync(join(folder, name), name);
+
+    const { status, stderr } = corral(['create', '-q', '-o', `data_file=${data}`, image, '1M'], { cwd: folder });
+
+    expect(status).toBe(1);
+    expect(stderr).toBe(`corral: ${image}: Could not create '${which}': ${reason}\n`);
+    expect(readdirSync(folder).sort()).toEqual(names);
+    expect(names.map((name) => readFileSync(join(folder, name), 'utf8'))).toEqual(names);
+  });
+
+  test('does not empty a data file that is the image itself, nor one that somebody uses', async () => {
+    const folder = temporaryFolder();
+    const [image, data] = [join(folder, 'image.qcow2'), join(folder, 'data')];
+    for (const path of [image, data]) writeFileSync(path, 'precious');
+    const { NodeFile } = await import('../../host/node/index.js');
+    const user = await NodeFile.open(data, { write: true });
+
+    const itself = corral(['create', '-q', '-o', `data_file=${image}`, image, '1M']);
+    const used = corral(['create', '-q', '-o', `data_file=${data}`, image, '1M']);
+    await user.close();
+
+    expect([itself.status, used.status]).toEqual([1, 1]);
+    expect([image, data].map((path) => readFileSync(path, 'utf8'))).toEqual(['precious', 'precious']);
   });
 
   test('leaves nothing behind when the folder is missing', async () => {

@@ -145,9 +145,11 @@ function cannotOpenBacking(path: string, behind: string, error: unknown): unknow
 /** "x: Could not create 'x': No such file or directory". */
 function cannotCreate(name: string, path: string, error: unknown): unknown {
   if (!(error instanceof CorralError)) return error;
+  // The file itself, or the one of the guest's data.
+  const which = error.details.path ?? path;
   if (error.code === 'ERR_LOCKED') {
-    const hints = [`Is another process using the image [${path}]?`];
+    const hints = [`Is another process using the image [${which}]?`];
     return new CommandError(`${name}: Failed to get "write" lock`, 1, { cause: error, hints });
   }
-  return new CommandError(`${name}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  return new CommandError(`${name}: Could not create '${which}': ${reasonOf(error)}`, 1, { cause: error });
 }
