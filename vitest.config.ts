@@ -3,6 +3,7 @@
  * from a test leads to dist/, so that workers, the core and the addon are found where a user's program finds them.
  */
 import { existsSync, statfsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import type { Plugin } from 'vitest/config';
 import { defineConfig } from 'vitest/config';
@@ -42,7 +43,8 @@ export default defineConfig({
         name,
         include,
         pool: 'forks' as const,
-        ...(workers === undefined ? {} : { maxWorkers: workers }),
+        // vitest leaves one processor free, which on two is one file at a time.
+        maxWorkers: workers ?? availableParallelism(),
         globalSetup: ['.tools/vitest-setup.mjs', ...(setup ?? [])],
         testTimeout: seconds * 1000,
         hookTimeout: seconds * 1000,
