@@ -76,8 +76,8 @@ export const RULES = {
   'hdr.compression-type': rule('high', 'compression type', 'header'),
   'hdr.subcluster-size': rule('high', 'clusters too small for subclusters', 'header'),
 
-  'crypt.present': rule('medium', 'encryption: what the disk holds stays unknown', 'header'),
-  'crypt.legacy-aes': rule('medium', 'encryption that is no longer safe', 'header'),
+  'crypt.present': rule('high', 'encryption: what the disk holds stays unknown', 'header'),
+  'crypt.legacy-aes': rule('high', 'encryption that is no longer safe', 'header'),
   'crypt.luks-header': rule('high', 'a LUKS header that is wrong or missing', 'header'),
   'crypt.kdf-cost': rule('high', 'a key that is expensive to derive', 'header', EXHAUSTION),
 

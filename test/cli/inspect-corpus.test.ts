@@ -6,7 +6,7 @@ import { RULE_IDS, type RuleId } from '../../host/inspect/rules.js';
 import { loadCore } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { qemuImg } from './run-corral.js';
-import { KEY, type UntrustedImage, untrustedImages } from './untrusted-images.js';
+import { sourceOf, type UntrustedImage, untrustedImages } from './untrusted-images.js';
 
 /** The table that the public can read. */
 const TABLE = join(import.meta.dirname, '../../host/inspect/README.md');
@@ -106,10 +106,3 @@ test('the table of images says what corral and qemu-img answer', async () => {
 
   expect(table).toEqual(rows);
 });
-
-/** QEMU checks an encrypted image only for those who have the key. */
-function sourceOf(path: string, encryption: string | undefined): string[] {
-  if (encryption === undefined) return ['-f', 'qcow2', path];
-  const options = `driver=qcow2,encrypt.format=${encryption},encrypt.key-secret=key,file.filename=${path}`;
-  return [...KEY, '--image-opts', options];
-}

@@ -16,6 +16,7 @@ import {
   wrongTables,
 } from './hostile-images.js';
 import { qemuImg } from './run-corral.js';
+import { sourceOf } from './untrusted-images.js';
 
 const SEED = chooseSeed();
 
@@ -56,7 +57,7 @@ describe('no image makes the inspector err, and QEMU finds no fault with what it
       let accepted = 0;
 
       for (const { name, bytes } of make()) {
-        const { verdict, format, references } = await look(bytes);
+        const { verdict, format, references, encryption } = await look(bytes);
         if (verdict.failed.includes('inspect.internal-error')) complaints.push(`${name}: internal error`);
         if (verdict.result !== 'accept') continue;
         accepted++;
@@ -65,7 +66,7 @@ describe('no image makes the inspector err, and QEMU finds no fault with what it
         if (opened.status !== 0) complaints.push(`${name}: ${opened.stderr}`);
         // What the image names is not there: no check gets beyond that.
         if (format.name !== 'qcow2' || references.length > 0) continue;
-        const checked = qemuImg(['check', '-f', 'qcow2', path]);
+        const checked = qemuImg(['check', ...sourceOf(path, encryption?.method)]);
         // 3: leaks only.
         if (checked.status !== 0 && checked.status !== 3)
           complaints.push(`${name}: ${checked.stdout}${checked.stderr}`);

@@ -259,7 +259,14 @@ function features(good: Buffer): UntrustedImage[] {
 }
 
 /** What QEMU's tools are told for these images to be decrypted. */
-export const KEY = ['--object', 'secret,id=key,data=secret'];
+const KEY = ['--object', 'secret,id=key,data=secret'];
+
+/** A qcow2 image for qemu-img, which checks an encrypted one only for those who have the key. */
+export function sourceOf(path: string, encryption: string | undefined): string[] {
+  if (encryption === undefined) return ['-f', 'qcow2', path];
+  const options = `driver=qcow2,encrypt.format=${encryption},encrypt.key-secret=key,file.filename=${path}`;
+  return [...KEY, '--image-opts', options];
+}
 
 /** A LUKS image, with a header that costs little to make. */
 export function encryptedImage(format: 'luks' | 'aes'): Buffer {
