@@ -135,6 +135,34 @@ describe('an image in the private file system', () => {
   });
 });
 
+describe('an image in a folder', () => {
+  test('opens the files of that folder that it names, and none outside', async () => {
+    const found = await page.evaluate(async () => {
+      const folder = await root.getDirectoryHandle('disks', { create: true });
+      const below = await folder.getDirectoryHandle('bases', { create: true });
+      const base = await below.getFileHandle('base.qcow2', { create: true });
+      await root.getFileHandle('outside.qcow2', { create: true });
+      await engine.create(base, { virtualSize: 1 << 20 });
+      const writer = await engine.open(base, { write: true });
+      await writer.write(4096, new Uint8Array(512).fill(9));
+      await writer.close();
+      const results: unknown[] = [];
+      for (const name of ['bases/base.qcow2', './bases/../bases/base.qcow2', '../outside.qcow2', 'bases/none.qcow2']) {
+        const handle = await folder.getFileHandle(`top${results.length}.qcow2`, { create: true });
+        const backing = { backingFile: name, backingFormat: 'qcow2' };
+        await engine.create(handle, { virtualSize: 1 << 20, ...backing });
+        const image = await engine.open(handle, { directory: folder }).catch(({ code }) => void results.push(code));
+        if (!image) continue;
+        results.push((await image.read(4096, 1))[0]);
+        await image.close();
+      }
+      return results;
+    });
+
+    expect(found).toEqual([9, 9, 'ERR_UNSUPPORTED', 'ERR_NOT_FOUND']);
+  });
+});
+
 describe('what was flushed', () => {
   const ENDS = {
     'a tab that crashed': async () => {
@@ -271,7 +299,7 @@ describe('converting', () => {
 async function clearStorage(): Promise<void> {
   const names: string[] = [];
   for await (const name of (root as unknown as { keys(): AsyncIterable<string> }).keys()) names.push(name);
-  for (const name of names) await root.removeEntry(name);
+  for (const name of names) await root.removeEntry(name, { recursive: true });
 }
 
 function download(name: string): Promise<Uint8Array> {
