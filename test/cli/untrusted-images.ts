@@ -259,7 +259,7 @@ function features(good: Buffer): UntrustedImage[] {
 }
 
 /** What QEMU's tools are told for these images to be decrypted. */
-const KEY = ['--object', 'secret,id=key,data=secret'];
+export const KEY = ['--object', 'secret,id=key,data=secret'];
 
 /** A qcow2 image for qemu-img, which checks an encrypted one only for those who have the key. */
 export function sourceOf(path: string, encryption: string | undefined): string[] {
