@@ -16,7 +16,7 @@ dd if=/run/old of="$device" bs=1M seek=16 oflag=direct conv=notrunc status=none
 corral snapshot -c first "$device"
 dd if=/dev/urandom of="$device" bs=1M seek=16 count=1 oflag=direct conv=notrunc status=none
 node "$CORRAL/test/vm/guest/look-after.mjs" "$device" 5
-refuses 'detach the device' "${corral_command[@]}" snapshot -a first "$device"
+refuses 'detach it first' "${corral_command[@]}" snapshot -a first "$device"
 
 corral resize "$device" +64M
 size=$(blockdev --getsize64 "$device")
