@@ -33,7 +33,7 @@ const SUMMED_SECONDS = 1200;
 /** Each process needs a core. */
 const AT_ONCE = 2;
 
-/** @typedef {{ passed: number, failed: number }} Tally */
+/** @typedef {{ passed: number, failed: number, lines?: string[] }} Tally what failed may have a line each */
 
 /**
  * Runs the processes of some fuzzers, as many beside each other as there are cores for.

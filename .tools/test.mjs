@@ -9,13 +9,13 @@
  * Layers run one after another: the virtual machine needs the cores to itself. The fuzzers, which need one core each, run
  * beside each other. The last line is `N passed, N failed`, alone on its line; the exit status says the same.
  */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureDebianPackages } from './debian-packages.mjs';
 import { FUZZERS, runFuzzers, runSummed } from './fuzzers.mjs';
 import { LAYERS } from './layers.mjs';
 import { ensureQemu, pathWithQemu } from './lib/qemu.mjs';
-import { cacheFolder, root } from './lib/repository.mjs';
+import { cacheFolder, failuresFile, root } from './lib/repository.mjs';
 import { attach, packageScript } from './lib/run.mjs';
 
 const NAMES = ['check', ...LAYERS.map(({ name }) => name), ...FUZZERS.keys()];
@@ -43,6 +43,8 @@ async function main(names) {
 
   /** @type {Tally} */
   const total = { passed: 0, failed: 0 };
+  /** @type {string[]} */
+  const failures = [];
   const fuzzers = names.filter((name) => FUZZERS.has(name));
   for (const group of [...names.filter((name) => !FUZZERS.has(name)).map((name) => [name]), fuzzers]) {
     if (group.length === 0) continue;
@@ -50,12 +52,15 @@ async function main(names) {
     console.log(`\n== ${group.join(', ')}`);
     const tallies = await runGroup(group);
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    for (const [name, { passed, failed }] of tallies) {
+    for (const [name, { passed, failed, lines = [] }] of tallies) {
       console.log(`== ${name}: ${passed} of ${passed + failed} passed in ${seconds} s`);
       total.passed += passed;
       total.failed += failed;
+      if (failed > 0) failures.push(`${name}, ${failed}`, ...lines.map((line) => `  ${line}`));
     }
   }
+  // The end of a long log is what everybody sees.
+  if (failures.length > 0) console.log(`\n== failed\n${failures.join('\n')}`);
   console.log(`\n${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
 }
@@ -103,6 +108,7 @@ async function runVitest(project) {
   mkdirSync(cacheFolder, { recursive: true });
   const report = join(cacheFolder, `test-${project}.json`);
   rmSync(report, { force: true });
+  rmSync(failuresFile, { force: true });
   const status = await node([
     packageScript('vitest'),
     'run',
@@ -110,8 +116,14 @@ async function runVitest(project) {
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,
+    `--reporter=${join(root, '.tools/failures-reporter.mjs')}`,
   ]);
-  return judge(status, readReport(report));
+  return { ...judge(status, readReport(report)), lines: readFailures() };
+}
+
+/** @returns {string[]} */
+function readFailures() {
+  return existsSync(failuresFile) ? JSON.parse(readFileSync(failuresFile, 'utf8')) : ['vitest itself broke down'];
 }
 
 /**

@@ -8,6 +8,9 @@ export const root = resolve(import.meta.dirname, '../..');
 /** What is derived and worth keeping between runs; ignored by git. */
 export const cacheFolder = join(root, '.cache');
 
+/** What failed in the run of one layer: a list of lines, as JSON. */
+export const failuresFile = join(cacheFolder, 'test-failures.json');
+
 /** Folders that hold no source, wherever they are. */
 const DERIVED = new Set(['node_modules', 'dist', 'build', '.cache', '.git', 'coverage']);
 

@@ -169,9 +169,9 @@ test('a level or a structure that there is not is refused by name', async () => 
   const file = new MemoryFile();
   await Image.create(file, { core, virtualSize: 1 << 20 });
 
-  const level = Image.open(file, { core, overlapCheck: 'some' as 'all' });
-  const structure = Image.open(file, { core, overlapCheck: { l3: true } as OverlapCheckOption });
+  const level = () => Image.open(file, { core, overlapCheck: 'some' as 'all' });
+  const structure = () => Image.open(file, { core, overlapCheck: { l3: true } as OverlapCheckOption });
 
-  await expect(level).rejects.toThrow("There is no overlap check 'some'");
-  await expect(structure).rejects.toThrow("There is no overlap check 'l3'");
+  await expect(level()).rejects.toThrow("There is no overlap check 'some'");
+  await expect(structure()).rejects.toThrow("There is no overlap check 'l3'");
 });

@@ -75,15 +75,15 @@ describe('a compressed cluster', () => {
     const file = await NodeFile.open(fileOf(compressed.subarray(0, length)));
     const target = new Uint8Array(65_536);
     const place = { type, hostOffset: 0, sourceLength: length, clusterSize: 65_536, skipped: 0 } as const;
-    const damaged = { code: 'ERR_IMAGE_CORRUPT' };
+    // All at once: one that fails before somebody waits for it would be an unhandled rejection.
+    const answers = await Promise.allSettled([
+      decompressFrom(file, { ...place, clusterSize: 131_072 }, new Uint8Array(131_072)),
+      decompressFrom(file, { ...place, clusterSize: 32_768 }, target.subarray(0, 32_768)),
+      decompressFrom(file, { ...place, sourceLength: length >> 1 }, target),
+    ]);
 
-    const long = decompressFrom(file, { ...place, clusterSize: 131_072 }, new Uint8Array(131_072));
-    const short = decompressFrom(file, { ...place, clusterSize: 32_768 }, target.subarray(0, 32_768));
-    const cut = decompressFrom(file, { ...place, sourceLength: length >> 1 }, target);
-
-    await expect(long).rejects.toMatchObject(damaged);
-    await expect(short).rejects.toMatchObject(damaged);
-    await expect(cut).rejects.toMatchObject(damaged);
+    const damaged = { status: 'rejected', reason: { code: 'ERR_IMAGE_CORRUPT' } };
+    expect(answers).toMatchObject([damaged, damaged, damaged]);
     await file.close();
   });
 
