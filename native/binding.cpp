@@ -99,6 +99,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportByteLocks(env, exports);
   exportSpace(env, exports);
   exportCachedRead(env, exports);
+  exportGatheredWrite(env, exports);
   exportProbe(env, exports);
   exportTransfer(env, exports);
   return exports;

@@ -63,6 +63,7 @@ void exportUblkControl(Napi::Env env, Napi::Object exports);
 void exportByteLocks(Napi::Env env, Napi::Object exports);
 void exportSpace(Napi::Env env, Napi::Object exports);
 void exportCachedRead(Napi::Env env, Napi::Object exports);
+void exportGatheredWrite(Napi::Env env, Napi::Object exports);
 void exportProbe(Napi::Env env, Napi::Object exports);
 void exportTransfer(Napi::Env env, Napi::Object exports);
 

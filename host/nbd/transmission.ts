@@ -129,9 +129,19 @@ export class Transmission {
       this.#answer(request, bytes, Promise.reject(refusal));
       return true;
     }
+    // What is here already is written from where it is.
+    const here = this.#reader.takeNow(payload);
+    if (here !== undefined) {
+      this.#answer(request, bytes, this.#write(request, here));
+      return true;
+    }
     const data = this.#pool.take(payload);
     if ((await this.#reader.fill(data)) < payload) return false;
-    this.#answer(request, bytes, this.#write(request, data));
+    this.#answer(
+      request,
+      bytes,
+      this.#write(request, data).finally(() => this.#pool.giveBack(data)),
+    );
     return true;
   }
 
@@ -201,7 +211,6 @@ export class Transmission {
 
   async #write(request: RequestHeader, data: Buffer): Promise<Reply> {
     await this.#exported.write(request.offset, data, { durable: (request.flags & CommandFlag.Fua) !== 0 });
-    this.#pool.giveBack(data);
     return this.#success(request);
   }
 

@@ -290,6 +290,18 @@ export interface Addon {
    */
   readCached(descriptor: number, offset: number, target: Uint8Array): number;
   /**
+   * Carries out several writes one after the other on another thread, each wholly: all of them, also when one fails. The
+   * pieces are left alone until the callback gets 0 or an errno for each write.
+   *
+   * @param places by turns the offset of a write and how many of the pieces it has
+   */
+  writeGathered(
+    descriptor: number,
+    pieces: readonly Uint8Array[],
+    places: Float64Array,
+    callback: (answers: Int32Array) => void,
+  ): void;
+  /**
    * Tells the kernel that this thread writes what others want out of memory: it is not to wait for that itself when memory
    * is scarce (PR_SET_IO_FLUSHER). False where that is not permitted.
    */

@@ -9,6 +9,7 @@ import { isReadAtOnce } from './cached-read.js';
 import { DirectIo } from './direct-io.js';
 import { lockImage } from './file-lock.js';
 import { findExtent, punchHole, wholeBlocks, zeroRange } from './file-space.js';
+import { GatheredWrites } from './gathered-writes.js';
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
@@ -20,6 +21,8 @@ const MAXIMUM_PIECES = 1024;
 const ZERO_BATCH = 16 * 65536;
 /** Bytes of a write that takes longer than handing it over. */
 const LONG_WRITE = 262144;
+/** Most bytes of a write that goes with others. */
+const SHORT_WRITE = 32768;
 /** Fewer zeros than these are written. */
 const SHORTEST_TOLD = 65536;
 
@@ -41,6 +44,7 @@ export interface NodeFileOptions {
 export class NodeFile implements BlockFile {
   /** The kernel lets one in at a time; the threads of the others would spend theirs with waiting. */
   private readonly longWrites = new SerialQueue();
+  private readonly shortWrites: GatheredWrites | undefined;
 
   private constructor(
     /** The open file descriptor; stays the file's. */
@@ -50,7 +54,11 @@ export class NodeFile implements BlockFile {
     private readonly path: string,
     readonly identity: string,
     private readonly direct: DirectIo | undefined,
-  ) {}
+    sync: boolean,
+  ) {
+    // Where writes wait for the storage, they are better off side by side.
+    if (direct === undefined && zeroBeyondEnd && !sync) this.shortWrites = GatheredWrites.of(descriptor);
+  }
 
   /** Past the page cache: the descriptor takes whole blocks only. */
   get isDirect(): boolean {
@@ -87,6 +95,7 @@ export class NodeFile implements BlockFile {
         path,
         identityOf(status),
         options.direct ? new DirectIo(descriptor) : undefined,
+        options.sync ?? false,
       );
     } catch (error) {
       await closeAsync(descriptor);
@@ -109,6 +118,7 @@ export class NodeFile implements BlockFile {
     this.refuseReadOnly();
     if (this.direct !== undefined) return this.direct.write(offset, pieces);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length <= SHORT_WRITE && this.shortWrites !== undefined) return this.shortWrites.write(offset, pieces);
     if (length < LONG_WRITE) return this.writePieces(offset, pieces);
     return this.longWrites.run(() => this.writePieces(offset, pieces));
   }

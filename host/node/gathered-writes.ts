@@ -1,0 +1,79 @@
+/**
+ * Short writes that are asked for at about the same time go to another thread together: handing one over and hearing of its
+ * end costs several times what the kernel needs to take its bytes into the page cache.
+ */
+import { type Addon, findAddon } from './addon.js';
+import { systemErrorOf } from './errno.js';
+
+/** Writes of a round; as many others gather meanwhile, and those who asked for these go on. */
+const MOST_WRITES = 16;
+
+interface Asked {
+  readonly offset: number;
+  readonly pieces: readonly Uint8Array[];
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/**
+ * The short writes of one file, one round of them at a time: the kernel lets one write at a time into a file. Their order
+ * is not that of the calls for those who wait for others.
+ */
+export class GatheredWrites {
+  private waiting: Asked[] = [];
+  private scheduled = false;
+  private underWay = false;
+
+  private constructor(
+    private readonly addon: Addon,
+    private readonly descriptor: number,
+  ) {}
+
+  /** Undefined without the addon. */
+  static of(descriptor: number): GatheredWrites | undefined {
+    const addon = findAddon();
+    return addon && new GatheredWrites(addon, descriptor);
+  }
+
+  /** Writes the pieces one behind the other; they are left alone until then. Rejects with the system's error. */
+  write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ offset, pieces, resolve, reject });
+      if (this.scheduled || this.underWay) return;
+      this.scheduled = true;
+      // What else came with it, from this client and others, goes along.
+      setImmediate(() => {
+        this.scheduled = false;
+        this.startRound();
+      });
+    });
+  }
+
+  private startRound(): void {
+    if (this.waiting.length === 0) return;
+    const round = this.waiting.splice(0, MOST_WRITES);
+    const places = new Float64Array(2 * round.length);
+    round.forEach(({ offset, pieces }, index) => {
+      places[2 * index] = offset;
+      places[2 * index + 1] = pieces.length;
+    });
+    this.underWay = true;
+    this.addon.writeGathered(
+      this.descriptor,
+      round.flatMap(({ pieces }) => pieces),
+      places,
+      (answers) => this.endRound(round, answers),
+    );
+  }
+
+  private endRound(round: readonly Asked[], answers: Int32Array): void {
+    this.underWay = false;
+    // The thread goes on while those who are answered ask for more.
+    this.startRound();
+    round.forEach(({ resolve, reject }, index) => {
+      const errno = answers[index] as number;
+      if (errno === 0) resolve();
+      else reject(systemErrorOf(errno));
+    });
+  }
+}

@@ -1,0 +1,82 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { requireAddon } from '../../host/node/addon.js';
+import { NodeFile } from '../../host/node/index.js';
+import { below, chooseSeed, randomFrom } from '../random.js';
+import { expectSameBytes } from '../same-bytes.js';
+import { temporaryFolder } from '../temporary-folder.js';
+
+const LENGTH = 1 << 20;
+
+async function emptyFile(): Promise<{ path: string; file: NodeFile }> {
+  const path = join(temporaryFolder(), 'file');
+  writeFileSync(path, '');
+  return { path, file: await NodeFile.open(path, { write: true }) };
+}
+
+test('writes that are asked for together all get where they belong, whatever their pieces are', async () => {
+  const random = randomFrom(chooseSeed());
+  const { path, file } = await emptyFile();
+  const expected = Buffer.alloc(LENGTH);
+  const writes: Promise<void>[] = [];
+
+  for (let offset = 0; offset < LENGTH; ) {
+    // Some have more pieces than one system call takes, and some of these are empty.
+    const count = below(random, 20) === 0 ? 1500 : 1 + below(random, 4);
+    const pieces: Uint8Array[] = [];
+    const start = offset;
+    for (let index = 0; index < count; index++) {
+      const length = Math.min(below(random, count > 4 ? 12 : 3000), LENGTH - offset);
+      const piece = Buffer.alloc(length, 1 + below(random, 255));
+      piece.copy(expected, offset);
+      pieces.push(piece);
+      offset += length;
+    }
+    writes.push(file.write(start, pieces));
+  }
+  await Promise.all(writes);
+  await file.close();
+
+  expectSameBytes(readFileSync(path), expected);
+});
+
+test('a write that fails fails alone, with the error of the system', async () => {
+  const { path, file } = await emptyFile();
+  const bytes = Buffer.from('hello');
+
+  const endings = await Promise.allSettled([
+    file.write(0, [bytes]),
+    file.write(Number.MAX_SAFE_INTEGER - 4096, [bytes]),
+    file.write(5, [bytes]),
+  ]);
+  await file.close();
+
+  expect(endings.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  expect(endings[1]).toMatchObject({ reason: { code: 'EFBIG' } });
+  expect(readFileSync(path, 'latin1')).toBe('hellohello');
+});
+
+test('a write from shared memory is one as any other', async () => {
+  const { path, file } = await emptyFile();
+  const shared = new Uint8Array(new SharedArrayBuffer(5));
+  shared.set(Buffer.from('hello'));
+
+  await file.write(0, [shared]);
+  await file.close();
+
+  expect(readFileSync(path, 'latin1')).toBe('hello');
+});
+
+test.each([
+  ['more pieces than there are', [0, 2]],
+  ['fewer pieces than there are', [0, 0]],
+  ['an offset before the start', [-1, 1]],
+  ['an offset that is no number', [Number.NaN, 1]],
+])('places with %s are refused', (_what, places) => {
+  const { writeGathered } = requireAddon();
+
+  const write = (): void => writeGathered(0, [new Uint8Array(1)], Float64Array.from(places), () => {});
+
+  expect(write).toThrow(TypeError);
+});
