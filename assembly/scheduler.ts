@@ -10,7 +10,7 @@ import { finishRequest, Owner, operationAt, release } from './block';
 import { completeLoad, TableSlice } from './cache/table-cache';
 import { completeWriteOut, isUnderPressure, noteFailedFlush, relievePressure } from './cache/write-order';
 import { stepCheck } from './check/check';
-import { stepAmend } from './control/amend';
+import { abandonAmend, stepAmend } from './control/amend';
 import { abandonBitmap, isBitmapRequest, stepBitmap } from './control/bitmap';
 import { stepClose } from './control/close';
 import { stepCreate } from './control/create';
@@ -420,7 +420,7 @@ function abandon(image: Image, task: Task): Status {
   if (isSnapshotVerb(task.kind)) return abandonSnapshot(image, task);
   const status = abandonOwnership(image, task);
   if (status !== Status.Miss && isBitmapRequest(kind)) abandonBitmap(image, task);
-  return status;
+  return status !== Status.Miss && kind === RequestKind.Amend ? abandonAmend(image, task) : status;
 }
 
 function isSnapshotVerb(kind: u32): bool {

@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x0e8a8c7d;
+export const ABI_HASH = 0x42b60204;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -1627,10 +1627,8 @@ export const Field = {
   SnapshotOfDataFile: 84,
   /** Extra data of a snapshot, number `found` in the table. */
   SnapshotExtraData: 85,
-  /** Of a downgrade: zeros that hide what a backing file holds. */
-  ZeroesOverBacking: 86,
-  /** Of a downgrade with snapshots: zeros that keep a host cluster. */
-  SharedZeroes: 87,
+  /** Of a downgrade: a refcount that is not the number of references, where those have to change. */
+  WrongRefcounts: 86,
   /** Of a downgrade: bitmaps. */
   NewerBitmaps: 88,
 } as const;

@@ -182,12 +182,8 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return 'Internal snapshots prevent downgrade of image';
     case Field.NewerBitmaps:
       return 'Cannot downgrade an image with persistent bitmaps';
-    case Field.ZeroesOverBacking:
-      return 'Cannot downgrade an image with zero clusters over a backing file';
-    case Field.SharedZeroes:
-      return 'Cannot downgrade an image with internal snapshots and zero clusters that stay allocated';
-    case Field.SnapshotExtraData:
-      return 'Not supported yet: an upgrade of snapshots that do not say how large the disk was';
+    case Field.WrongRefcounts:
+      return `Cannot downgrade an image with wrong refcounts: the cluster at file offset ${failure.hostOffsetBig} has ${failure.foundBig}, and ${failure.limitBig} references. It must be repaired first`;
     case Field.SnapshotOfDataFile:
       return 'Operation not supported: an image with an external data file has no internal snapshots';
     case Field.BitmapName:

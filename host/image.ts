@@ -20,7 +20,6 @@ import { type ResizeImageOptions, resizeDisk } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { Snapshots } from './snapshots.js';
 import { startImage } from './start-image.js';
-import { wantsWrittenZeroes, writeOutZeroes } from './written-zeroes.js';
 
 /** Where an image is in a chain. */
 interface Place {
@@ -58,7 +57,6 @@ export class Image {
     readonly backing: Layer | undefined,
     /** Every change is durable before it is answered. */
     private readonly writesThrough: boolean,
-    private readonly tablesOnly: boolean,
   ) {
     this.facts = info;
     this.readOnly = !write;
@@ -136,7 +134,7 @@ export class Image {
       openBacking: (facts) => Image.openBehind(file, facts, options, place),
     });
     const files = dataFile === undefined ? [file] : [dataFile, file];
-    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), options.tablesOnly ?? false);
+    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache));
   }
 
   /**
@@ -325,26 +323,16 @@ export class Image {
   /**
    * Changes properties of the image, one after the other; each is durable when the next begins. Waits until it is alone
    * with the image. Rejects with ERR_INVALID_ARGUMENT or ERR_UNSUPPORTED, with ERR_TOO_LARGE when a refcount does not fit
-   * the new width. An image that is open for its tables only keeps its zero clusters: over a backing file it does not become
-   * one of version 2 then. After a change of the backing file or the data file only `close` is left: open the image anew.
+   * the new width. After a change of the backing file or the data file only `close` is left: open the image anew.
    */
   async amend(options: AmendImageOptions): Promise<void> {
     this.refuseClosed();
-    const change = (): Promise<void> =>
-      this.control.run(async () => {
-        for (const request of amendRequests(this.facts, options)) {
-          const changed = await this.engine.run(request);
-          this.facts = { ...this.facts, ...changed };
-        }
-      });
-    try {
-      await change();
-    } catch (error) {
-      const hidden = options.backingFile === undefined && wantsWrittenZeroes(error, this.facts);
-      if (!hidden || this.tablesOnly) throw error;
-      await writeOutZeroes(this, options.signal);
-      await change();
-    }
+    await this.control.run(async () => {
+      for (const request of amendRequests(this.facts, options)) {
+        const changed = await this.engine.run(request);
+        this.facts = { ...this.facts, ...changed };
+      }
+    });
     if (options.backingFile !== undefined || options.dataFile !== undefined) this.outdated = true;
   }
 

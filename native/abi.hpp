@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x0e8a8c7du;
+inline constexpr uint32_t ABI_HASH = 0x42b60204u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -524,10 +524,8 @@ enum class Field : uint32_t {
   SnapshotOfDataFile = 84,
   /** Extra data of a snapshot, number `found` in the table. */
   SnapshotExtraData = 85,
-  /** Of a downgrade: zeros that hide what a backing file holds. */
-  ZeroesOverBacking = 86,
-  /** Of a downgrade with snapshots: zeros that keep a host cluster. */
-  SharedZeroes = 87,
+  /** Of a downgrade: a refcount that is not the number of references, where those have to change. */
+  WrongRefcounts = 86,
   /** Of a downgrade: bitmaps. */
   NewerBitmaps = 88,
 };

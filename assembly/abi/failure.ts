@@ -87,10 +87,8 @@ export enum Field {
   SnapshotOfDataFile = 84,
   /** Extra data of a snapshot, number `found` in the table. */
   SnapshotExtraData = 85,
-  /** Of a downgrade: zeros that hide what a backing file holds. */
-  ZeroesOverBacking = 86,
-  /** Of a downgrade with snapshots: zeros that keep a host cluster. */
-  SharedZeroes = 87,
+  /** Of a downgrade: a refcount that is not the number of references, where those have to change. */
+  WrongRefcounts = 86,
   /** Of a downgrade: bitmaps. */
   NewerBitmaps = 88,
 }

@@ -15,6 +15,8 @@ export class ClusterRun {
   count: u64 = 0;
   /** Their space in the file is not given back. */
   quiet: bool = false;
+  /** How many references each of them lost. */
+  references: u32 = 0;
 }
 
 /** A stack of runs. */
@@ -40,11 +42,17 @@ export function hasRoom(list: RunList): bool {
   return list.count < RUN_CAPACITY;
 }
 
-/** Adds a run, joined with the last one when it continues it; false when there is no room. */
+/** Adds a run whose clusters lost one reference each; false when there is no room. */
 export function addRun(list: RunList, cluster: u64, count: u64, quiet: bool): bool {
+  return addReferences(list, cluster, count, quiet, 1);
+}
+
+/** As above, of `references` each; joined with the last run when it continues that. */
+export function addReferences(list: RunList, cluster: u64, count: u64, quiet: bool, references: u32): bool {
   if (list.count > 0) {
     const last = runAt(list, list.count - 1);
-    if (last.cluster + last.count === cluster && last.quiet === quiet) {
+    const alike = last.quiet === quiet && last.references === references;
+    if (last.cluster + last.count === cluster && alike) {
       last.count += count;
       return true;
     }
@@ -54,6 +62,7 @@ export function addRun(list: RunList, cluster: u64, count: u64, quiet: bool): bo
   run.cluster = cluster;
   run.count = count;
   run.quiet = quiet;
+  run.references = references;
   return true;
 }
 
@@ -61,7 +70,7 @@ export function addRun(list: RunList, cluster: u64, count: u64, quiet: bool): bo
 export function moveRuns(from: RunList, to: RunList): void {
   for (let index: u32 = 0; index < from.count; index++) {
     const run = runAt(from, index);
-    addRun(to, run.cluster, run.count, run.quiet);
+    addReferences(to, run.cluster, run.count, run.quiet, run.references);
   }
   from.count = 0;
 }

@@ -18,7 +18,7 @@ import { Status } from '../abi/status';
 import { NO_OPERATION } from '../base/refuse';
 import { failAll, isEmpty, moveAll, push, Waiter, WaitList } from '../base/wait-list';
 import { flush, Operations, Owner, writeModule } from '../block';
-import { addRun, hasRoom, moveRuns, RUN_CAPACITY, RunList } from './dropped-clusters';
+import { addReferences, addRun, hasRoom, moveRuns, RUN_CAPACITY, RunList } from './dropped-clusters';
 import { isMostlyDirty, structureOf, TableCache, TableKind, TableSlice, wakeSlotWaiters } from './table-cache';
 
 export enum Phase {
@@ -169,6 +169,11 @@ export function isUnderPressure(order: WriteOrder): bool {
  */
 export function dropClusters(order: WriteOrder, cluster: u64, count: u64): void {
   addRun(order.dropped, cluster, count, order.quietOther);
+}
+
+/** As `dropClusters`, of one cluster to which `references` entries refer no longer. */
+export function dropReferences(order: WriteOrder, cluster: u64, references: u32): void {
+  addReferences(order.dropped, cluster, 1, order.quietOther, references);
 }
 
 /** As `dropClusters`, of what the guest has discarded. */

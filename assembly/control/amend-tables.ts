@@ -1,26 +1,26 @@
 /**
- * For a downgrade of an image with snapshots: a walk through every L2 table that the disk or a snapshot refers to.
- *
- * A zero cluster without a host cluster becomes an unallocated one in place, also in a table that several share: without
- * a backing file it reads the same for each of them, and no refcount changes. One that keeps a host cluster is refused:
- * as many references would have to go as there are L1 tables that lead to it.
+ * For a downgrade: a walk through every L2 table that the disk or a snapshot refers to. The first time it finds what version
+ * 2 cannot hold, and nothing changes; the second time the zero clusters go, see `amend-zeroes.ts`.
  */
 
 import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
-import { loadU64, storeU64 } from '../base/bytes';
+import { isAligned } from '../base/align';
+import { loadU64 } from '../base/bytes';
 import { refuse } from '../base/refuse';
 import { push } from '../base/wait-list';
 import { needSlice, TableKind } from '../cache/table-cache';
-import { markDirty } from '../cache/write-order';
+import { CRYPT_NONE } from '../format/header';
 import { checkL1Entry, L1_ENTRY_SIZE, l2TableOffset } from '../format/l1-entry';
 import { clusterOffset, hasReservedBits, isCompressed, isZero, L2_ENTRY_SIZE } from '../format/l2-entry';
 import { Image } from '../image/image';
-import { checkTableOverlap } from '../image/overlap';
+import { checkOverlap, checkTableOverlap } from '../image/overlap';
 import { Task } from '../image/task';
+import { startZeroes, stepZeroes, ZeroClusters } from './amend-zeroes';
 import { EntryCursor, needEntry, nextEntry, openEntries } from './snapshot-entry';
 import { judgeFound } from './snapshot-find';
 import { SnapshotState } from './snapshot-state';
+import { forgetReferences, judgeRefcount, needReferences, startReferences, TableReferences } from './table-references';
 
 /** Longest state of a virtual machine that version 2 has a field for. */
 const LONGEST_STATE_V2: u64 = 0xffffffff;
@@ -41,11 +41,16 @@ export class TableSweep {
   cursor: EntryCursor = changetype<EntryCursor>(0);
   /** For the judgement of a snapshot's L1 table. */
   state: SnapshotState = changetype<SnapshotState>(0);
+  /** The L1 tables that lead to the table being looked at. */
+  references: TableReferences = changetype<TableReferences>(0);
+  zeroes: ZeroClusters = changetype<ZeroClusters>(0);
 }
 
-/** Begins with the disk's own L1 table. `cursor` and `state` are in place. */
+/** Begins with the disk's own L1 table. The records that it names are in place. */
 export function startSweep(image: Image, sweep: TableSweep, replaces: bool): void {
   openEntries(image, sweep.cursor);
+  forgetReferences(sweep.references);
+  startZeroes(sweep.zeroes);
   sweep.replaces = replaces;
   beginTable(sweep, image.l1Offset, image.l1Size);
 }
@@ -101,6 +106,7 @@ function sweepL1(image: Image, task: Task, sweep: TableSweep): Status {
     if (checkL1Entry(entry, image.geometry.clusterSize) !== Status.Ok || tableOffset >= image.fileLength) {
       return refuseEntry(image, Structure.L1Table, Field.Offset, entryOffset, entry);
     }
+    if (tableOffset !== 0) startReferences(image, sweep.references, sweep.l1Index, tableOffset);
     while (tableOffset !== 0 && sweep.entryIndex < entries) {
       if (slices++ === SLICES_PER_STEP) return takeTurn(image, task);
       const status = sweepSlice(image, task, sweep, tableOffset);
@@ -114,24 +120,25 @@ function sweepL1(image: Image, task: Task, sweep: TableSweep): Status {
 
 /** The entries of one slice, from the sweep's on; entries have 8 bytes, for version 2 has no others. */
 function sweepSlice(image: Image, task: Task, sweep: TableSweep, tableOffset: u64): Status {
-  const slice = needSlice(image.cache, TableKind.L2, tableOffset + sweep.entryIndex * L2_ENTRY_SIZE, task);
-  if (slice === null) return task.outcome;
   const sliceLength = u32(1) << image.geometry.sliceBits;
-  if (sweep.replaces) {
-    const place = checkTableOverlap(image, slice.hostOffset, sliceLength);
-    if (place !== Status.Ok) return place;
+  const start = (sweep.entryIndex * L2_ENTRY_SIZE) & ~(sliceLength - 1);
+  const end = (start + sliceLength) / L2_ENTRY_SIZE;
+  while (sweep.entryIndex < end) {
+    const entryOffset = tableOffset + sweep.entryIndex * L2_ENTRY_SIZE;
+    const slice = needSlice(image.cache, TableKind.L2, entryOffset, task);
+    if (slice === null) return task.outcome;
+    const entry = loadU64(slice.data + usize(entryOffset - slice.hostOffset));
+    if (!isCompressed(entry) && isZero(entry)) {
+      const status = sweep.replaces
+        ? stepZeroes(image, task, sweep.zeroes, sweep.references, slice, entryOffset)
+        : judgeZeroes(image, task, sweep, entryOffset, entry);
+      if (status !== Status.Ok) return status;
+    } else {
+      const status = judgeEntry(image, entryOffset, entry);
+      if (status !== Status.Ok) return status;
+    }
+    sweep.entryIndex++;
   }
-  let changed = false;
-  for (let at: u32 = 0; at < sliceLength; at += L2_ENTRY_SIZE) {
-    const entry = loadU64(slice.data + at);
-    const status = judgeEntry(image, slice.hostOffset + at, entry);
-    if (status !== Status.Ok) return status;
-    if (!sweep.replaces || isCompressed(entry) || !isZero(entry)) continue;
-    storeU64(slice.data + at, 0);
-    changed = true;
-  }
-  if (changed) markDirty(image.order, slice);
-  sweep.entryIndex = (u32(slice.hostOffset - tableOffset) + sliceLength) / L2_ENTRY_SIZE;
   return Status.Ok;
 }
 
@@ -140,12 +147,31 @@ function judgeEntry(image: Image, hostOffset: u64, entry: u64): Status {
     const newer = image.info.compressionType !== 0;
     return newer ? refuseDowngrade(image, Field.NewerCompression, image.info.compressionType) : Status.Ok;
   }
-  if (hasReservedBits(entry, image.version)) {
-    return refuseEntry(image, Structure.L2Table, Field.ReservedBits, hostOffset, entry);
+  if (!hasReservedBits(entry, image.version)) return Status.Ok;
+  return refuseEntry(image, Structure.L2Table, Field.ReservedBits, hostOffset, entry);
+}
+
+/** A zero cluster whose references must be right for it to go. */
+function judgeZeroes(image: Image, task: Task, sweep: TableSweep, entryOffset: u64, entry: u64): Status {
+  let status = judgeEntry(image, entryOffset, entry);
+  if (status !== Status.Ok) return status;
+  const host = clusterOffset(entry);
+  const clusterSize = image.geometry.clusterSize;
+  status = checkTableOverlap(image, entryOffset, L2_ENTRY_SIZE);
+  if (status !== Status.Ok) return status;
+  const covered = image.info.backingFileLength !== 0;
+  // Zeros would have to be written that only a key makes.
+  if (covered && image.info.cryptMethod !== CRYPT_NONE) return refuseDowngrade(image, Field.Encryption, 0);
+  if (host === 0 && !covered) return Status.Ok;
+  status = needReferences(image, task, sweep.references);
+  if (status !== Status.Ok || host === 0) return status;
+  if (!isAligned(host, clusterSize) || host >= image.fileLength) {
+    return refuseEntry(image, Structure.L2Table, Field.Offset, entryOffset, entry);
   }
-  if (!isZero(entry)) return Status.Ok;
-  if (image.info.backingFileLength !== 0) return refuseDowngrade(image, Field.ZeroesOverBacking, 0);
-  return clusterOffset(entry) === 0 ? Status.Ok : refuseDowngrade(image, Field.SharedZeroes, 0);
+  // It will be released: a table must never be handed out as free, whatever an entry says.
+  status = checkOverlap(image, host, clusterSize);
+  if (status !== Status.Ok) return status;
+  return judgeRefcount(image, task, host, sweep.references.count, false);
 }
 
 /** Other requests that go on meanwhile have their turn. */

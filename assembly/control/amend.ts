@@ -5,7 +5,6 @@
  */
 
 import { AMEND_NAMES_OFFSET, AmendKind, AmendOptions } from '../abi/amend-options';
-import { ExtentKind } from '../abi/extent';
 import { Field, Structure } from '../abi/failure';
 import { Status } from '../abi/status';
 import { alignUp } from '../base/align';
@@ -22,20 +21,29 @@ import {
 } from '../format/features';
 import { HEADER_LENGTH_V2, HeaderOffset, MAXIMUM_NAME_LENGTH, REFCOUNT_ORDER_V2 } from '../format/header';
 import { HeaderNames } from '../format/header-writer';
-import { requiredExtraData } from '../format/snapshot-table';
+import { repairedExtraData, SNAPSHOT_ALIGNMENT } from '../format/snapshot-table';
 import { EXCLUSIVE_LENGTH, enterExclusive } from '../image/exclusive';
 import { changeFeatures } from '../image/header-bits';
 import { commitHeaderSector, needHeaderSector } from '../image/header-sector';
 import { Image } from '../image/image';
 import { endLazyRefcounts } from '../image/lazy-refcounts';
-import { mapRun } from '../image/mapping';
+import { checkTableOverlap } from '../image/overlap';
+import { settle } from '../image/settle';
+import {
+  abandonTableCopy,
+  isTableSwitched,
+  startTableCopy,
+  stepTableCopy,
+  TableCopy,
+} from '../image/snapshot-table-copy';
 import { Task } from '../image/task';
-import { Replacement, replaceEntries } from '../image/unmap';
 import { RefcountChange, rebuildRefcounts } from './amend-refcounts';
 import { startSweep, stepSweep, TableSweep } from './amend-tables';
+import { abandonZeroes, ZeroClusters } from './amend-zeroes';
 import { HeaderChange, rewriteHeader } from './rewrite-header';
 import { EntryCursor, needEntry, nextEntry, openEntries } from './snapshot-entry';
 import { SnapshotState } from './snapshot-state';
+import { TableReferences } from './table-references';
 
 /** Of a downgrade, in `task.stage`. */
 enum Stage {
@@ -47,6 +55,16 @@ enum Stage {
   Rewrite = 4,
 }
 
+/** Of an upgrade. */
+enum UpgradeStage {
+  /** What the snapshots say is looked at. */
+  Look = 0,
+  /** Nothing may be on its way to being free before the table moves. */
+  Settle = 1,
+  Copy = 2,
+  Rewrite = 3,
+}
+
 /** In `image.exclusiveMemory`. */
 @unmanaged
 class Amend {
@@ -54,6 +72,10 @@ class Amend {
   value: u32 = 0;
   /** The walk of an upgrade or a downgrade has begun. */
   walks: bool = false;
+  /** Upgrade: entries of the snapshot table lack something. */
+  lacks: bool = false;
+  /** Bytes of that table when they do not. */
+  tableLength: u64 = 0;
 }
 
 /** Where the parts of the state lie in the exclusive memory. */
@@ -63,6 +85,10 @@ const BYTES_OFFSET: usize = 512;
 const SWEEP_OFFSET: usize = 2560;
 const CURSOR_OFFSET: usize = 2688;
 const STATE_OFFSET: usize = 2944;
+const REFERENCES_OFFSET: usize = 3200;
+const REFERENCES_CURSOR_OFFSET: usize = 3264;
+const ZEROES_OFFSET: usize = 3520;
+const COPY_OFFSET: usize = 3584;
 
 export function stepAmend(image: Image, task: Task): Status {
   if (!task.entered) {
@@ -95,11 +121,6 @@ function begin(image: Image, task: Task): Status {
   if (change.changesDataFile) keepDataFileName(image, options, change.names);
   task.entered = true;
   task.stage = 0;
-  task.cursor = 0;
-  const geometry = image.geometry;
-  // All that the L1 table maps: what lies behind the end of the disk must make sense in the other version, too.
-  const covered = u64(image.l1Size) << (geometry.clusterBits + geometry.l2Bits);
-  task.guestEnd = max(alignUp(image.virtualSize, geometry.clusterSize), covered);
   return Status.Ok;
 }
 
@@ -232,6 +253,31 @@ function setVersion(image: Image, task: Task, version: u32): Status {
 /** Version 3 wants of every snapshot how large the disk was, which a table of version 2 may say, too. */
 function upgrade(image: Image, task: Task, amend: Amend): Status {
   if (image.version === 3) return Status.Ok;
+  let status: Status = Status.Ok;
+  if (task.stage === UpgradeStage.Look) {
+    status = lookAtSnapshots(image, task, amend);
+    if (status !== Status.Ok) return status;
+    task.stage = amend.lacks ? UpgradeStage.Settle : UpgradeStage.Rewrite;
+  }
+  if (task.stage === UpgradeStage.Settle) {
+    status = settle(image, task);
+    if (status !== Status.Ok) return status;
+    task.stage = UpgradeStage.Copy;
+  }
+  const copy = copyOf(image);
+  while (task.stage === UpgradeStage.Copy) {
+    status = stepTableCopy(image, task, copy);
+    // From here on there is no way back: cancelling comes too late.
+    if (isTableSwitched(copy)) task.committed = true;
+    if (copy.changed) continue;
+    if (status !== Status.Ok) return status;
+    task.stage = UpgradeStage.Rewrite;
+  }
+  return setVersion(image, task, 3);
+}
+
+/** How long the table becomes when every entry has what it must have. */
+function lookAtSnapshots(image: Image, task: Task, amend: Amend): Status {
   const cursor = changetype<EntryCursor>(image.exclusiveMemory + CURSOR_OFFSET);
   if (!amend.walks) openEntries(image, cursor);
   amend.walks = true;
@@ -239,26 +285,37 @@ function upgrade(image: Image, task: Task, amend: Amend): Status {
     const status = needEntry(image, task, cursor);
     if (status !== Status.Ok) return status;
     const extra = cursor.extraLength;
-    if (extra < requiredExtraData(3)) {
-      const structure = Structure.SnapshotTable;
-      return refuse(image.failure, Status.Unsupported, structure, Field.SnapshotExtraData, cursor.start, extra, 16);
-    }
+    const repaired = repairedExtraData(3, extra);
+    if (repaired !== extra) amend.lacks = true;
+    amend.tableLength += alignUp(cursor.end - cursor.start - extra + repaired, SNAPSHOT_ALIGNMENT);
     nextEntry(cursor);
   }
-  return setVersion(image, task, 3);
+  const start = image.info.snapshotsOffset;
+  startTableCopy(copyOf(image), 3, cursor.start - start, amend.tableLength);
+  // The old one may be released: what is in use as something else must never be.
+  return amend.lacks ? checkTableOverlap(image, start, cursor.start - start) : Status.Ok;
 }
 
-/** Zero clusters become unallocated first, which is the same as long as no backing file shows through. */
+/** An amendment failed: what nothing names goes back. Miss: call again. */
+export function abandonAmend(image: Image, task: Task): Status {
+  if (image.exclusiveOwner !== task || !task.entered || task.committed) return Status.Ok;
+  const kind = changetype<Amend>(image.exclusiveMemory).kind;
+  if (kind === AmendKind.Downgrade) return abandonZeroes(image, task, zeroesOf(image));
+  const copies = kind === AmendKind.Upgrade && task.stage === UpgradeStage.Copy;
+  if (!copies || task.leak || image.order.broken) return Status.Ok;
+  return abandonTableCopy(image, task, copyOf(image));
+}
+
+/** Zero clusters go first, see amend-zeroes.ts. */
 function downgrade(image: Image, task: Task, amend: Amend): Status {
   if (image.version === 2) return Status.Ok;
   let status: Status = Status.Ok;
   while (task.stage <= u32(Stage.Replace)) {
-    status = image.info.snapshotCount === 0 ? replaceZeroes(image, task) : sweepZeroes(image, task, amend);
+    status = sweepZeroes(image, task, amend);
     if (status !== Status.Ok) return status;
     if (amend.value !== 0) return Status.Ok;
     if (task.stage === Stage.Look) {
       task.stage = Stage.Replace;
-      task.cursor = 0;
       amend.walks = false;
       continue;
     }
@@ -275,33 +332,16 @@ function downgrade(image: Image, task: Task, amend: Amend): Status {
   return setVersion(image, task, 2);
 }
 
-/** Once over all that is mapped; in the first stage nothing changes. */
-function replaceZeroes(image: Image, task: Task): Status {
-  while (task.cursor < task.guestEnd) {
-    let status = mapRun(image, task, task.cursor, task.guestEnd - task.cursor);
-    if (status !== Status.Ok) return status;
-    const kind = image.run.kind;
-    if (kind === ExtentKind.Compressed && image.info.compressionType !== 0) {
-      return refuseFeature(image, Field.NewerCompression);
-    }
-    const zero = kind === ExtentKind.ZeroPlain || kind === ExtentKind.ZeroAllocated;
-    if (zero && image.info.backingFileLength !== 0) return refuseFeature(image, Field.ZeroesOverBacking);
-    if (!zero || task.stage === Stage.Look) {
-      task.cursor += image.run.length;
-      continue;
-    }
-    status = replaceEntries(image, task, Replacement.Unallocated);
-    if (status !== Status.Ok) return status;
-  }
-  return Status.Ok;
-}
-
-/** The same for the tables of the disk and of all snapshots. */
+/** Once over the tables of the disk and of all snapshots; in the first stage nothing changes. */
 function sweepZeroes(image: Image, task: Task, amend: Amend): Status {
-  const sweep = changetype<TableSweep>(image.exclusiveMemory + SWEEP_OFFSET);
+  const memory = image.exclusiveMemory;
+  const sweep = changetype<TableSweep>(memory + SWEEP_OFFSET);
   if (!amend.walks) {
-    sweep.cursor = changetype<EntryCursor>(image.exclusiveMemory + CURSOR_OFFSET);
-    sweep.state = changetype<SnapshotState>(image.exclusiveMemory + STATE_OFFSET);
+    sweep.cursor = changetype<EntryCursor>(memory + CURSOR_OFFSET);
+    sweep.state = changetype<SnapshotState>(memory + STATE_OFFSET);
+    sweep.references = changetype<TableReferences>(memory + REFERENCES_OFFSET);
+    sweep.references.cursor = changetype<EntryCursor>(memory + REFERENCES_CURSOR_OFFSET);
+    sweep.zeroes = zeroesOf(image);
     startSweep(image, sweep, task.stage === Stage.Replace);
     amend.walks = true;
   }
@@ -337,6 +377,14 @@ function storeFeatures(image: Image, task: Task, offset: HeaderOffset, before: u
   if (status !== Status.Ok) return status;
   storeU64(image.headerSector + offset, features);
   return commitHeaderSector(image, task);
+}
+
+function zeroesOf(image: Image): ZeroClusters {
+  return changetype<ZeroClusters>(image.exclusiveMemory + ZEROES_OFFSET);
+}
+
+function copyOf(image: Image): TableCopy {
+  return changetype<TableCopy>(image.exclusiveMemory + COPY_OFFSET);
 }
 
 function changeOf(image: Image): HeaderChange {

@@ -45,8 +45,8 @@ export function stepReclaim(image: Image, task: Task): Status {
     }
     if (task.stage === Stage.Discard) {
       const count = countAlike(image, slice, run);
-      const single = loadRefcount(slice.data, refcountIndex(image, run.cluster), image.geometry.refcountOrder) === 1;
-      if (single && !run.quiet) {
+      const refcount = loadRefcount(slice.data, refcountIndex(image, run.cluster), image.geometry.refcountOrder);
+      if (refcount === run.references && !run.quiet) {
         task.stage = Stage.Lower;
         task.clusterCount = u32(count);
         forgetPacking(image, run.cluster, count);
@@ -71,7 +71,7 @@ export function skipReclaim(image: Image, task: Task): void {
   if (list.count > 0) list.count--;
 }
 
-/** Clusters from the run's start, within one slice, that all have a refcount of one, or all have another one. */
+/** Clusters from the run's start, within one slice, that all lose their last reference, or that all keep some. */
 function countAlike(image: Image, slice: TableSlice, run: ClusterRun): u64 {
   const order = image.geometry.refcountOrder;
   const first = refcountIndex(image, run.cluster);
@@ -79,9 +79,10 @@ function countAlike(image: Image, slice: TableSlice, run: ClusterRun): u64 {
     min(run.count, nextSlice(image, run.cluster) - run.cluster),
     MAXIMUM_DISCARD >> image.geometry.clusterBits,
   );
-  const single = loadRefcount(slice.data, first, order) === 1;
+  const references: u64 = run.references;
+  const frees = loadRefcount(slice.data, first, order) === references;
   let count: u64 = 1;
-  while (count < limit && (loadRefcount(slice.data, first + u32(count), order) === 1) === single) count++;
+  while (count < limit && (loadRefcount(slice.data, first + u32(count), order) === references) === frees) count++;
   return count;
 }
 
@@ -90,10 +91,10 @@ function lower(image: Image, slice: TableSlice, run: ClusterRun, count: u32): vo
   const first = refcountIndex(image, run.cluster);
   for (let index: u32 = 0; index < count; index++) {
     const refcount = loadRefcount(slice.data, first + index, order);
-    // A count of zero says that the image was wrong before: there is nothing to lower.
-    if (refcount === 0) continue;
-    storeRefcount(slice.data, first + index, order, refcount - 1);
-    if (refcount === 1) makeSpare(image, run.cluster + index);
+    // A lower count says that the image was wrong before: there is nothing to lower.
+    if (refcount < run.references) continue;
+    storeRefcount(slice.data, first + index, order, refcount - run.references);
+    if (refcount === run.references) makeSpare(image, run.cluster + index);
   }
   markDirty(image.order, slice);
   advance(image, run, count);
