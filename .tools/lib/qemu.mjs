@@ -1,9 +1,10 @@
 /**
- * A QEMU of the version that the tests compare with.
+ * A QEMU of the version that the tests compare with, and whose emulation can be trusted.
  *
  * Debian 12 has QEMU 7.2; its backports have 10.0, but without virtiofsd, which the virtual machine of test/vm needs.
- * So the machine keeps its own packages, and only the image tools (`qemu-img`, `qemu-io`, `qemu-nbd`) of the newer
- * one are unpacked into .cache/, from the same Debian mirror that the machine's apt uses.
+ * So the machine keeps its own packages, and of the newer ones the image tools (`qemu-img`, `qemu-io`, `qemu-nbd`) and the
+ * emulator are unpacked into .cache/, from the same Debian mirror that the machine's apt uses. The emulator before 8.1 tears
+ * stores of one processor into what another one runs: compiled WebAssembly then jumps to where nothing is.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -11,8 +12,9 @@ import { cacheFolder, root } from './repository.mjs';
 import { capture } from './run.mjs';
 
 const WANTED = 10;
-const PACKAGE = 'qemu-utils';
-const unpacked = join(cacheFolder, PACKAGE);
+/** The image tools; the emulator with its firmware. */
+const PACKAGES = ['qemu-utils', 'qemu-system-x86', 'qemu-system-data', 'seabios'];
+const unpacked = join(cacheFolder, 'qemu-utils');
 const programs = join(unpacked, 'usr/bin');
 
 /** PATH with the unpacked image tools, if there are any, in front. */
@@ -23,26 +25,43 @@ export function pathWithQemu() {
 }
 
 /**
- * Makes sure that the `qemu-img` on `pathWithQemu()` is new enough, fetching it when it is not.
+ * Makes sure that the `qemu-img` and the emulator on `pathWithQemu()` are new enough, fetching both when they are not.
  *
  * @returns {Promise<string>} its version
  */
 export async function ensureQemu() {
-  const found = await qemuVersion();
-  if (found !== undefined && Number.parseInt(found, 10) >= WANTED) return found;
+  const found = await oldestVersion();
+  if (isNewEnough(found)) return found;
   await unpackFromBackports();
-  const version = await qemuVersion();
-  if (version === undefined || Number.parseInt(version, 10) < WANTED) {
-    throw new Error(`qemu-img ${WANTED}.0 or newer is needed, found ${version ?? 'none'}`);
-  }
+  const version = await oldestVersion();
+  if (!isNewEnough(version)) throw new Error(`QEMU ${WANTED}.0 or newer is needed, found ${version ?? 'none'}`);
   return version;
 }
 
-/** The version of the `qemu-img` on the path; undefined when there is none that runs. */
-async function qemuVersion() {
+/**
+ * @param {string | undefined} version
+ * @returns {version is string}
+ */
+function isNewEnough(version) {
+  return version !== undefined && Number.parseInt(version, 10) >= WANTED;
+}
+
+/** The version of the image tools, or of the emulator when that is too old; undefined when one of them does not run. */
+async function oldestVersion() {
+  const tools = await versionOf('qemu-img');
+  const emulator = await versionOf('qemu-system-x86_64');
+  return isNewEnough(emulator) ? tools : emulator;
+}
+
+/**
+ * The version of a program on the path; undefined when there is none that runs.
+ *
+ * @param {string} program
+ */
+async function versionOf(program) {
   try {
-    const { output } = await capture('qemu-img', ['--version'], { env: { ...process.env, PATH: pathWithQemu() } });
-    return /^qemu-img version (\S+)/m.exec(output)?.[1];
+    const { output } = await capture(program, ['--version'], { env: { ...process.env, PATH: pathWithQemu() } });
+    return /version (\d\S*)/.exec(output)?.[1];
   } catch {
     return undefined; // not there
   }
@@ -65,11 +84,14 @@ async function unpackFromBackports() {
     ['APT::Sandbox::User', 'root'],
   ].flatMap(([name, value]) => ['-o', `${name}=${value}`]);
   await must('apt-get', [...options, '-q', 'update']);
-  await must('apt-get', [...options, '-q', 'download', `${PACKAGE}/${source.codename}-backports`], state);
-  const archive = readdirSync(state).find((name) => name.startsWith(`${PACKAGE}_`));
-  if (archive === undefined) throw new Error(`apt-get brought no ${PACKAGE}`);
+  const wanted = PACKAGES.map((name) => `${name}/${source.codename}-backports`);
+  await must('apt-get', [...options, '-q', 'download', ...wanted], state);
   rmSync(`${unpacked}.new`, { recursive: true, force: true });
-  await must('dpkg-deb', ['-x', join(state, archive), `${unpacked}.new`]);
+  for (const name of PACKAGES) {
+    const archive = readdirSync(state).find((file) => file.startsWith(`${name}_`));
+    if (archive === undefined) throw new Error(`apt-get brought no ${name}`);
+    await must('dpkg-deb', ['-x', join(state, archive), `${unpacked}.new`]);
+  }
   rmSync(unpacked, { recursive: true, force: true });
   renameSync(`${unpacked}.new`, unpacked);
   rmSync(state, { recursive: true });

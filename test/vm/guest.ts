@@ -53,6 +53,8 @@ const BOOT_SECONDS = 120;
 const GRACE_SECONDS = 20;
 const RECORD_START = 0x1e;
 const LINE_END = 0x0a;
+/** Where the newer QEMU is unpacked, when this machine has an older one; see .tools/lib/qemu.mjs. */
+const UNPACKED_EMULATOR = join(repository, '.cache/qemu-utils/usr/bin/qemu-system-x86_64');
 const VIRTIOFSD = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd'];
 
 /** A processor that TCG gets through Debian's kernels with; the left out features are emulated wrongly or slowly. */
@@ -171,7 +173,7 @@ export class Guest {
         BOOT_SECONDS * 1000,
       );
       timer.unref();
-      this.launch('qemu-system-x86_64', [
+      this.launch(existsSync(UNPACKED_EMULATOR) ? UNPACKED_EMULATOR : 'qemu-system-x86_64', [
         ...['-machine', 'q35,memory-backend=memory', '-accel', 'tcg,thread=multi,tb-size=256', '-cpu', CPU],
         ...['-smp', String(options.cpus ?? Math.min(4, availableParallelism())), '-m', String(memoryMiB)],
         // virtiofsd reads and writes the guest's memory itself, so the two must share it.
