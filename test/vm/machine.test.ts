@@ -55,7 +55,10 @@ test('the shared folder is written through, both ways, and the rest of the tree 
 test('a processor sees what another one patches into its code as a whole or not at all', {
   timeout: 120_000,
 }, async () => {
-  const [source, program] = [join(repository, 'test/vm/guest/patched-jumps.cpp'), join(machine.shared, 'patched-jumps')];
+  const [source, program] = [
+    join(repository, 'test/vm/guest/patched-jumps.cpp'),
+    join(machine.shared, 'patched-jumps'),
+  ];
   await promisify(execFile)('g++', ['-std=c++20', '-O2', '-pthread', '-o', program, source]);
 
   const outcome = await machine.run(`${program} 3`);
