@@ -4,33 +4,19 @@
  */
 
 import { type BlockFile, stretchesOf } from './block-file.js';
-import type { Backing } from './engine.js';
 import { CorralError } from './errors.js';
 import type { ImageFacts } from './image-facts.js';
+import type { Layer } from './layer.js';
+import type { LayerPool } from './layer-pool.js';
 import type { MapExtent } from './map-extent.js';
 import { closedGate, type OpenGate } from './open-gate.js';
+
+export type { Layer } from './layer.js';
 
 const SECTOR = 512;
 /** Layers below an image, unless the caller wants another limit. */
 const DEFAULT_DEPTH = 64;
 const MAGIC = [0x51, 0x46, 0x49, 0xfb];
-
-/** A disk behind an image. Numbers are bytes. */
-export interface Layer extends Backing {
-  readonly format: 'raw' | 'qcow2';
-  /** Bytes of the layer's disk. */
-  readonly length: number;
-  /** Where its file is, as far as that is known. */
-  readonly location: string | undefined;
-  /** What lies behind this layer. */
-  readonly backing: Layer | undefined;
-  /** Where the bytes lie that `map` tells of as data; undefined when they are not there as they are. */
-  readonly file: BlockFile | undefined;
-  /** What this layer alone says of a part of its disk. */
-  map(options: { offset: number; length: number; signal?: AbortSignal }): AsyncIterable<MapExtent>;
-  /** Closes its file and all layers behind it. */
-  close(): Promise<void>;
-}
 
 /** An image that is a layer: what the chain needs of it. */
 export interface LayerImage {
@@ -62,6 +48,8 @@ export interface ChainOptions {
   backing?: BackingChoice | null | undefined;
   /** Layers behind the image at most, default 64. */
   chainDepth?: number;
+  /** Where layers are that other images have opened, too. Default: the image opens its own. */
+  layers?: LayerPool | undefined;
 }
 
 /** How the backing file of one image is opened. */
@@ -87,10 +75,7 @@ export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer>
   const { options, write, depth } = link;
   const name = facts.backingFile as string;
   const limit = options.chainDepth ?? DEFAULT_DEPTH;
-  if (depth > limit) {
-    const reason = `The backing chain has more than ${limit} layers`;
-    throw new CorralError('ERR_TOO_LARGE', { reason, backingFile: name });
-  }
+  if (depth > limit) throw tooLong(limit, name);
   const format = options.backing?.format ?? facts.backingFormat;
   if (write && format === undefined) {
     throw new CorralError('ERR_UNSUPPORTED', {
@@ -99,28 +84,65 @@ export async function openBacking(facts: ImageFacts, link: Link): Promise<Layer>
     });
   }
   try {
-    return await openNamed(name, format, link);
+    const layer = await openNamed(name, format, link);
+    await checkShared(layer, name, link);
+    return layer;
   } catch (error) {
     throw ofBackingFile(error, name, link);
   }
 }
 
 async function openNamed(name: string, wanted: string | undefined, link: Link): Promise<Layer> {
-  const { options, file, depth } = link;
+  const { options, file } = link;
   const above = file.identity === undefined ? link.above : [...link.above, file.identity];
   const gate = options.gate ?? closedGate;
   const named = { role: 'backing file', name, from: file.location, write: false, above } as const;
   const opened = await (options.backing?.open?.() ?? gate(named));
+  const { identity } = opened;
+  if (identity !== undefined && above.includes(identity)) {
+    await opened.close();
+    throw loop(name);
+  }
+  const open = (): Promise<Layer> => openLayer(opened, wanted, above, link);
+  // A chain that the caller has put together is nobody else's.
+  if (options.layers === undefined || identity === undefined || options.backing?.backing !== undefined) return open();
+  let isOurs = false;
+  const shared = options.layers.share(`${wanted ?? 'any'} ${identity}`, () => {
+    isOurs = true;
+    return open();
+  });
+  return isOurs ? shared : shared.finally(() => opened.close());
+}
+
+/** The file is closed when it is no layer. */
+async function openLayer(
+  opened: BlockFile,
+  wanted: string | undefined,
+  above: readonly string[],
+  { openImage, depth }: Link,
+): Promise<Layer> {
   try {
-    if (opened.identity !== undefined && above.includes(opened.identity)) throw loop(name);
     const format = wanted ?? (await probe(opened));
     if (format === 'raw') return rawLayer(opened, await opened.size());
     if (format !== 'qcow2') throw new CorralError('ERR_UNSUPPORTED', { reason: `Unknown format '${format}'` });
-    return imageLayer(opened, await link.openImage(opened, above, depth + 1));
+    return imageLayer(opened, await openImage(opened, above, depth + 1));
   } catch (error) {
     await opened.close();
     throw error;
   }
+}
+
+/** Whoever opened a layer that is shared had other files above it. */
+async function checkShared(layer: Layer, name: string, { options, above, file, depth }: Link): Promise<void> {
+  if (options.layers === undefined) return;
+  const limit = options.chainDepth ?? DEFAULT_DEPTH;
+  const behind = layersOf(layer);
+  const isLoop = [layer, ...behind].some(
+    ({ identity }) => identity !== undefined && (identity === file.identity || above.includes(identity)),
+  );
+  if (depth + behind.length <= limit && !isLoop) return;
+  await layer.close();
+  throw isLoop ? loop(name) : tooLong(limit, name);
 }
 
 /**
@@ -142,6 +164,11 @@ export function layersOf(image: { readonly backing: Layer | undefined }): Layer[
   const layers: Layer[] = [];
   for (let layer = image.backing; layer !== undefined; layer = layer.backing) layers.push(layer);
   return layers;
+}
+
+function tooLong(limit: number, name: string): CorralError {
+  const reason = `The backing chain has more than ${limit} layers`;
+  return new CorralError('ERR_TOO_LARGE', { reason, backingFile: name });
 }
 
 /** The error about a chain that comes back to one of its own files. */
@@ -167,6 +194,7 @@ function rawLayer(file: BlockFile, fileLength: number): Layer {
     format: 'raw',
     length,
     location: file.location,
+    identity: file.identity,
     backing: undefined,
     file,
     read: (offset, target) => readInside(offset, target, fileLength, (at, inside) => file.read(at, inside)),
@@ -185,6 +213,7 @@ function imageLayer(file: BlockFile, image: LayerImage): Layer {
     format: 'qcow2',
     length,
     location: file.location,
+    identity: file.identity,
     backing: image.backing,
     file: image.guestFile,
     read: (offset, target) => readInside(offset, target, length, (at, inside) => image.read(at, inside)),

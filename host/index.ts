@@ -23,6 +23,7 @@ export type { ImageStatistics } from './image-statistics.js';
 export { type InspectLimits, type InspectOptions, inspect } from './inspect/inspect.js';
 export { type Policy, type PolicyName, parsePolicy } from './inspect/policy.js';
 export type { InspectReport } from './inspect/report.js';
+export { LayerPool } from './layer-pool.js';
 export type { MapExtent } from './map-extent.js';
 export { MemoryFile } from './memory-file.js';
 export { listGate, type NamedFile, type OpenGate } from './open-gate.js';

@@ -18,6 +18,8 @@ const DEFAULT_REQUESTS = 64;
 /** Layers behind an image get less, as there may be many. */
 const LAYER_CACHE_SIZE = 1024 * 1024;
 const LAYER_REQUESTS = 16;
+/** What many images have behind them gets more. */
+const SHARED_CACHE_SIZE = 4 * 1024 * 1024;
 
 export interface OpenOptions extends ChainOptions, CacheSizeOptions {
   /** The compiled core: `loadCore()` on Node, `WebAssembly.compileStreaming` elsewhere. */
@@ -110,9 +112,13 @@ export function isAbout(error: unknown, field: 'backing file' | 'external data f
 }
 
 /** How layers behind an image are opened: only to be read, and as they are now. */
-export function layerOptions({ core, codec, gate, chainDepth, signal, backing }: OpenOptions): OpenOptions {
-  const chain = { gate, chainDepth, backing: backing === null ? undefined : backing?.backing };
-  return { core, codec, signal, ...chain, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
+export function layerOptions(options: OpenOptions): OpenOptions {
+  const { core, codec, gate, chainDepth, signal, backing, layers } = options;
+  const chain = { gate, chainDepth, layers, backing: backing === null ? undefined : backing?.backing };
+  if (layers === undefined)
+    return { core, codec, signal, ...chain, cacheSize: LAYER_CACHE_SIZE, requestCapacity: LAYER_REQUESTS };
+  // Whoever waits for it, too, has not given up when the first one does.
+  return { core, codec, ...chain, cacheSize: SHARED_CACHE_SIZE, requestCapacity: DEFAULT_REQUESTS };
 }
 
 /** What an image may not be for this host and these options. */

@@ -7,12 +7,13 @@ import type { ChainExtent } from '../chain-map.js';
 import { mapChain } from '../chain-map.js';
 import { CorralError } from '../errors.js';
 import type { Image } from '../image.js';
+import type { LayerPools } from '../layer-pool.js';
 import { NodeFile } from '../node/node-file.js';
 import type { SnapshotSelection } from '../snapshot-record.js';
 import type { Format } from './arguments.js';
 import { type BackingNode, type ImageName, type NameOptions, readImageName } from './image-name.js';
 import { cacheModeOf } from './node-options.js';
-import { type FileOptions, type OpenedFile, openFile, openImageIn, probeFormat } from './open.js';
+import { type FileOptions, isUrl, type OpenedFile, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
 
 const SECTOR = 512;
@@ -26,6 +27,8 @@ export interface DiskOptions extends NameOptions, FileOptions {
   readonly unlockedBacking?: boolean;
   /** Nothing of the disk itself matters: what lies behind the image stays closed. */
   readonly backingUnused?: boolean;
+  /** Where layers are that other disks have behind them, too. */
+  readonly layers?: LayerPools | undefined;
   /** Level of compressed writes. */
   readonly compressionLevel?: number | undefined;
   /** Told when a format was guessed that may be wrong. */
@@ -99,7 +102,8 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
 
 async function openImage(name: ImageName, file: OpenedFile, access: DiskOptions): Promise<Image> {
   const { dataFile, settings } = name;
-  const { snapshot, compressionLevel, tablesOnly = false, unlockedBacking, backingUnused, ...around } = access;
+  const { snapshot, compressionLevel, tablesOnly = false, unlockedBacking, backingUnused, layers, ...around } = access;
+  const { forceShare, noBacking, cache } = around;
   let data: OpenedFile | undefined;
   if (dataFile !== undefined) {
     data = await openFile(dataFile.path, { ...around, locked: dataFile.locked }).catch(async (error: unknown) => {
@@ -114,6 +118,7 @@ async function openImage(name: ImageName, file: OpenedFile, access: DiskOptions)
     ...(data === undefined ? {} : { dataFile: data }),
     ...(snapshot === undefined ? {} : { snapshot }),
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
+    layers: layers?.under(forceShare || unlockedBacking, noBacking, isDirect(cache), isUrl(name.path)),
     backing: backingUnused
       ? null
       : backingChoice(name.backing, { ...around, forceShare: around.forceShare || unlockedBacking === true }),

@@ -2,6 +2,7 @@
 
 import { basename } from 'node:path';
 import { CorralError } from '../errors.js';
+import { LayerPools } from '../layer-pool.js';
 import type { NbdExport } from '../nbd/export.js';
 import type { TcpAddress } from '../nbd/listen-address.js';
 import type { NbdServer, NbdServerOptions } from '../nbd/server.js';
@@ -65,8 +66,9 @@ export async function serveOverNbd(
   await using opened = new Closers();
   const exports: NbdExport[] = [];
   const metered: MeteredExport[] = [];
+  const layers = new LayerPools();
   for (const path of paths) {
-    const disk = opened.add(await openServed(path, options));
+    const disk = opened.add(await openServed(path, options, layers));
     const one = await exportDisk(disk, options.exportName ?? basename(disk.name.path), options);
     exports.push('control' in one ? one.exported : one);
     if ('control' in one) metered.push(one);
@@ -163,11 +165,11 @@ async function placeOf({ socket, tcp }: ServeNbdOptions, name: string): Promise<
   return { socketPath: socket ?? (await defaultSocketPath(name)) };
 }
 
-async function openServed(path: string, options: ServeNbdOptions): Promise<Disk> {
+async function openServed(path: string, options: ServeNbdOptions, layers: LayerPools): Promise<Disk> {
   const { readOnly, noBacking, imageOpts, format, snapshot } = options;
   const isReadOnly = readImageName(path, { imageOpts, format }).generic.readOnly === true;
   const write = !readOnly && !isReadOnly && snapshot === undefined;
-  const disk = await openDisk(path, { write, noBacking, imageOpts, format, snapshot, mayReadOnly: true });
+  const disk = await openDisk(path, { write, noBacking, imageOpts, format, snapshot, mayReadOnly: true, layers });
   if (disk.name.window !== undefined) {
     await disk.close();
     throw new CommandError(`Could not open '${path}': A part of a file is not served`);

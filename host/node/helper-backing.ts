@@ -6,6 +6,7 @@ import type { Backing } from '../engine.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';
+import type { LayerPool } from '../layer-pool.js';
 import type { OpenOptions } from '../open-options.js';
 import { loadCore } from './core.js';
 import type { BackingData } from './helper-messages.js';
@@ -23,12 +24,12 @@ export interface Behind extends Backing {
   close(): Promise<void>;
 }
 
-/** Opens the chain behind the image that a descriptor is of. Rejects with a CorralError. */
-export async function openBehind(descriptor: number, data: BackingData): Promise<Behind> {
+/** Opens the chain behind the image that a descriptor is of; of the pool, what is there already. Rejects with a CorralError. */
+export async function openBehind(descriptor: number, data: BackingData, layers: LayerPool): Promise<Behind> {
   const { path, facts, write, chainDepth } = data;
   const file = { identity: identityOf(fstatSync(descriptor)), location: path };
   const gate = gateOf(data.mayOpen, { direct: data.direct });
-  const options = { core: loadCore(), codec: nodeCodec, write, gate, chainDepth };
+  const options = { core: loadCore(), codec: nodeCodec, write, gate, chainDepth, layers };
   const open = (): Promise<Layer> =>
     Image.openBehind(file, facts, options).catch((error: unknown) => Promise.reject(named(error)));
   let layer = await open();

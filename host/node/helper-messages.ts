@@ -5,7 +5,15 @@ import type { ImageFacts } from '../image-facts.js';
 import type { ErrorRecord } from './error-record.js';
 import type { MayOpen } from './may-open.js';
 
-/** What a helper thread is started with; `port` has to be transferred. */
+/** To a helper thread: serve an image, with `data.port` transferred; or end, when no image is left. */
+export type HelperThreadOrder = { type: 'serve'; number: number; data: HelperData } | { type: 'end' };
+
+/** From a helper thread: it is done with the image of this number. */
+export interface HelperThreadReport {
+  ended: number;
+}
+
+/** What a helper does for an image; `port` has to be transferred. */
 export interface HelperData {
   /** Orders come in, reports go out. The helper ends when the other side closes it. */
   port: MessagePort;
