@@ -1,20 +1,20 @@
 /** Where a copy of a disk goes: a new file that takes its name when it is whole, or an image that is there. */
 
-import { type Stats, statSync } from 'node:fs';
-import { chmod, realpath, rename, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { CacheMode } from '../cache-mode.js';
 import { type CopySource, type CopyTarget, convert as copyDisk, fileTarget, imageTarget } from '../convert.js';
 import { CorralError, systemErrorCode } from '../errors.js';
 import { copyHelper } from '../node/copy-helper.js';
+import { Closers } from './closers.js';
 import type { BitmapCopy } from './copy-bitmaps.js';
 import type { NewImage } from './create-options.js';
 import { type Disk, openDisk } from './disk.js';
 import { type NameOptions, nameOfPath } from './image-name.js';
 import { makeImage } from './new-file.js';
-import { openFile } from './open.js';
-import { CommandError, errorLine, reasonOf, type Terminal } from './output.js';
+import { CommandError, errorLine, pathOf, reasonOf, type Terminal } from './output.js';
 import { type ProgressKind, showProgress } from './progress.js';
 import type { StopSignal } from './signals.js';
+import { statOf, UnfinishedFile } from './unfinished-file.js';
 
 /** How it is copied. */
 export interface CopyOptions {
@@ -38,19 +38,10 @@ export interface Surroundings {
   readonly stop: StopSignal;
 }
 
-/** What is there under a name; undefined when nothing is. */
-export function statOf(path: string, about: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw new CommandError(`${about}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
-  }
-}
-
 /**
- * Copies into a file of another name beside the target, and gives it the target's name at the end. What is replaced must
- * be a file that nobody uses; a block device is written in place. `about` begins the line when that fails.
+ * Copies into a file of another name beside the target, and gives it the target's name at the end; an external data file
+ * likewise. What is replaced must be a file that nobody uses; a block device is written in place. `about` begins the line
+ * when that fails.
  */
 export async function copyToNew(
   source: CopySource,
@@ -65,52 +56,40 @@ export async function copyToNew(
     }
     return copyToExisting(source, nameOfPath(target), { format: 'raw' }, { options, around, targetIsZero: false });
   }
-  // Nobody may be using the file that is going to be replaced.
-  const held = replaced === undefined ? undefined : await holdReplaced(target, about);
+  await using opened = new Closers();
+  const file = opened.add(await UnfinishedFile.beside(target, about));
+  const data = await dataBeside(target, image, about);
+  if (data !== undefined) opened.add(data);
   try {
-    await fillBeside(source, target, image, { options, around, about, mode: replaced?.mode });
-  } finally {
-    await held?.close();
-  }
-}
-
-async function holdReplaced(target: string, about: string): Promise<{ close(): Promise<void> }> {
-  try {
-    return await openFile(target, { write: true });
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
-    throw new CommandError(error.message.replace(/^Could not open '.*?': (?=Failed)/s, `${about}: `), 1, error);
-  }
-}
-
-async function fillBeside(
-  source: CopySource,
-  target: string,
-  image: NewImage,
-  {
-    options,
-    around,
-    about,
-    mode,
-  }: { options: CopyOptions; around: Surroundings; about: string; mode?: number | undefined },
-): Promise<void> {
-  // Through a symbolic link: what it points to is replaced, not the link.
-  const path = mode === undefined ? target : await realpath(target);
-  const unfinished = `${path}.${process.pid}.unfinished`;
-  try {
-    await makeImage(unfinished, image, BigInt(source.length));
+    await makeImage(file.path, image, BigInt(source.length), data?.path);
     const targetIsZero = image.backingFile === undefined;
-    await copyToExisting(source, nameOfPath(unfinished), { format: image.format }, { options, around, targetIsZero });
-    if (mode !== undefined) await chmod(unfinished, mode & 0o7777);
-    await rename(unfinished, path);
+    const naming = { format: image.format, data: data === undefined ? undefined : { path: data.path, locked: true } };
+    await fill(source, nameOfPath(file.path), naming, { options, around, targetIsZero });
+    await data?.finish();
+    await file.finish();
   } catch (error) {
-    await unlink(unfinished).catch(() => {});
-    if (error instanceof CommandError) {
-      // The user has never heard of that name.
-      throw new CommandError(error.message.replaceAll(unfinished, target), error.exitCode, error);
-    }
-    throw new CommandError(`${about}: Could not create '${target}': ${reason(error)}`, 1, { cause: error });
+    // The user has never heard of those names.
+    const known = (text: string): string =>
+      [file, data].reduce(
+        (words, each) => (each === undefined ? words : words.replaceAll(each.path, each.target)),
+        text,
+      );
+    if (error instanceof CommandError) throw new CommandError(known(error.message), error.exitCode, error);
+    const which = known(pathOf(error) ?? target);
+    throw new CommandError(`${about}: Could not create '${which}': ${known(reason(error))}`, 1, { cause: error });
   }
+}
+
+/** The data file of a new image; undefined when it has none, or when that is a device, which is written in place. */
+async function dataBeside(target: string, { dataFile }: NewImage, about: string): Promise<UnfinishedFile | undefined> {
+  if (dataFile === undefined) return undefined;
+  const replaced = statOf(dataFile, about);
+  if (replaced !== undefined && !replaced.isFile()) return undefined;
+  const wanted = resolve(dirname(target), dataFile);
+  if (wanted !== resolve(dataFile)) {
+    throw new CommandError(`${about}: The image would look for its data file '${dataFile}' at '${wanted}'`);
+  }
+  return UnfinishedFile.beside(dataFile, about);
 }
 
 /** An error of a file with a name that the user never gave. */
@@ -118,12 +97,32 @@ function reason(error: unknown): string {
   return error instanceof CorralError || systemErrorCode(error) !== undefined ? reasonOf(error) : errorLine(error);
 }
 
+interface CopyManner {
+  readonly options: CopyOptions;
+  readonly around: Surroundings;
+  readonly targetIsZero: boolean;
+}
+
 /** Copies over what is there. */
 export async function copyToExisting(
   source: CopySource,
   name: string,
   naming: NameOptions,
-  { options, around, targetIsZero }: { options: CopyOptions; around: Surroundings; targetIsZero: boolean },
+  manner: CopyManner,
+): Promise<void> {
+  try {
+    await fill(source, name, naming, manner);
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    throw new CommandError(`Error while writing '${name}': ${reason(error)}`, 1, { cause: error });
+  }
+}
+
+async function fill(
+  source: CopySource,
+  name: string,
+  naming: NameOptions,
+  { options, around, targetIsZero }: CopyManner,
 ): Promise<void> {
   const { compressionLevel, noBacking, compress, targetCache: cache } = options;
   const disk = await openDisk(name, { ...naming, write: true, compressionLevel, noBacking, cache });
@@ -153,7 +152,7 @@ function targetOf(disk: Disk, compress: boolean): CopyTarget {
 async function copyWithProgress(
   source: CopySource,
   target: CopyTarget,
-  { options, around, targetIsZero }: { options: CopyOptions; around: Surroundings; targetIsZero: boolean },
+  { options, around, targetIsZero }: CopyManner,
 ): Promise<void> {
   const { terminal, stop } = around;
   const progress = showProgress(terminal, options.progress);

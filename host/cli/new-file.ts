@@ -11,13 +11,17 @@ import type { NewImage } from './create-options.js';
 const SECTOR = 512n;
 
 /**
- * Makes or overwrites a file, and the one of the guest's data. What the image needs was checked before: once both are open
- * their old content is lost.
+ * Makes or overwrites a file, and the one of the guest's data, which may have another name than the image gives it. What the
+ * image needs was checked before: once both are open their old content is lost.
  */
-export async function makeImage(path: string, image: NewImage, size: bigint): Promise<void> {
-  const { dataFile } = image;
+export async function makeImage(
+  path: string,
+  image: NewImage,
+  size: bigint,
+  dataPath: string | undefined = image.dataFile,
+): Promise<void> {
   // Both are opened before either is emptied: one that cannot be had costs nobody the other.
-  const data = dataFile === undefined ? undefined : await openUnchanged(dataFile);
+  const data = dataPath === undefined ? undefined : await openUnchanged(dataPath);
   try {
     const file = await NodeFile.open(path, { create: true, overwrite: true });
     try {

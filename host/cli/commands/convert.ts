@@ -6,7 +6,7 @@ import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
 import { sourceOf } from '../copy-source.js';
-import { copyToExisting, copyToNew, type Surroundings, statOf } from '../copy-target.js';
+import { copyToExisting, copyToNew, type Surroundings } from '../copy-target.js';
 import { checkSize, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { newFilePath } from '../image-name.js';
@@ -16,6 +16,7 @@ import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { snapshotArgument } from '../snapshot-argument.js';
 import { receiveInput, STREAM_NAME, sendOutput, TemporaryFolder } from '../standard-streams.js';
+import { statOf } from '../unfinished-file.js';
 import { defineVerb } from '../verb.js';
 
 const SECTOR = 512;

@@ -1,0 +1,65 @@
+/** A file that is filled under another name beside its place, which it takes when it is whole. */
+
+import { type Stats, statSync } from 'node:fs';
+import { chmod, realpath, rename, unlink } from 'node:fs/promises';
+import { systemErrorCode } from '../errors.js';
+import { openFile } from './open.js';
+import { CommandError, reasonOf } from './output.js';
+
+/** What is there under a name; undefined when nothing is. */
+export function statOf(path: string, about: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw new CommandError(`${about}: Could not create '${path}': ${reasonOf(error)}`, 1, { cause: error });
+  }
+}
+
+export class UnfinishedFile {
+  private constructor(
+    /** Its place, as the user knows it. */
+    readonly target: string,
+    private readonly place: string,
+    private readonly mode: number | undefined,
+    private readonly held: { close(): Promise<void> } | undefined,
+  ) {}
+
+  /**
+   * For the place `target`, where nothing is or a regular file that nobody uses; until `close` nobody can begin to. `about`
+   * begins the line when somebody does.
+   */
+  static async beside(target: string, about: string): Promise<UnfinishedFile> {
+    const replaced = statOf(target, about);
+    if (replaced === undefined) return new UnfinishedFile(target, target, undefined, undefined);
+    const held = await holdReplaced(target, about);
+    // Through a symbolic link: what it points to is replaced, not the link.
+    return new UnfinishedFile(target, await realpath(target), replaced.mode & 0o7777, held);
+  }
+
+  /** Where it is filled. */
+  get path(): string {
+    return `${this.place}.${process.pid}.unfinished`;
+  }
+
+  /** The file is whole: it takes its place, with the mode of what was there. */
+  async finish(): Promise<void> {
+    if (this.mode !== undefined) await chmod(this.path, this.mode);
+    await rename(this.path, this.place);
+  }
+
+  /** Removes the file, where it did not take its place; nobody holds what is there any more. */
+  async close(): Promise<void> {
+    await unlink(this.path).catch(() => {});
+    await this.held?.close();
+  }
+}
+
+async function holdReplaced(target: string, about: string): Promise<{ close(): Promise<void> }> {
+  try {
+    return await openFile(target, { write: true });
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    throw new CommandError(error.message.replace(/^Could not open '.*?': (?=Failed)/s, `${about}: `), 1, error);
+  }
+}
