@@ -1,6 +1,6 @@
 /** A file whose requests fail or wait as an error injector says. The engine on it does not know. */
 
-import type { BlockFile } from './block-file.js';
+import type { BlockFile, FileExtent } from './block-file.js';
 import type { FaultInjector } from './fault-injector.js';
 import { StructureTracker } from './structure-tracker.js';
 
@@ -35,13 +35,17 @@ export class FaultFile implements BlockFile {
     return this.file.location;
   }
 
+  extentAt(offset: number): FileExtent | undefined {
+    return this.file.extentAt?.(offset);
+  }
+
   size(): Promise<number> {
     return this.file.size();
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     await this.announce(this.tracker?.beforeRead(offset, target) ?? ['read_aio']);
-    this.injector.check('read', offset, target.length);
+    this.check('read', offset, target.length);
     await this.file.read(offset, target);
     this.tracker?.afterRead(offset, target);
   }
@@ -50,7 +54,7 @@ export class FaultFile implements BlockFile {
     await this.announce(this.tracker?.beforeWrite(offset, pieces) ?? ['write_aio']);
     await this.announce(['pwritev']);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    this.injector.check('write', offset, length);
+    this.check('write', offset, length);
     await this.file.write(offset, pieces);
     this.tracker?.afterWrite(offset, pieces);
     await this.announce(['pwritev_done']);
@@ -58,14 +62,14 @@ export class FaultFile implements BlockFile {
 
   async writeZeroes(offset: number, length: number): Promise<void> {
     await this.announce(this.tracker === undefined ? ['pwritev_zero'] : ['cluster_alloc_space', 'pwritev_zero']);
-    this.injector.check('write-zeroes', offset, length);
+    this.check('write-zeroes', offset, length);
     await this.file.writeZeroes(offset, length);
     await this.announce(['pwritev_done']);
   }
 
   async discard(offset: number, length: number): Promise<void> {
     if (this.tracker !== undefined) await this.announce(['cluster_free']);
-    this.injector.check('discard', offset, length);
+    this.check('discard', offset, length);
     await this.file.discard(offset, length);
   }
 
@@ -76,7 +80,7 @@ export class FaultFile implements BlockFile {
   async flush(): Promise<void> {
     await this.announce(['flush_to_os']);
     await this.announce(['flush_to_disk']);
-    this.injector.check('flush', 0, 0);
+    this.check('flush', 0, 0);
     await this.file.flush();
   }
 
@@ -88,6 +92,15 @@ export class FaultFile implements BlockFile {
   /** The bytes belong to the engine, which fills the rest of a cluster with them. */
   isScratch(bytes: Uint8Array): boolean {
     return this.tracker?.isPrivate(bytes) ?? false;
+  }
+
+  /** Errors say which file they are about, as those of the file below. */
+  private check(...request: Parameters<FaultInjector['check']>): void {
+    try {
+      this.injector.check(...request);
+    } catch (error) {
+      throw Object.assign(error as Error, { path: this.location });
+    }
   }
 
   /** Tells the injector of each event. */

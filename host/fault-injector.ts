@@ -9,9 +9,15 @@ const CODES: Readonly<Record<number, string>> = { 5: 'EIO', 28: 'ENOSPC', 122: '
 export class InjectedError extends Error {
   readonly code: string;
 
-  /** @param errno Linux's number */
-  constructor(readonly errno: number) {
-    super(`Injected error ${errno}`);
+  /**
+   * @param errno Linux's number
+   * @param message what it is called
+   */
+  constructor(
+    readonly errno: number,
+    message: string,
+  ) {
+    super(message);
     this.code = CODES[errno] ?? 'EIO';
   }
 }
@@ -27,6 +33,13 @@ interface Suspended {
   resume(): void;
 }
 
+export interface FaultInjectorOptions {
+  /** Told when a request is held, and when one goes on. */
+  readonly onChange?: (what: 'suspended' | 'resuming', tag: string) => void;
+  /** What errors are called, by Linux's numbers. */
+  readonly errorText?: (errno: number) => string;
+}
+
 export class FaultInjector {
   private rules: readonly FaultRule[];
   private state = 1;
@@ -36,12 +49,13 @@ export class FaultInjector {
   private suspended: readonly Suspended[] = [];
   private readonly waiters: { readonly tag: string; done(): void }[] = [];
 
-  /** @param onChange told when a request is held, and when one goes on */
-  constructor(
-    rules: readonly FaultRule[],
-    private readonly onChange: (what: 'suspended' | 'resuming', tag: string) => void = () => {},
-  ) {
+  private readonly onChange: (what: 'suspended' | 'resuming', tag: string) => void;
+  private readonly errorText: (errno: number) => string;
+
+  constructor(rules: readonly FaultRule[], options: FaultInjectorOptions = {}) {
     this.rules = rules;
+    this.onChange = options.onChange ?? (() => {});
+    this.errorText = options.errorText ?? ((errno) => `Injected error ${errno}`);
     void this.announce('none');
   }
 
@@ -73,7 +87,7 @@ export class FaultInjector {
       this.active = this.active.filter((one) => one !== rule);
       this.rules = this.rules.filter((one) => one !== rule);
     }
-    throw new InjectedError(rule.errno);
+    throw new InjectedError(rule.errno, this.errorText(rule.errno));
   }
 
   /** The next request that comes to the event is held, under a name. False when there is no such event. */

@@ -11,9 +11,10 @@ import type { LayerPools } from '../layer-pool.js';
 import { NodeFile } from '../node/node-file.js';
 import type { SnapshotSelection } from '../snapshot-record.js';
 import type { Format } from './arguments.js';
+import { withFaults } from './faults.js';
 import { type BackingNode, type ImageName, type NameOptions, readImageName } from './image-name.js';
 import { cacheModeOf } from './node-options.js';
-import { type FileOptions, isUrl, type OpenedFile, openFile, openImageIn, probeFormat } from './open.js';
+import { type FileOptions, isUrl, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
 
 const SECTOR = 512;
@@ -44,7 +45,7 @@ export interface Disk {
   readonly size: number;
   /** The image, if it is one. */
   readonly image: Image | undefined;
-  readonly file: OpenedFile;
+  readonly file: BlockFile;
   read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, source: Uint8Array): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
@@ -72,8 +73,9 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
   const { terminal } = options;
   const warn = terminal === undefined ? undefined : (line: string) => terminal.note(`Note: ${line}`);
   const access = { ...options, forceShare, cache, name: text, sync, locked: name.locked, warn };
-  const file = await openFile(name.path, access);
-  const format = name.format ?? (await probeFormat(file));
+  const plain = await openFile(name.path, access);
+  const format = name.format ?? (await probeFormat(plain));
+  const file = withFaults(plain, name, format);
   if (format === 'raw') {
     if (name.format === undefined && options.write) warnOfGuess(text, options.terminal);
     try {
@@ -100,16 +102,19 @@ export async function openDisk(text: string, options: DiskOptions = {}): Promise
   return imageDisk(name, file, image);
 }
 
-async function openImage(name: ImageName, file: OpenedFile, access: DiskOptions): Promise<Image> {
+async function openImage(name: ImageName, file: BlockFile, access: DiskOptions): Promise<Image> {
   const { dataFile, settings } = name;
   const { snapshot, compressionLevel, tablesOnly = false, unlockedBacking, backingUnused, layers, ...around } = access;
   const { forceShare, noBacking, cache } = around;
-  let data: OpenedFile | undefined;
+  let data: BlockFile | undefined;
   if (dataFile !== undefined) {
-    data = await openFile(dataFile.path, { ...around, locked: dataFile.locked }).catch(async (error: unknown) => {
-      await file.close();
-      throw error;
-    });
+    const plain = await openFile(dataFile.path, { ...around, locked: dataFile.locked }).catch(
+      async (error: unknown) => {
+        await file.close();
+        throw error;
+      },
+    );
+    data = withFaults(plain, dataFile, 'raw');
   }
   return openImageIn(file, name.path, {
     ...around,
@@ -136,7 +141,7 @@ export function backingChoice(
   const opens = { write: false, lock: !forceShare && file?.locked !== false, direct: isDirect(cache) };
   return {
     format,
-    open: file === undefined ? undefined : () => NodeFile.open(file.path, opens),
+    open: file && (async () => withFaults(await NodeFile.open(file.path, opens), file, format ?? 'qcow2')),
     backing: backingChoice(node.backing, { forceShare, cache }),
   };
 }
@@ -158,7 +163,7 @@ export function warnOfGuess(text: string, terminal: Terminal | undefined): void 
   terminal?.note("         Specify the 'raw' format explicitly to remove the restrictions.");
 }
 
-async function rawDisk(name: ImageName, file: OpenedFile): Promise<Disk> {
+async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
   const base = name.window?.offset ?? 0;
   const fileLength = await file.size();
   const length = Math.ceil(fileLength / SECTOR) * SECTOR;
@@ -184,7 +189,7 @@ async function rawDisk(name: ImageName, file: OpenedFile): Promise<Disk> {
       const whole = Math.min(wanted, size - offset);
       if (whole <= 0) return;
       const range = { offset: base + offset, length: whole, fileLength };
-      for (const { offset: hostOffset, length: count, hole } of stretchesOf(file as BlockFile, range)) {
+      for (const { offset: hostOffset, length: count, hole } of stretchesOf(file, range)) {
         const kind = hole ? 'zero' : 'data';
         const place = { kind, allocated: true, hostOffset, depth: 0, layer: undefined } as const;
         yield { ...place, offset: hostOffset - base, length: count };
@@ -194,7 +199,7 @@ async function rawDisk(name: ImageName, file: OpenedFile): Promise<Disk> {
   };
 }
 
-function imageDisk(name: ImageName, file: OpenedFile, image: Image): Disk {
+function imageDisk(name: ImageName, file: BlockFile, image: Image): Disk {
   return {
     name,
     format: 'qcow2',

@@ -4,8 +4,8 @@
  */
 
 import type { Format } from './arguments.js';
+import { type FileNode, isFileDriver, namedFile, takeFile, takeFileOf } from './file-node.js';
 import {
-  type FileNode,
   type GenericOptions,
   type ImageSettings,
   isJsonName,
@@ -15,12 +15,10 @@ import {
   refuseReference,
   take,
   takeChild,
-  takeFile,
   takeGeneric,
   takeImageSettings,
   takeSize,
 } from './node-options.js';
-import { isUrl } from './open.js';
 import { CommandError } from './output.js';
 
 /** What a name says of a disk. */
@@ -46,11 +44,9 @@ export interface BackingNode extends DiskNode {
 }
 
 /** What a name says. */
-export interface ImageName extends DiskNode {
+export interface ImageName extends DiskNode, FileNode {
   /** As it was given: errors speak of it. */
   readonly text: string;
-  readonly path: string;
-  readonly locked: boolean;
 }
 
 /** How a name is to be read. */
@@ -59,10 +55,10 @@ export interface NameOptions {
   readonly format?: string | undefined;
   /** `--image-opts`. */
   readonly imageOpts?: boolean | undefined;
+  /** With the name of a file: the external data file, whatever the image names. */
+  readonly data?: FileNode | undefined;
 }
 
-/** Protocols whose prefix means a file. */
-const FILE_PROTOCOLS = new Set(['file', 'host_device']);
 const NO_GENERIC: GenericOptions = {
   readOnly: undefined,
   forceShare: undefined,
@@ -73,12 +69,12 @@ const NO_GENERIC: GenericOptions = {
 const PLAIN = { window: undefined, generic: NO_GENERIC, settings: {}, backing: undefined, dataFile: undefined };
 
 /** Reads a name. Throws `CommandError` in QEMU's words. */
-export function readImageName(text: string, { format, imageOpts = false }: NameOptions = {}): ImageName {
+export function readImageName(text: string, { format, imageOpts = false, data }: NameOptions = {}): ImageName {
   if (imageOpts && format !== undefined) throw new CommandError('--image-opts and --format are mutually exclusive');
   return prefixed(`Could not open '${text}': `, () => {
     if (imageOpts) return { text, ...topNode(listedOptions(text), undefined) };
     if (isJsonName(text)) return { text, ...topNode(jsonOptions(text), format) };
-    return { text, ...PLAIN, ...plainFile(text), format: formatOf(format) };
+    return { text, ...PLAIN, ...namedFile(text), format: formatOf(format), dataFile: data };
   });
 }
 
@@ -94,7 +90,9 @@ function prefixed<T>(prefix: string, read: () => T): T {
 
 /** The path of a file that is to be made. Throws `CommandError` when the name is none: nothing but files is made. */
 export function newFilePath(text: string): string {
-  return plainFile(text).path;
+  const { path, faults } = namedFile(text);
+  if (faults === undefined) return path;
+  throw new CommandError("Protocol driver 'blkdebug' does not support image creation");
 }
 
 /** A path as a name, whatever colons are in it. */
@@ -102,18 +100,10 @@ export function nameOfPath(path: string): string {
   return path.includes(':') ? `file:${path}` : path;
 }
 
-function plainFile(text: string): FileNode {
-  if (text === '') throw new CommandError("The 'file' block driver requires a file name");
-  if (isUrl(text)) return { path: text, locked: false };
-  const protocol = /^([^/:]*):/.exec(text)?.[1];
-  if (protocol !== undefined && !FILE_PROTOCOLS.has(protocol)) throw new CommandError(`Unknown protocol '${protocol}'`);
-  return { path: protocol === undefined ? text : text.slice(protocol.length + 1), locked: true };
-}
-
 function topNode(options: NodeOptions, format: string | undefined): DiskNode & FileNode {
   const driver = take(options, 'driver') ?? format;
-  if (driver !== undefined && FILE_PROTOCOLS.has(driver)) {
-    return { ...PLAIN, generic: takeGeneric(new Map(options)), ...takeFile(options), format: 'raw' };
+  if (driver !== undefined && isFileDriver(driver)) {
+    return { ...PLAIN, generic: takeGeneric(new Map(options)), ...takeFileOf(driver, options), format: 'raw' };
   }
   const known = formatOf(driver);
   const file = takeFileBelow(options, driver);
@@ -128,13 +118,7 @@ function takeFileBelow(options: NodeOptions, driver: string | undefined): FileNo
     const wrong = driver === undefined ? 'Must specify either driver or file' : undefined;
     throw new CommandError(wrong ?? 'A block device must be specified for "file"');
   }
-  return fileNode(file);
-}
-
-function fileNode(options: NodeOptions): FileNode {
-  const driver = take(options, 'driver');
-  if (driver !== undefined && !FILE_PROTOCOLS.has(driver)) throw new CommandError(`Unknown driver '${driver}'`);
-  return takeFile(options);
+  return takeFile(file);
 }
 
 /** Everything but the file. */
@@ -175,7 +159,7 @@ export function takeBacking(options: NodeOptions): BackingNode | null | undefine
     const format = formatOf(take(child, 'driver'));
     refuseReference(child, 'file');
     const file = takeChild(child, 'file');
-    const named = file?.has('filename') || file?.has('driver') ? fileNode(file) : undefined;
+    const named = file?.has('filename') || file?.has('driver') ? takeFile(file) : undefined;
     if (named === undefined && file !== undefined) {
       throw new CommandError(`Block protocol 'file' doesn't support the option '${[...file.keys()][0]}'`);
     }
@@ -193,7 +177,7 @@ export function takeDataFile(options: NodeOptions): FileNode | undefined {
   const child = takeChild(options, 'data-file');
   if (child === undefined) return undefined;
   if (!child.has('driver') && !child.has('filename')) throw new CommandError('Must specify either driver or file');
-  return fileNode(child);
+  return takeFile(child);
 }
 
 /** The format of `-f` or `driver=`. */

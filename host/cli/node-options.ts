@@ -50,7 +50,6 @@ const OVERLAP_STRUCTURES: Readonly<Record<string, OverlapStructure>> = {
   'inactive-l2': 'inactiveL2',
   'bitmap-directory': 'bitmapDirectory',
 };
-const FILE_WORDS = ['aio', 'aio-max-batch', 'drop-cache', 'dynamic-auto-read-only', 'x-check-cache-dropped'];
 const JSON_PREFIX = 'json:';
 /** Bytes: more than that is not taken for a cache. */
 const LARGEST_CACHE_SIZE = 1024 ** 3;
@@ -143,28 +142,6 @@ export function cacheModeOf({ direct, noFlush }: GenericOptions, mode: CacheMode
   const isThrough = mode === 'writethrough' || mode === 'directsync';
   if (direct ?? (mode === 'none' || mode === 'directsync')) return isThrough ? 'directsync' : 'none';
   return isThrough ? 'writethrough' : 'writeback';
-}
-
-/** A file on the host. */
-export interface FileNode {
-  readonly path: string;
-  /** `locking=off`: nobody's locks count. */
-  readonly locked: boolean;
-}
-
-/** The options of a file, all of them. */
-export function takeFile(options: NodeOptions): FileNode {
-  takeGeneric(options);
-  const path = take(options, 'filename');
-  const locking = take(options, 'locking');
-  if (locking !== undefined && !['auto', 'on', 'off'].includes(locking)) {
-    throw new CommandError(`invalid parameter value: ${locking}`);
-  }
-  for (const word of FILE_WORDS) options.delete(word);
-  const [left] = options.keys();
-  if (left !== undefined) throw new CommandError(`Block protocol 'file' doesn't support the option '${left}'`);
-  if (path === undefined || path === '') throw new CommandError("The 'file' block driver requires a file name");
-  return { path, locked: locking !== 'off' };
 }
 
 /** What qcow2 images can be told. Sizes are bytes. */

@@ -83,7 +83,7 @@ describe('a rule', () => {
 describe('a break', () => {
   test('holds one request until it is resumed, and others pass', async () => {
     const changes: string[] = [];
-    const injector = new FaultInjector([], (what, tag) => changes.push(`${what} ${tag}`));
+    const injector = new FaultInjector([], { onChange: (what, tag) => changes.push(`${what} ${tag}`) });
     const inner = new MemoryFile(new Uint8Array(1024));
     const file = new FaultFile(inner, injector, 'raw');
     injector.break('write_aio', 'A');

@@ -7,6 +7,7 @@ import type { Snapshot } from '../../snapshot-record.js';
 import { type Format, formatArgument } from '../arguments.js';
 import { cacheReport } from '../cache-report.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { withFaults } from '../faults.js';
 import { type ImageName, readImageName } from '../image-name.js';
 import { cannotOpen, isUrl, type OpenedFile, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag } from '../option-table.js';
@@ -23,11 +24,14 @@ interface Options {
 }
 
 /** A file to look at. */
-type Named = Pick<ImageName, 'path' | 'format'> & Partial<Pick<ImageName, 'text' | 'locked' | 'generic' | 'settings'>>;
+type Named = Pick<ImageName, 'path' | 'format' | 'faults'> &
+  Partial<Pick<ImageName, 'text' | 'locked' | 'generic' | 'settings'>>;
 
 /** What is printed. Numbers are bytes. */
 interface Facts {
   readonly path: string;
+  /** What the error injector on the file is called; undefined: there is none. */
+  readonly injector: string | undefined;
   /** The same for one file under several names. */
   readonly identity: string;
   /** Length of the file in whole sectors, as QEMU counts. */
@@ -113,11 +117,12 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
     throw cannotOpen(path, error);
   });
   const { identity } = file;
+  const injector = named.faults?.name;
   if (format === 'raw') {
     await file.close();
-    return { path, identity, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
+    return { path, injector, identity, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
   }
-  await using image = await openImageIn(file, path, {
+  await using image = await openImageIn(withFaults(file, named, format), path, {
     inspect: true,
     ...settings,
     requestCapacity: 1,
@@ -127,7 +132,7 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
   try {
     const [bitmaps, snapshots] = [await image.bitmaps.list(), await image.snapshots.list()];
     const cache = options.statistics ? await cacheReport(path, options) : undefined;
-    return { path, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots, cache };
+    return { path, injector, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots, cache };
   } catch (error) {
     throw cannotOpen(path, error);
   }
@@ -150,29 +155,17 @@ async function measure(file: OpenedFile, wanted: Format | undefined): Promise<Me
 }
 
 /** The same facts under QEMU's keys. */
-function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cache }: Facts): Json {
+function jsonFacts(facts: Facts): Json {
+  const { path, injector, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
   return {
-    children: [
-      {
-        name: 'file',
-        info: {
-          children: [],
-          'virtual-size': fileLength,
-          filename: path,
-          format: isUrl(path) ? path.slice(0, path.indexOf(':')).toLowerCase() : 'file',
-          'actual-size': diskSize,
-          'format-specific': isUrl(path) ? undefined : { type: 'file', data: {} },
-          'dirty-flag': false,
-        },
-      },
-    ],
+    children: [{ name: 'file', info: jsonInjectorFacts(facts) ?? jsonFileFacts(facts) }],
     'backing-filename-format': image?.backingFormat,
     snapshots: snapshots.length === 0 ? undefined : snapshots.map(snapshotFact),
     'virtual-size': image === undefined ? fileLength : image.virtualSize,
-    filename: path,
+    filename: injector ?? path,
     'cluster-size': image?.clusterSize,
     format: image === undefined ? 'raw' : 'qcow2',
-    'actual-size': diskSize,
+    'actual-size': injector === undefined ? diskSize : undefined,
     encrypted: image !== undefined && image.encryption !== 'none' ? true : undefined,
     'format-specific':
       image === undefined ? undefined : { type: 'qcow2', data: Object.fromEntries(specificFacts(image, bitmaps)) },
@@ -180,6 +173,31 @@ function jsonFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cach
     'backing-filename': image?.backingFile,
     'dirty-flag': image?.dirty ?? false,
     'metadata-cache': cache,
+  };
+}
+
+function jsonFileFacts({ path, fileLength, diskSize }: Facts): Json {
+  return {
+    children: [],
+    'virtual-size': fileLength,
+    filename: path,
+    format: isUrl(path) ? path.slice(0, path.indexOf(':')).toLowerCase() : 'file',
+    'actual-size': diskSize,
+    'format-specific': isUrl(path) ? undefined : { type: 'file', data: {} },
+    'dirty-flag': false,
+  };
+}
+
+/** Undefined where there is none. */
+function jsonInjectorFacts(facts: Facts): Json | undefined {
+  const { injector, fileLength } = facts;
+  if (injector === undefined) return undefined;
+  return {
+    children: [{ name: 'image', info: jsonFileFacts(facts) }],
+    'virtual-size': fileLength,
+    filename: injector,
+    format: 'blkdebug',
+    'dirty-flag': false,
   };
 }
 
@@ -204,20 +222,35 @@ function bitmapFact({ name, granularity, enabled, inconsistent }: BitmapFacts): 
   return { flags: [...(inconsistent ? ['in-use'] : []), ...(enabled ? ['auto'] : [])], name, granularity };
 }
 
-function humanFacts({ path, fileLength, diskSize, image, bitmaps, snapshots, cache }: Facts): string {
+function humanFacts(facts: Facts): string {
+  const { path, injector, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
   const size = image === undefined ? fileLength : image.virtualSize;
-  const name = escapeText(path);
+  const name = escapeText(injector ?? path);
   const lines = [
     `image: ${name}`,
     `file format: ${image === undefined ? 'raw' : 'qcow2'}`,
     `virtual size: ${sizeText(size)}`,
-    `disk size: ${spaceText(diskSize)}`,
+    `disk size: ${spaceText(injector === undefined ? diskSize : undefined)}`,
   ];
   if (image !== undefined) lines.push(...humanImageFacts(path, image, bitmaps, snapshots));
   if (cache !== undefined) lines.push(...humanFact('Metadata cache', cache, ''));
-  lines.push("Child node '/file':", `    filename: ${name}`, '    protocol type: file');
-  lines.push(`    file length: ${sizeText(fileLength)}`, `    disk size: ${spaceText(diskSize)}`);
+  if (injector === undefined) lines.push(...humanFileFacts('/file', facts));
+  else {
+    const nested = humanFileFacts('/file/image', facts).map((line) => `    ${line}`);
+    lines.push("Child node '/file':", `    image: ${name}`, '    file format: blkdebug');
+    lines.push(`    virtual size: ${sizeText(fileLength)}`, `    disk size: ${spaceText(undefined)}`, ...nested);
+  }
   return `${lines.join('\n')}\n`;
+}
+
+function humanFileFacts(node: string, { path, fileLength, diskSize }: Facts): string[] {
+  return [
+    `Child node '${node}':`,
+    `    filename: ${escapeText(path)}`,
+    '    protocol type: file',
+    `    file length: ${sizeText(fileLength)}`,
+    `    disk size: ${spaceText(diskSize)}`,
+  ];
 }
 
 function humanImageFacts(

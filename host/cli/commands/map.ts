@@ -54,7 +54,7 @@ async function printMap(path: string, options: Options, terminal: Terminal): Pro
   const found = start < end ? disk.extents({ offset: start, length: end - start }) : nothing();
   const encrypted = disk.image !== undefined && disk.image.info.encryption !== 'none';
   const extents = joined(encrypted ? withoutPlace(found) : found);
-  const name = disk.name.dataFile?.path ?? disk.image?.info.dataFile ?? disk.name.path;
+  const name = disk.name.dataFile?.path ?? disk.image?.info.dataFile ?? disk.name.faults?.name ?? disk.name.path;
   await (options.output === 'json' ? printJson(extents, terminal) : printHuman(extents, name, terminal));
 }
 

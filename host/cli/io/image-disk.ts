@@ -4,9 +4,9 @@ import { CorralError } from '../../errors.js';
 import type { Image } from '../../image.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { Preallocation } from '../../preallocate.js';
+import { SystemFailure } from '../errno-text.js';
 import { escapeText } from '../output.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
-import { SystemFailure } from './errno-text.js';
 import { SECTOR, sizeText } from './values.js';
 
 const L2_ENTRY_SIZE = 8;

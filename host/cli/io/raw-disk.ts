@@ -4,8 +4,8 @@ import type { BlockFile } from '../../block-file.js';
 import { type CacheMode, isWriteThrough } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
 import type { Preallocation } from '../../preallocate.js';
+import { SystemFailure } from '../errno-text.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
-import { SystemFailure } from './errno-text.js';
 import { SECTOR } from './values.js';
 
 /** How files of other formats begin: at which byte, and with what. */

@@ -40,7 +40,8 @@ export class Session {
   async open(name: string | undefined, find: () => DiskSource, options: DiskOptions): Promise<boolean> {
     try {
       const source = find();
-      this.injector = source.faults && new FaultInjector(source.faults, (what, tag) => this.tellBreak(what, tag));
+      this.injector =
+        source.faults && new FaultInjector(source.faults.rules, { onChange: (what, tag) => this.tellBreak(what, tag) });
       await this.openSource({ source, options });
       return true;
     } catch (error) {

@@ -2,10 +2,10 @@
 
 import { CorralError } from '../../../errors.js';
 import type { Preallocation } from '../../../preallocate.js';
+import { requestErrorText } from '../../errno-text.js';
 import { reasonOf } from '../../output.js';
 import type { Command } from '../command.js';
 import type { DiskRange } from '../disk.js';
-import { requestErrorText } from '../errno-text.js';
 import { CommandFailure, UsageFailure } from '../failures.js';
 import { numberArgument, SECTOR, sizeText } from '../values.js';
 import { diskOf, optionMap, perform, rangeOperands } from './transfer.js';

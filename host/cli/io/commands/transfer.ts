@@ -1,7 +1,7 @@
 /** What reading and writing have in common: arguments, buffers, and the line about the end. */
 
+import { requestErrorText } from '../../errno-text.js';
 import type { Disk } from '../disk.js';
-import { requestErrorText } from '../errno-text.js';
 import { CommandFailure, UsageFailure } from '../failures.js';
 import { type Report, reportText } from '../report.js';
 import type { Session } from '../session.js';

@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { systemErrorCode } from '../../../errors.js';
+import { requestErrorText } from '../../errno-text.js';
 import type { Command } from '../command.js';
 import type { Disk } from '../disk.js';
-import { requestErrorText } from '../errno-text.js';
 import { CommandFailure } from '../failures.js';
 import type { Session } from '../session.js';
 import { patternArgument } from '../values.js';

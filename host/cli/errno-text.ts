@@ -1,7 +1,7 @@
 /** What the C library says of an error number of Linux. */
 
 import { constants } from 'node:os';
-import { CorralError, type CorralErrorCode } from '../../errors.js';
+import { CorralError, type CorralErrorCode } from '../errors.js';
 
 /** By number, from 1 on. */
 const TEXTS = [
