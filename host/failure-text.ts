@@ -113,7 +113,11 @@ function text(
     case Status.InputOutput:
     case Status.NoSpace: {
       const why =
-        cause instanceof Error ? cause.message : status === Status.NoSpace ? 'No space left' : 'Input/output error';
+        cause instanceof Error
+          ? cause.message
+          : status === Status.NoSpace
+            ? 'No space left on device'
+            : 'Input/output error';
       return `${why} (${structure} ${at}${guest})`;
     }
     case Status.OutOfRange:

@@ -1,7 +1,7 @@
 /** Where the bytes of a copy come from: one disk or several, with errors that say which. */
 
 import { type CopySource, fileSource, imageSource } from '../convert.js';
-import { CorralError } from '../errors.js';
+import { CorralError, systemErrorCode } from '../errors.js';
 import type { Disk } from './disk.js';
 import { CommandError, reasonOf, type Terminal } from './output.js';
 
@@ -19,10 +19,11 @@ export interface SourceOptions {
 export function sourceOf(disk: Disk, { topOnly = false, salvage }: SourceOptions = {}): CopySource {
   const source = plainSource(disk, topOnly);
   const { text } = disk.name;
-  const failed = (error: unknown): unknown =>
-    error instanceof CorralError && error.code !== 'ERR_CANCELLED'
-      ? new CommandError(`Error while reading '${text}': ${reasonOf(error)}`, 1, { cause: error })
-      : error;
+  const failed = (error: unknown): unknown => {
+    const isOwn = error instanceof CorralError ? error.code !== 'ERR_CANCELLED' : systemErrorCode(error) !== undefined;
+    if (!isOwn) return error;
+    return new CommandError(`Error while reading '${text}': ${reasonOf(error)}`, 1, { cause: error });
+  };
   return {
     length: source.length,
     async *ranges(signal) {

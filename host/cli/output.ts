@@ -1,6 +1,6 @@
 /** What the commands print, and how: text that no image can use to deceive a terminal, QEMU's numbers and JSON, one line an error. */
 
-import { CorralError, systemErrorCode } from '../errors.js';
+import { CorralError, type CorralErrorCode, systemErrorCode } from '../errors.js';
 
 /** Where the commands print. The process's own streams, or strings in a test. */
 export interface Terminal {
@@ -84,6 +84,26 @@ export function reasonOf(error: unknown): string {
   return systemErrorCode(error) === undefined ? error.message : systemReason(error.message);
 }
 
+/**
+ * The same with the name of the file where reading or writing failed: the one that the error knows, else `path`. Errors that
+ * are about something else are told alone.
+ */
+export function reasonIn(path: string, error: unknown): string {
+  const reason = reasonOf(error);
+  const isAboutFile =
+    error instanceof CorralError ? FILE_FAILURES.has(error.code) : systemErrorCode(error) !== undefined;
+  return isAboutFile ? `'${pathOf(error) ?? path}': ${reason}` : reason;
+}
+
+const FILE_FAILURES: ReadonlySet<CorralErrorCode> = new Set(['ERR_IO', 'ERR_NO_SPACE', 'ERR_BROKEN']);
+
+/** The file that an error, or the one behind it, is about. */
+export function pathOf(error: unknown): string | undefined {
+  if (error instanceof CorralError) return error.details.path ?? pathOf(error.details.cause);
+  const { path } = (error ?? {}) as { path?: unknown };
+  return typeof path === 'string' ? path : undefined;
+}
+
 /** Where Node's words are not those of the system. */
 const SYSTEM_REASONS: Readonly<Record<string, string>> = {
   EFBIG: 'File too large',
@@ -99,7 +119,7 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
 
 /** "ENOSPC: no space left on device, write" is Node's way to say "No space left on device". */
 function systemReason(message: string): string {
-  const match = /^(E[A-Z0-9]+): (.+?), \w+(?: '.*')?(?= \(|$)/s.exec(message);
+  const match = /^(E[A-Z0-9]+): (.+?)(?:, \w+(?: '.*')?)?(?= \(|$)/s.exec(message);
   const [, code, words] = match ?? [];
   if (match === null || code === undefined || words === undefined) return message;
   const known = SYSTEM_REASONS[code];

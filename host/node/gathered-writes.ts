@@ -27,12 +27,13 @@ export class GatheredWrites {
   private constructor(
     private readonly addon: Addon,
     private readonly descriptor: number,
+    private readonly path: string,
   ) {}
 
-  /** Undefined without the addon. */
-  static of(descriptor: number): GatheredWrites | undefined {
+  /** Undefined without the addon. Errors say by their `path` which file they are about. */
+  static of(descriptor: number, path: string): GatheredWrites | undefined {
     const addon = findAddon();
-    return addon && new GatheredWrites(addon, descriptor);
+    return addon && new GatheredWrites(addon, descriptor, path);
   }
 
   /** Writes the pieces one behind the other; they are left alone until then. Rejects with the system's error. */
@@ -73,7 +74,7 @@ export class GatheredWrites {
     round.forEach(({ resolve, reject }, index) => {
       const errno = answers[index] as number;
       if (errno === 0) resolve();
-      else reject(systemErrorOf(errno));
+      else reject(Object.assign(systemErrorOf(errno), { path: this.path }));
     });
   }
 }

@@ -57,7 +57,7 @@ export class NodeFile implements BlockFile {
     sync: boolean,
   ) {
     // Where writes wait for the storage, they are better off side by side.
-    if (direct === undefined && zeroBeyondEnd && !sync) this.shortWrites = GatheredWrites.of(descriptor);
+    if (direct === undefined && zeroBeyondEnd && !sync) this.shortWrites = GatheredWrites.of(descriptor, path);
   }
 
   /** Past the page cache: the descriptor takes whole blocks only. */
@@ -110,17 +110,19 @@ export class NodeFile implements BlockFile {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    if (this.direct !== undefined) await this.direct.read(offset, target);
-    else if (!isReadAtOnce(this.descriptor, offset, target)) await readDescriptor(this.descriptor, offset, target);
+    if (this.direct !== undefined) await this.named(this.direct.read(offset, target));
+    else if (!isReadAtOnce(this.descriptor, offset, target)) {
+      await this.named(readDescriptor(this.descriptor, offset, target));
+    }
   }
 
   async write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
     this.refuseReadOnly();
-    if (this.direct !== undefined) return this.direct.write(offset, pieces);
+    if (this.direct !== undefined) return this.named(this.direct.write(offset, pieces));
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     if (length <= SHORT_WRITE && this.shortWrites !== undefined) return this.shortWrites.write(offset, pieces);
-    if (length < LONG_WRITE) return this.writePieces(offset, pieces);
-    return this.longWrites.run(() => this.writePieces(offset, pieces));
+    if (length < LONG_WRITE) return this.named(this.writePieces(offset, pieces));
+    return this.named(this.longWrites.run(() => this.writePieces(offset, pieces)));
   }
 
   private async writePieces(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
@@ -135,6 +137,10 @@ export class NodeFile implements BlockFile {
 
   async writeZeroes(offset: number, length: number): Promise<void> {
     this.refuseReadOnly();
+    await this.named(this.zero(offset, length));
+  }
+
+  private async zero(offset: number, length: number): Promise<void> {
     // A short range is written as fast as it is told, and only whole blocks can be told without reading them.
     const { start, end } = wholeBlocks(offset, length);
     const tells = this.zeroBeyondEnd && end - start >= SHORTEST_TOLD && zeroRange(this.descriptor, { start, end });
@@ -154,16 +160,21 @@ export class NodeFile implements BlockFile {
   /** Whole blocks become a hole, where the addon and the file system can do that; else the range keeps its bytes. */
   async discard(offset: number, length: number): Promise<void> {
     this.refuseReadOnly();
-    if (this.zeroBeyondEnd) punchHole(this.descriptor, wholeBlocks(offset, length));
+    if (!this.zeroBeyondEnd) return;
+    try {
+      punchHole(this.descriptor, wholeBlocks(offset, length));
+    } catch (error) {
+      throw this.withPath(error);
+    }
   }
 
   async truncate(length: number): Promise<void> {
     this.refuseReadOnly();
-    await ftruncateAsync(this.descriptor, length);
+    await this.named(ftruncateAsync(this.descriptor, length));
   }
 
   async flush(): Promise<void> {
-    await fsyncAsync(this.descriptor);
+    await this.named(fsyncAsync(this.descriptor));
   }
 
   extentAt(offset: number): FileExtent | undefined {
@@ -191,6 +202,17 @@ export class NodeFile implements BlockFile {
     const { direct, descriptor } = this;
     const found = direct === undefined ? readAt(descriptor, new Uint8Array(1), offset) : direct.reaches(offset);
     return Boolean(await found.catch(() => false));
+  }
+
+  /** Errors say by their `path` which file they are about, as those of opening do. */
+  private named<T>(work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      throw this.withPath(error);
+    });
+  }
+
+  private withPath(error: unknown): Error {
+    return Object.assign(error as Error, { path: this.path });
   }
 
   private refuseReadOnly(): void {

@@ -9,7 +9,7 @@ import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { openDisk, warnOfGuess } from '../disk.js';
 import { flag, list, type OptionValues } from '../option-table.js';
 import { amendOptionsHelp, asksForOptions } from '../options-help.js';
-import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonIn, type Terminal, UsageError } from '../output.js';
 import { showProgress } from '../progress.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -89,7 +89,7 @@ async function amendImage(path: string, options: Options, terminal: Terminal): P
     progress.finish();
     await image.close();
   } catch (error) {
-    throw error instanceof CorralError ? new CommandError(reasonOf(error), 1, { cause: error }) : error;
+    throw error instanceof CorralError ? new CommandError(reasonIn(path, error), 1, { cause: error }) : error;
   }
 }
 

@@ -6,7 +6,7 @@ import { Closers } from '../closers.js';
 import { FORCE_SHARE, IMAGE, NO_BACKING } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, value } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal } from '../output.js';
+import { CommandError, reasonIn, type Terminal } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 const DEFAULT_COUNT = 75_000;
@@ -82,7 +82,7 @@ async function measure(disk: Disk, load: Load, terminal: Terminal): Promise<void
   try {
     await carryOut(disk, load);
   } catch (error) {
-    throw new CommandError(`Failed request: ${reasonOf(error)}`, 1, { cause: error });
+    throw new CommandError(`Failed request: ${reasonIn(disk.name.text, error)}`, 1, { cause: error });
   }
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
   terminal.print(`Run completed in ${seconds.toFixed(3)} seconds.\n`);

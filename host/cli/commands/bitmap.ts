@@ -10,7 +10,7 @@ import { type Disk, openDisk } from '../disk.js';
 import { askLive, type Live, liveDevice } from '../live.js';
 import type { Given } from '../option-parser.js';
 import { flag, text, value } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal } from '../output.js';
+import { CommandError, reasonIn, type Terminal } from '../output.js';
 import { defineVerb } from '../verb.js';
 
 /** One action, in the order of the command line. */
@@ -97,7 +97,7 @@ async function change(
       await perform(image, name, action, { ...options, other });
     } catch (error) {
       const what = action.verb === 'removeAll' ? 'remove-all' : `${action.verb} on bitmap ${name}`;
-      throw new CommandError(`Operation ${what} failed: ${reasonOf(error)}`, 1, { cause: error });
+      throw new CommandError(`Operation ${what} failed: ${reasonIn(path, error)}`, 1, { cause: error });
     }
   }
   await image.close();

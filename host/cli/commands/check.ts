@@ -7,10 +7,11 @@ import type { CheckFinding, CheckReport } from '../../check-report.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
+import { withFaults } from '../faults.js';
 import { readImageName } from '../image-name.js';
 import { cannotOpen, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, value } from '../option-table.js';
-import { CommandError, formatJson, formatPercent, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, formatJson, formatPercent, reasonIn, type Terminal, UsageError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -59,14 +60,16 @@ export const check = defineVerb({
 
 async function checkImage(text: string, options: Options, terminal: Terminal): Promise<Result> {
   const write = options.repair !== undefined;
-  const { path, locked, generic, ...name } = readImageName(text, options);
+  const name = readImageName(text, options);
+  const { path, locked, generic } = name;
   const forceShare = options.forceShare || generic.forceShare === true;
   if (write && generic.readOnly) throw new CommandError(`Could not open '${text}': Block node is read-only`);
   if (write && forceShare) {
     throw new CommandError(`Could not open '${text}': force-share=on can only be used with read-only images`);
   }
-  const file = await openFile(path, { write, forceShare, locked, cache: options.cache, name: text });
-  const format = name.format ?? (await probeFormat(file));
+  const plain = await openFile(path, { write, forceShare, locked, cache: options.cache, name: text });
+  const format = name.format ?? (await probeFormat(plain));
+  const file = withFaults(plain, name, format);
   if (format === 'raw') {
     await file.close();
     throw new CommandError('This image format does not support checks', Result.Unsupported);
@@ -102,7 +105,7 @@ interface Outcome {
 async function checkOnly(file: BlockFile, path: string, name: string): Promise<Outcome> {
   const options = { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE, name };
   await using image = await openImageIn(file, path, options);
-  const report = await stoppable((signal) => image.check({ signal }));
+  const report = await stoppable(name, (signal) => image.check({ signal }));
   return { clusterSize: image.info.clusterSize, report };
 }
 
@@ -113,7 +116,7 @@ async function repair(
 ): Promise<Outcome> {
   try {
     const options = { core: loadCore(), checkSize: CHECK_SIZE };
-    const { info, report } = await stoppable((signal) => repairImage(file, kind, { ...options, signal }));
+    const { info, report } = await stoppable(text, (signal) => repairImage(file, kind, { ...options, signal }));
     return { clusterSize: info.clusterSize, report };
   } catch (error) {
     // What cannot be opened, or not be repaired, is told in the words of opening.
@@ -123,12 +126,12 @@ async function repair(
   }
 }
 
-async function stoppable<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+async function stoppable<T>(text: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stop = stopSignal();
   try {
     return await run(stop.signal);
   } catch (error) {
-    throw new CommandError(`Check failed: ${reasonOf(error)}`, Result.Failed, { cause: error });
+    throw new CommandError(`Check failed: ${reasonIn(text, error)}`, Result.Failed, { cause: error });
   } finally {
     stop.release();
   }

@@ -2,14 +2,14 @@
 
 import { dirname, resolve } from 'node:path';
 import { layersOf } from '../../chain.js';
-import { canBeEmptied, commitLayers, makeEmpty } from '../../commit.js';
+import { type CommitTarget, canBeEmptied, commitLayers, makeEmpty } from '../../commit.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk, warnOfGuess } from '../disk.js';
 import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, type OptionValues, text, value } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal } from '../output.js';
+import { CommandError, reasonIn, type Terminal } from '../output.js';
 import { showProgress } from '../progress.js';
 import { type StopSignal, stopSignal } from '../signals.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -73,7 +73,7 @@ async function commitImage(
   if (image === undefined) throw new CommandError('Image does not have a backing file');
   try {
     const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
-    await commitLayers(image, target, {
+    await commitLayers(image, named(target, base.path), {
       depth: base.depth,
       bytesPerSecond: options.rate,
       onProgress: progress.report,
@@ -81,12 +81,30 @@ async function commitImage(
     });
     progress.finish();
     // What else it keeps, such as bitmaps, is stored then.
-    await target.close();
+    await inFile(base.path, () => target.close());
     if (!drop) await makeEmpty(image, { signal: stop.signal });
     await image.close();
   } catch (error) {
-    if (error instanceof CommandError) throw error;
-    throw new CommandError(`Error while committing image: ${reasonOf(error)}`, 1, { cause: error });
+    throw new CommandError(`Error while committing image: ${reasonIn(path, error)}`, 1, { cause: error });
+  }
+}
+
+/** The layer that is written, whose errors are told as its own and not as the image's. */
+function named(target: Disk, path: string): CommitTarget {
+  return {
+    size: target.size,
+    write: (offset, source) => inFile(path, () => target.write(offset, source)),
+    writeZeroes: (offset, length) => inFile(path, () => target.writeZeroes(offset, length)),
+    resize: (size) => inFile(path, () => target.resize(size)),
+    flush: () => inFile(path, () => target.flush()),
+  };
+}
+
+async function inFile(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    throw new CommandError(reasonIn(path, error), 1, { cause: error });
   }
 }
 

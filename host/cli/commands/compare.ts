@@ -1,6 +1,6 @@
 /** `corral compare`: whether two images hold the same disk. */
 
-import { compareDisks, type Difference } from '../../compare.js';
+import { type ComparedDisk, compareDisks, type Difference } from '../../compare.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, IMAGE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
@@ -95,14 +95,35 @@ async function findDifference(
   const stop = stopSignal();
   try {
     const { strict } = options;
-    return await compareDisks(first, second, { strict, onProgress: progress.report, signal: stop.signal });
+    return await compareDisks(named(first), named(second), {
+      strict,
+      onProgress: progress.report,
+      signal: stop.signal,
+    });
   } catch (error) {
+    if (error instanceof CommandError) throw error;
     throw new CommandError(`Error while comparing: ${reasonOf(error)}`, stop.exitCode || Result.CannotRead, {
       cause: error,
     });
   } finally {
     stop.release();
   }
+}
+
+/** A disk whose errors say what could not be read. */
+function named(disk: Disk): ComparedDisk {
+  return {
+    size: disk.size,
+    extents: () => disk.extents(),
+    async read(offset, target) {
+      try {
+        await disk.read(offset, target);
+      } catch (error) {
+        const about = `Error while reading offset ${offset} of ${disk.name.text}`;
+        throw new CommandError(`${about}: ${reasonOf(error)}`, Result.CannotRead, { cause: error });
+      }
+    },
+  };
 }
 
 function differenceText({ what, offset }: Difference): string {

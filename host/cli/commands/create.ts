@@ -11,7 +11,7 @@ import { makeImage } from '../new-file.js';
 import { openFile, openImageIn, probeFormat } from '../open.js';
 import { flag, list, text } from '../option-table.js';
 import { asksForOptions, createOptionsHelp } from '../options-help.js';
-import { CommandError, escapeText, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, escapeText, pathOf, reasonOf, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
 
 const SECTOR = 512n;
@@ -67,7 +67,7 @@ async function createImage(
   terminal: Terminal,
 ): Promise<void> {
   const about = `${name}: `;
-  const path = pathOf(name, about);
+  const path = filePathOf(name, about);
   const behind = { backing: options.backing, backingFormat: options.backingFormat };
   const image = readNewImage(options.format, options.options, behind, about);
   if (given !== undefined && image.size !== undefined) {
@@ -89,7 +89,7 @@ async function createImage(
 }
 
 /** Throws `CommandError` for what is no file's name. */
-function pathOf(name: string, about: string): string {
+function filePathOf(name: string, about: string): string {
   try {
     return newFilePath(name);
   } catch (error) {
@@ -144,10 +144,10 @@ function cannotOpenBacking(path: string, behind: string, error: unknown): unknow
 
 /** "x: Could not create 'x': No such file or directory". */
 function cannotCreate(name: string, path: string, error: unknown): unknown {
-  if (!(error instanceof CorralError)) return error;
+  if (error instanceof CommandError) return error;
   // The file itself, or the one of the guest's data.
-  const which = error.details.path ?? path;
-  if (error.code === 'ERR_LOCKED') {
+  const which = pathOf(error) ?? path;
+  if (error instanceof CorralError && error.code === 'ERR_LOCKED') {
     const hints = [`Is another process using the image [${which}]?`];
     return new CommandError(`${name}: Failed to get "write" lock`, 1, { cause: error, hints });
   }

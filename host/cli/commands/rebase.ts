@@ -6,7 +6,7 @@ import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, IMAGE, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { flag, type OptionValues, text } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonIn, type Terminal, UsageError } from '../output.js';
 import { showProgress } from '../progress.js';
 import { stopSignal } from '../signals.js';
 import { defineVerb, oneOperand } from '../verb.js';
@@ -64,7 +64,7 @@ async function rebaseImage(path: string, options: Options, terminal: Terminal): 
     );
   } catch (error) {
     if (!(error instanceof CorralError)) throw error;
-    cannotChange(reasonOf(error));
+    cannotChange(reasonIn(path, error));
   }
   await image.close();
 }
@@ -95,7 +95,9 @@ async function copy(overlay: Disk, behind: Disk | undefined, options: Options, t
     });
   } catch (error) {
     const said =
-      stop.exitCode === 0 ? `error while copying: ${reasonOf(error)}` : 'Interrupted: the backing file is the old one';
+      stop.exitCode === 0
+        ? `error while copying: ${reasonIn(overlay.name.text, error)}`
+        : 'Interrupted: the backing file is the old one';
     throw new CommandError(said, stop.exitCode || 1, { cause: error });
   } finally {
     stop.release();

@@ -6,7 +6,7 @@ import { IMAGE, NO_BACKING } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonIn, type Terminal, UsageError } from '../output.js';
 import { defineVerb } from '../verb.js';
 
 const SECTOR = 512n;
@@ -56,7 +56,7 @@ async function resizeImage(path: string, text: string, options: Options, termina
     await resizeDisk(disk, Number(size), { shrink: shrinks, preallocation: preallocation as Preallocation });
   } catch (error) {
     await disk.close().catch(() => {});
-    throw error instanceof CommandError ? error : new CommandError(reasonOf(error), 1, { cause: error });
+    throw error instanceof CommandError ? error : new CommandError(reasonIn(path, error), 1, { cause: error });
   }
   await disk.close();
   if (!options.quiet) terminal.print('Image resized.\n');
@@ -126,11 +126,18 @@ async function resizeDisk(
     refusePart(BigInt(size));
     return image.resize(size, how);
   }
-  const { preallocation } = how;
-  if (preallocation === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
+  const { preallocation: mode } = how;
+  if (mode === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
   const before = disk.size;
+  const fileLength = await disk.file.size();
   await disk.resize(size);
-  const start = (disk.name.window?.offset ?? 0) + before;
-  const length = size - before;
-  if (preallocation !== 'off') await fillFile(disk.file, { mode: preallocation, offset: start, length });
+  if (mode === 'off') return;
+  const offset = (disk.name.window?.offset ?? 0) + before;
+  try {
+    await fillFile(disk.file, { mode, offset, length: size - before });
+  } catch (error) {
+    // If it cannot become as short as it was, so be it: the disk is longer then, and whole.
+    await disk.file.truncate(fileLength).catch(() => {});
+    throw error;
+  }
 }

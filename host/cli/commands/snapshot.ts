@@ -9,7 +9,7 @@ import { IMAGE, NO_BACKING } from '../common-options.js';
 import { openDisk } from '../disk.js';
 import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
-import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
+import { CommandError, reasonIn, type Terminal, UsageError } from '../output.js';
 import { snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -60,9 +60,10 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
     throw new CommandError(`Could not ${verb} snapshot '${name}': Operation not supported`);
   }
   const { snapshots } = image;
-  if (create !== undefined) await attempt('create', create, () => snapshots.create({ name: create, icount: 0n }));
-  else if (apply !== undefined) await attempt('apply', apply, () => applyOne(snapshots, apply));
-  else if (options.delete !== undefined) await remove(snapshots, options.delete);
+  if (create !== undefined)
+    await attempt(path, ['create', create], () => snapshots.create({ name: create, icount: 0n }));
+  else if (apply !== undefined) await attempt(path, ['apply', apply], () => applyOne(snapshots, apply));
+  else if (options.delete !== undefined) await remove(path, snapshots, options.delete);
   else terminal.print(snapshotTable(await snapshots.list()));
   await image.close();
 }
@@ -99,19 +100,23 @@ async function applyOne(snapshots: Snapshots, wanted: string): Promise<void> {
 }
 
 /** By its name only, as QEMU does. */
-async function remove(snapshots: Snapshots, wanted: string): Promise<void> {
-  await attempt('delete', wanted, async () => {
+async function remove(path: string, snapshots: Snapshots, wanted: string): Promise<void> {
+  await attempt(path, ['delete', wanted], async () => {
     const found = (await snapshots.list()).find(({ name }) => name === wanted);
     if (found === undefined) throw new CommandError('snapshot not found');
     await snapshots.delete({ id: found.idBytes, name: found.nameBytes });
   });
 }
 
-async function attempt(verb: string, name: string, work: () => Promise<void>): Promise<void> {
+async function attempt(
+  path: string,
+  [verb, name]: readonly [verb: string, name: string],
+  work: () => Promise<void>,
+): Promise<void> {
   try {
     await work();
   } catch (error) {
     if (!(error instanceof CorralError) && !(error instanceof CommandError)) throw error;
-    throw new CommandError(`Could not ${verb} snapshot '${name}': ${reasonOf(error)}`, 1, { cause: error });
+    throw new CommandError(`Could not ${verb} snapshot '${name}': ${reasonIn(path, error)}`, 1, { cause: error });
   }
 }
