@@ -214,6 +214,12 @@ void BlockRing::fetched(uint32_t tag, Fetched outcome) {
     case Fetched::Stopped:
       events_.push(EventType::QueueStopped, queue_.failure(), 0, 0);
       return;
+    case Fetched::Malformed: {
+      const ublk::RequestDescriptor& descriptor = queue_.lastMalformed();
+      events_.push(EventType::Malformed, static_cast<int32_t>(queue_.firstSlot() + tag),
+                   static_cast<int32_t>(descriptor.operationAndFlags), static_cast<int32_t>(descriptor.sectorCount));
+      return;
+    }
     case Fetched::Answered:
     case Fetched::Waits:
     case Fetched::Gone:

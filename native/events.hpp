@@ -22,6 +22,8 @@ enum class EventType : int32_t {
   QueueStopped = 4,
   /** An operation that the host carries out, not the ring: its index, the bytes that it wants, its OperationKind. */
   Help = 5,
+  /** A request of the kernel made no sense, and was refused: its slot, its operation and flags, its number of sectors. */
+  Malformed = 6,
 };
 
 /** First number of an outgoing entry. */

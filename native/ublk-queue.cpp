@@ -23,6 +23,8 @@ static_assert(offsetof(io_uring_sqe, cmd) == COMMAND_OFFSET);
 
 /** Not an errno: the descriptor became a Request record. */
 constexpr int32_t TRANSLATED = 1;
+/** Nor this: the descriptor makes no sense. */
+constexpr int32_t MALFORMED = 2;
 
 /** In the place of a tag: the end of a buffer's registration, which nobody waits for. */
 constexpr uint64_t UNREGISTRATION = 0xffff;
@@ -117,6 +119,11 @@ Fetched UblkQueue::fetched(uint32_t tag, int32_t result) {
   state.inService = true;
   ++inService_;
   const int32_t answered = translate(tag);
+  if (answered == MALFORMED) {
+    ++malformed_;
+    answer(tag, -EIO);
+    return Fetched::Malformed;
+  }
   if (answered != TRANSLATED) {
     answer(tag, answered);
     return Fetched::Answered;
@@ -171,8 +178,8 @@ int32_t UblkQueue::translate(uint32_t tag) {
     case ublk::OPERATION_WRITE_SAME:
       return -EOPNOTSUPP;  // never advertised, but a kernel may ask
     default:
-      ++malformed_;
-      return -EIO;
+      lastMalformed_ = descriptor;
+      return MALFORMED;
   }
 
   const bool moves = kind == RequestKind::Read || kind == RequestKind::Write;
@@ -186,8 +193,8 @@ int32_t UblkQueue::translate(uint32_t tag) {
     const bool sane = length > 0 && length <= longest && descriptor.startSector <= deviceSectors &&
                       descriptor.sectorCount <= deviceSectors - descriptor.startSector;
     if (!sane) {
-      ++malformed_;
-      return -EIO;
+      lastMalformed_ = descriptor;
+      return MALFORMED;
     }
     record.guestOffset = descriptor.startSector << ublk::SECTOR_BITS;
     record.length = length;

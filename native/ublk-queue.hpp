@@ -50,6 +50,8 @@ enum class Fetched {
   Waits,
   /** The request was answered here. */
   Answered,
+  /** So was this, with an error: its descriptor, `lastMalformed`, made no sense. */
+  Malformed,
   /** The tag is gone; others are not. */
   Gone,
   /** The last tag is gone. */
@@ -114,6 +116,7 @@ class UblkQueue {
   uint32_t inService() const { return inService_; }
   /** Descriptors that made no sense. */
   uint64_t malformed() const { return malformed_; }
+  const ublk::RequestDescriptor& lastMalformed() const { return lastMalformed_; }
   /** First errno with which a tag came back other than as the driver's normal end, or 0. */
   int failure() const { return failure_; }
 
@@ -153,6 +156,7 @@ class UblkQueue {
   uint32_t gone_ = 0;
   uint32_t inService_ = 0;
   uint64_t malformed_ = 0;
+  ublk::RequestDescriptor lastMalformed_{};
   int failure_ = 0;
 };
 

@@ -26,6 +26,8 @@ export enum EventType {
   QueueStopped = 4,
   /** Operation a (a Decompress or ReadBacking, as c says) is the host's: `deliver` the b bytes that it wants. */
   Help = 5,
+  /** The kernel's request for slot a, of b (operation and flags) and c sectors, made no sense and got an error. */
+  Malformed = 6,
 }
 
 /** Numbers of an outgoing entry or event: its type, a, b and c. The first quad of either array is its head. */

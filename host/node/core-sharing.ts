@@ -26,10 +26,11 @@ const ERROR_LENGTH = 5;
 const PAUSE = 6;
 const HEAD_WORDS = 16;
 
-/** Words of each thread: whether it sleeps, entries in its mailbox, the descriptor that wakes it. */
+/** Words of each thread: whether it sleeps, entries in its mailbox, the descriptor that wakes it, requests without sense. */
 const SLEEPS = 0;
 const COUNT = 1;
 const WAKE = 2;
+const MALFORMED = 3;
 const THREAD_WORDS = 16;
 
 const ERROR_BYTES = 16_384;
@@ -183,6 +184,19 @@ export class CoreSharing {
 
   set wakeDescriptor(descriptor: number) {
     Atomics.store(this.words, this.headOf(this.thread) + WAKE, descriptor);
+  }
+
+  /** The kernel has sent a request to this thread's queue that made no sense. */
+  noteMalformed(): void {
+    Atomics.add(this.words, this.headOf(this.thread) + MALFORMED, 1);
+  }
+
+  /** How many of these all threads have got. */
+  get malformed(): number {
+    let sum = 0;
+    for (let thread = 0; thread < this.parts.threads; thread++)
+      sum += Atomics.load(this.words, this.headOf(thread) + MALFORMED) >>> 0;
+    return sum;
   }
 
   get broken(): boolean {

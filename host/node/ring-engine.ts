@@ -317,6 +317,11 @@ export class RingEngine {
     return this.sharing !== undefined;
   }
 
+  /** Requests of the kernel that made no sense, on every queue. */
+  get malformed(): number {
+    return this.sharing?.malformed ?? this.ring.statistics().malformed;
+  }
+
   /** What other threads need to serve the same image; once it is open. */
   sharedParts(): SharedParts | undefined {
     const { parts } = this.sharing ?? {};
@@ -365,6 +370,10 @@ export class RingEngine {
       case EventType.Control:
         this.helper?.takeReports();
         this.handlers.onControl?.();
+        return;
+      case EventType.Malformed:
+        this.sharing?.noteMalformed();
+        this.handlers.onFailure?.(malformedError(b, c));
         return;
       case EventType.QueueStopped:
         this.handlers.onQueueStopped?.(a);
@@ -573,6 +582,14 @@ export class RingEngine {
     const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
+}
+
+/** Operation and flags as in linux/ublk_cmd.h. */
+function malformedError(operationAndFlags: number, sectors: number): CorralError {
+  const what = `operation ${operationAndFlags & 0xff}, ${sectors >>> 0} sectors`;
+  return new CorralError('ERR_IO', {
+    reason: `The kernel sent a request that makes no sense (${what}): it is refused`,
+  });
 }
 
 /** Whoever sees an operation fail may not be who reports it. */

@@ -146,7 +146,7 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
 
 function statistics(engine: RingEngine): UblkEngineStatistics {
   const core = engine.locked(() => engine.core.statistics());
-  const { violations, malformed } = engine.ring.statistics();
+  const { violations } = engine.ring.statistics();
   return {
     cacheHits: core.cacheHits,
     cacheMisses: core.cacheMisses,
@@ -157,6 +157,6 @@ function statistics(engine: RingEngine): UblkEngineStatistics {
     flushes: core.flushes,
     waits: core.waits,
     violations,
-    malformed,
+    malformed: engine.malformed,
   };
 }

@@ -2,9 +2,8 @@
  * The thread that serves one ublk device. It owns the image file, the core and the ring, and sits in the ring's turns
  * from its first moment to its last: the event loop never runs, so orders are fetched by hand when the ring is woken.
  */
-import { writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parentPort, receiveMessageOnPort, type TransferListItem, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { RequestFlag, RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
@@ -22,21 +21,15 @@ import { NodeFile } from './node-file.js';
 import { RequestMeter } from './request-meter.js';
 import { RingEngine } from './ring-engine.js';
 import { attachQueue } from './ublk-attach.js';
-import type { UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import type { UblkOrder, UblkWorkerData } from './ublk-messages.js';
 import { carryOut } from './ublk-verbs.js';
+import { WorkerPort } from './ublk-worker-port.js';
 
 type AttachOrder = UblkOrder & { type: 'attach' };
 type VerbOrder = UblkOrder & { type: 'verb' };
 
 const data = workerData as UblkWorkerData;
-const MAXIMUM_FAILURES_TOLD = 10;
-let failuresTold = 0;
-/** Errors that are reported in one second; the others are counted. */
-const ERRORS_A_SECOND = 100;
-const errors = { second: 0, reported: 0, missed: 0 };
-/** Helper threads that were asked for: one, or a second one after a repair. */
-let helperCount = 0;
-const abandoned = new Int32Array(data.abandoned);
+const port = new WorkerPort(data.path, data.abandoned);
 
 try {
   requireAddon().becomeFlusher();
@@ -56,9 +49,9 @@ try {
   } finally {
     await file.close();
   }
-  report({ type: 'closed' });
+  port.report({ type: 'closed' });
 } catch (error) {
-  report({ type: 'failed', error: toRecord(inWords(error)) });
+  port.report({ type: 'failed', error: toRecord(inWords(error)) });
 }
 
 /** As everywhere, an image that was not closed cleanly is repaired before it is written. */
@@ -130,27 +123,23 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
       helper: {
         jobs: data.helperJobs,
         backing,
-        start: (helperData) => report({ type: 'helper', data: helperData, number: ++helperCount }, [helperData.port]),
+        start: port.startHelper,
       },
     },
     {
       // Orders that cannot wait for the end of whatever is being waited for are carried out here.
-      onControl: () => {
-        if (isAbandoned()) engine.helperLost('The process ends');
-        // One wake may stand for several orders, or for none: the helper wakes, too.
-        for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
+      onControl: () =>
+        port.takeOrders(engine, (order) => {
           if (order.type === 'attach') attachment = order;
           else if (order.type === 'close') closing = true;
           else if (order.type === 'verb') verbs.push(order);
-          else if (order.type === 'queueLost') failure = fromRecord(order.error);
-          else if (order.number === helperCount) engine.helperLost(order.reason);
-        }
-      },
+          else failure = fromRecord(order.error);
+        }),
       onQueueStopped: (errno) => {
         if (sharing === undefined) stopped = { errno };
         else sharing.noteStopped(errno);
       },
-      onFailure: (error) => tell(error, engine.trap !== undefined),
+      onFailure: (error) => port.tell(error, engine.trap !== undefined),
     },
   );
 
@@ -164,10 +153,10 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
       dataDescriptor: dataFile?.file.descriptor,
       backing,
     };
-    report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor, shared });
+    port.report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor, shared });
     while (!closing && stopped === undefined && failure === undefined) {
       engine.step(TurnMode.Wait);
-      if (isAbandoned()) return;
+      if (port.isAbandoned) return;
       const errno = sharing?.stopped;
       if (errno !== undefined) stopped = { errno };
       for (let order = verbs.shift(); order !== undefined; order = verbs.shift()) {
@@ -176,7 +165,7 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
       if (attachment === undefined) continue;
       try {
         const device = attachQueue(engine.ring, attachment, 0, 0);
-        report({ type: 'attached', wakeDescriptor: engine.ring.wakeDescriptor, device });
+        port.report({ type: 'attached', wakeDescriptor: engine.ring.wakeDescriptor, device });
       } catch (error) {
         failure = error;
       }
@@ -201,7 +190,7 @@ async function serve(image: Sized, dataFile: Sized | undefined, backing: Backing
 function end(engine: RingEngine): void {
   try {
     engine.endHelper();
-    while (!engine.helperEnded && !isAbandoned()) engine.step(TurnMode.Wait);
+    while (!engine.helperEnded && !port.isAbandoned) engine.step(TurnMode.Wait);
   } finally {
     engine.endOthers();
     engine.close();
@@ -210,40 +199,11 @@ function end(engine: RingEngine): void {
 
 async function carryOutVerb(engine: RingEngine, { number, verb }: VerbOrder, facts: ImageFacts): Promise<void> {
   try {
-    report({ type: 'verbEnded', number, result: await carryOut(engine, verb, facts) });
+    port.report({ type: 'verbEnded', number, result: await carryOut(engine, verb, facts) });
   } catch (error) {
-    report({ type: 'verbEnded', number, error: toRecord(inWords(error)) });
+    port.report({ type: 'verbEnded', number, error: toRecord(inWords(error)) });
     if (!(error instanceof CorralError)) throw error;
   }
-}
-
-/** Says why the kernel gets an error: to whoever reads the device's events, and the first few times at once. */
-function tell(error: CorralError, broken: boolean): void {
-  const second = Math.floor(Date.now() / 1000);
-  if (second !== errors.second) Object.assign(errors, { second, reported: 0 });
-  if (errors.reported < ERRORS_A_SECOND) {
-    errors.reported++;
-    report({ type: 'ioError', error: toRecord(error), missed: errors.missed, broken });
-    errors.missed = 0;
-  } else {
-    errors.missed++;
-  }
-  if (failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
-  writeSync(process.stderr.fd, `corral: '${data.path}': ${error.message}\n`);
-}
-
-function nextOrder(): UblkOrder | undefined {
-  if (parentPort === null) return undefined;
-  return receiveMessageOnPort(parentPort)?.message as UblkOrder | undefined;
-}
-
-function report(message: UblkReport, transferList: TransferListItem[] = []): void {
-  parentPort?.postMessage(message, transferList);
-}
-
-/** The process ends: nobody will start a thread, or hear anything. */
-function isAbandoned(): boolean {
-  return Atomics.load(abandoned, 0) !== 0;
 }
 
 function inWords(error: unknown): unknown {

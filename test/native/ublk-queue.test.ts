@@ -59,6 +59,10 @@ function makeQueue(more: { unmap?: boolean; durable?: boolean } = {}): void {
   });
 }
 
+function malformed(slot: number, { operation, sectors }: Descriptor): RingEvent {
+  return { type: EventType.Malformed, a: slot, b: operation, c: sectors | 0 };
+}
+
 /** Lets the kernel's request arrive under a tag, and returns the events of the turn that sees it. */
 function arrive(tag: number, { operation, sectors, start }: Descriptor): RingEvent[] {
   descriptors.setUint32(tag * DESCRIPTOR_SIZE, operation, true);
@@ -150,12 +154,12 @@ describe('a request of the kernel becomes a Request record', () => {
 
   test('as far as the device reaches, once it is longer', () => {
     const beyond = { operation: READ, sectors: 8, start: DEVICE_SIZE / 512 };
-    expect(arrive(1, beyond)).toEqual([]);
+    expect(arrive(1, beyond)).toEqual([malformed(1, beyond)]);
 
     fixture.ring.setDeviceSize(DEVICE_SIZE + 4096);
 
     expect(arrive(2, beyond)).toEqual([{ type: EventType.Request, a: 2, b: 0, c: 0 }]);
-    expect(arrive(3, { ...beyond, sectors: 9 })).toEqual([]);
+    expect(arrive(3, { ...beyond, sectors: 9 })).toEqual([malformed(3, { ...beyond, sectors: 9 })]);
     expect(() => fixture.ring.setDeviceSize(-1)).toThrow();
   });
 
@@ -168,7 +172,7 @@ describe('a request of the kernel becomes a Request record', () => {
   });
 });
 
-describe('a request that makes no sense is answered with an error, counted, and never seen by the core', () => {
+describe('a request that makes no sense is answered with an error, told, counted, and never seen by the core', () => {
   test.each<[string, Descriptor]>([
     ['an unknown operation', { operation: 6, sectors: 1, start: 0 }],
     ['a zone operation', { operation: 10, sectors: 1, start: 0 }],
@@ -183,15 +187,16 @@ describe('a request that makes no sense is answered with an error, counted, and 
   ])('%s', (_, descriptor) => {
     const events = arrive(2, descriptor);
 
-    expect(events).toEqual([]);
+    expect(events).toEqual([malformed(2, descriptor)]);
     expect(answers[2]).toBe(EIO);
     expect(fixture.ring.statistics().malformed).toBe(1);
   });
 
   test.each([DISCARD, WRITE_ZEROES])('operation %i over more than is offered', (operation) => {
-    const events = arrive(2, { operation, sectors: 2 ** 21 + 1, start: 0 });
+    const descriptor = { operation, sectors: 2 ** 21 + 1, start: 0 };
+    const events = arrive(2, descriptor);
 
-    expect(events).toEqual([]);
+    expect(events).toEqual([malformed(2, descriptor)]);
     expect(answers[2]).toBe(EIO);
     expect(fixture.ring.statistics().malformed).toBe(1);
   });
