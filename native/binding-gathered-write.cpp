@@ -4,19 +4,16 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "binding.hpp"
+#include "file-copy.hpp"
 
 namespace corral {
 
 namespace {
-
-/** Most pieces of one system call (IOV_MAX). */
-constexpr size_t MAXIMUM_PIECES = 1024;
 
 /** Pieces that lie one behind the other in the file. */
 struct Place {
@@ -24,30 +21,6 @@ struct Place {
   size_t firstPiece;
   size_t pieceCount;
 };
-
-/** All of the pieces are written, or the errno that says why not. What they say is changed on the way. */
-int32_t writeFully(int descriptor, int64_t offset, std::span<iovec> pieces) {
-  while (!pieces.empty()) {
-    if (pieces.front().iov_len == 0) {
-      pieces = pieces.subspan(1);
-      continue;
-    }
-    const auto count = static_cast<int>(std::min(pieces.size(), MAXIMUM_PIECES));
-    const ssize_t written = ::pwritev(descriptor, pieces.data(), count, offset);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return written < 0 ? errno : EIO;
-    offset += written;
-    for (auto left = static_cast<size_t>(written); left > 0;) {
-      iovec& piece = pieces.front();
-      const size_t done = std::min(left, piece.iov_len);
-      piece.iov_base = static_cast<uint8_t*>(piece.iov_base) + done;
-      piece.iov_len -= done;
-      left -= done;
-      if (piece.iov_len == 0) pieces = pieces.subspan(1);
-    }
-  }
-  return 0;
-}
 
 class GatheredWrite final : public Napi::AsyncWorker {
  public:
@@ -65,7 +38,9 @@ class GatheredWrite final : public Napi::AsyncWorker {
     const std::span<iovec> all(pieces_);
     for (size_t index = 0; index < places_.size(); index++) {
       const auto& [offset, firstPiece, pieceCount] = places_[index];
-      answers_[index] = writeFully(descriptor_, offset, all.subspan(firstPiece, pieceCount));
+      const std::span<iovec> pieces = all.subspan(firstPiece, pieceCount);
+      fileCopy::reserveBehindEnd(descriptor_, offset, fileCopy::lengthOf(pieces));
+      answers_[index] = fileCopy::writeFully(descriptor_, offset, pieces).number;
     }
   }
 

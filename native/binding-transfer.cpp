@@ -6,6 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
 
 #include "binding.hpp"
 #include "cluster-codec.hpp"
@@ -100,13 +104,39 @@ class Transfer : public Napi::AsyncWorker {
   size_t keptCount_ = 0;
 };
 
+/**
+ * Copies into one file write in the order of their calls. libuv's threads take work in that order: the one that is waited
+ * for has a thread, or has had one.
+ */
 class CopyRange final : public Transfer {
  public:
-  CopyRange(const Napi::Function& callback, const fileCopy::Range& range) : Transfer(callback), range_(range) {}
-  void Execute() override { fail(fileCopy::copySparse(range_).number); }
+  CopyRange(const Napi::Function& callback, const fileCopy::Range& range)
+      : Transfer(callback), range_(range), ending_(std::make_shared<fileCopy::Ending>()) {}
+  CopyRange(const CopyRange&) = delete;
+  CopyRange& operator=(const CopyRange&) = delete;
+  ~CopyRange() override { ending_->tell(); }
+
+  /** Takes its place in the order, and in that of the threads. */
+  void enqueue() {
+    const std::scoped_lock lock(orderMutex);
+    before_ = std::exchange(lastOf[range_.target], ending_).lock();
+    Queue();
+  }
+
+  void Execute() override {
+    fail(fileCopy::copySparse(range_, before_.get()).number);
+    before_.reset();
+    ending_->tell();
+  }
 
  private:
+  static inline std::mutex orderMutex;
+  /** By the target's descriptor. */
+  static inline std::map<int, std::weak_ptr<fileCopy::Ending>> lastOf;
+
   fileCopy::Range range_;
+  std::shared_ptr<fileCopy::Ending> before_;
+  std::shared_ptr<fileCopy::Ending> ending_;
 };
 
 struct CompressedPlace {
@@ -175,7 +205,7 @@ Napi::Value copyRange(const Napi::CallbackInfo& info) {
   range.blockLength = arguments.number(1 << 30);
   const Napi::Function callback = arguments.callback();
   if (arguments.refused()) return info.Env().Undefined();
-  (new CopyRange(callback, range))->Queue();
+  (new CopyRange(callback, range))->enqueue();
   return info.Env().Undefined();
 }
 

@@ -293,7 +293,8 @@ export interface Addon {
   readCached(descriptor: number, offset: number, target: Uint8Array): number;
   /**
    * Carries out several writes one after the other on another thread, each wholly: all of them, also when one fails. The
-   * pieces are left alone until the callback gets 0 or an errno for each write.
+   * pieces are left alone until the callback gets 0 or an errno for each write. Long ones behind the end of a file take
+   * their space first, where that makes them faster.
    *
    * @param places by turns the offset of a write and how many of the pieces it has
    */
@@ -318,6 +319,7 @@ export interface Addon {
   /**
    * Copies bytes between open files on another thread; blocks of zeros, counted from the start, are left out unless
    * `blockLength` is 0. Zeros lie beyond the end of the source. Answers 0 or a negative errno: then a part may be copied.
+   * Several into one target are written in the order of the calls.
    */
   copyRange(
     source: number,

@@ -1,5 +1,5 @@
 /**
- * Short writes that are asked for at about the same time go to another thread together: handing one over and hearing of its
+ * Writes that are asked for at about the same time go to another thread together: handing a short one over and hearing of its
  * end costs several times what the kernel needs to take its bytes into the page cache.
  */
 import { type Addon, findAddon } from './addon.js';
@@ -7,16 +7,19 @@ import { systemErrorOf } from './errno.js';
 
 /** Writes of a round; as many others gather meanwhile, and those who asked for these go on. */
 const MOST_WRITES = 16;
+/** Bytes of a round, but for one write: who made them has memory waiting for the end of it. */
+const MOST_BYTES = 4 << 20;
 
 interface Asked {
   readonly offset: number;
+  readonly length: number;
   readonly pieces: readonly Uint8Array[];
   resolve(): void;
   reject(error: Error): void;
 }
 
 /**
- * The short writes of one file, one round of them at a time: the kernel lets one write at a time into a file. Their order
+ * The writes of one file, one round of them at a time: the kernel lets one write at a time into a file. Their order
  * is not that of the calls for those who wait for others.
  */
 export class GatheredWrites {
@@ -36,10 +39,12 @@ export class GatheredWrites {
     return addon && new GatheredWrites(addon, descriptor, path);
   }
 
-  /** Writes the pieces one behind the other; they are left alone until then. Rejects with the system's error. */
-  write(offset: number, pieces: readonly Uint8Array[]): Promise<void> {
+  /**
+   * Writes the pieces, `length` bytes, one behind the other; they are left alone until then. Rejects with the system's error.
+   */
+  write(offset: number, pieces: readonly Uint8Array[], length: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.waiting.push({ offset, pieces, resolve, reject });
+      this.waiting.push({ offset, length, pieces, resolve, reject });
       if (this.scheduled || this.underWay) return;
       this.scheduled = true;
       // What else came with it, from this client and others, goes along.
@@ -52,7 +57,7 @@ export class GatheredWrites {
 
   private startRound(): void {
     if (this.waiting.length === 0) return;
-    const round = this.waiting.splice(0, MOST_WRITES);
+    const round = this.waiting.splice(0, this.roundLength());
     const places = new Float64Array(2 * round.length);
     round.forEach(({ offset, pieces }, index) => {
       places[2 * index] = offset;
@@ -65,6 +70,17 @@ export class GatheredWrites {
       places,
       (answers) => this.endRound(round, answers),
     );
+  }
+
+  /** Writes that the next round has. */
+  private roundLength(): number {
+    let count = 1;
+    let bytes = this.waiting[0]?.length ?? 0;
+    for (; count < Math.min(this.waiting.length, MOST_WRITES); count++) {
+      bytes += (this.waiting[count] as Asked).length;
+      if (bytes > MOST_BYTES) break;
+    }
+    return count;
   }
 
   private endRound(round: readonly Asked[], answers: Int32Array): void {

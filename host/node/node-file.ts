@@ -43,7 +43,8 @@ export interface NodeFileOptions {
 
 export class NodeFile implements BlockFile {
   /** The kernel lets one in at a time; the threads of the others would spend theirs with waiting. */
-  private readonly longWrites = new SerialQueue();
+  private readonly longQueue = new SerialQueue();
+  private readonly longWrites: GatheredWrites | undefined;
   private readonly shortWrites: GatheredWrites | undefined;
 
   private constructor(
@@ -58,6 +59,7 @@ export class NodeFile implements BlockFile {
   ) {
     // Where writes wait for the storage, they are better off side by side.
     if (direct === undefined && zeroBeyondEnd && !sync) this.shortWrites = GatheredWrites.of(descriptor, path);
+    this.longWrites = GatheredWrites.of(descriptor, path);
   }
 
   /** Past the page cache: the descriptor takes whole blocks only. */
@@ -120,9 +122,10 @@ export class NodeFile implements BlockFile {
     this.refuseReadOnly();
     if (this.direct !== undefined) return this.named(this.direct.write(offset, pieces));
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (length <= SHORT_WRITE && this.shortWrites !== undefined) return this.shortWrites.write(offset, pieces);
+    if (length <= SHORT_WRITE && this.shortWrites !== undefined) return this.shortWrites.write(offset, pieces, length);
     if (length < LONG_WRITE) return this.named(this.writePieces(offset, pieces));
-    return this.named(this.longWrites.run(() => this.writePieces(offset, pieces)));
+    if (this.longWrites !== undefined) return this.longWrites.write(offset, pieces, length);
+    return this.named(this.longQueue.run(() => this.writePieces(offset, pieces)));
   }
 
   private async writePieces(offset: number, pieces: readonly Uint8Array[]): Promise<void> {

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { requireAddon } from '../../host/node/addon.js';
@@ -55,6 +55,21 @@ test('a write that fails fails alone, with the error of the system', async () =>
   expect(endings.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   expect(endings[1]).toMatchObject({ reason: { code: 'EFBIG' } });
   expect(readFileSync(path, 'latin1')).toBe('hellohello');
+});
+
+test('long writes far apart behind the end of a file take the space of their bytes, and no more', async () => {
+  const { path, file } = await emptyFile();
+  const bytes = Buffer.alloc(2 * LENGTH, 7);
+
+  await Promise.all([0, 1, 2].map((index) => file.write(index * 8 * LENGTH, [bytes.subarray(0, LENGTH), bytes])));
+  await file.close();
+
+  const status = statSync(path);
+  expect(status.size).toBe(19 * LENGTH);
+  expect(status.blocks * 512).toBeLessThanOrEqual(9 * LENGTH + 65_536);
+  const holes = Buffer.alloc(5 * LENGTH);
+  const data = Buffer.alloc(3 * LENGTH, 7);
+  expectSameBytes(readFileSync(path), Buffer.concat([data, holes, data, holes, data]));
 });
 
 test('a write from shared memory is one as any other', async () => {

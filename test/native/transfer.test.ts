@@ -170,6 +170,29 @@ describe('a range that is copied', () => {
     await target.close();
   });
 
+  test('is written behind what was copied to the same file before it', async () => {
+    const length = 8 * MIB;
+    const [from, to] = [fileOf(new Uint8Array(length).fill(1)), fileOf(new Uint8Array(0))];
+    const later = text(MIB, 8);
+    const [file, small] = [await NodeFile.open(from), await NodeFile.open(fileOf(later))];
+    const target = await NodeFile.open(to, { write: true });
+
+    for (let round = 0; round < 5; round++) {
+      const place = { file: target, offset: 0 };
+      const copies = [
+        helper?.copy({ file, offset: 0 }, place, length, 0),
+        helper?.copy({ file: small, offset: 0 }, place, MIB, 0),
+        helper?.copy({ file: small, offset: 0 }, { file: target, offset: 2 * MIB }, MIB, 0),
+      ];
+      expect(await Promise.all(copies)).toEqual([true, true, true]);
+
+      const expected = new Uint8Array(length).fill(1);
+      for (const offset of [0, 2 * MIB]) expected.set(later, offset);
+      expectSameBytes(readFileSync(to), expected);
+    }
+    for (const opened of [file, small, target]) await opened.close();
+  });
+
   test('that cannot be written is none', async () => {
     const path = fileOf(text(MIB, 7));
     const [file, target] = [await NodeFile.open(path), await NodeFile.open(path)];
