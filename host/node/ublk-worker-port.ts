@@ -2,12 +2,12 @@
  * A serving thread's line to the thread that has made it: orders in, reports out. It sits in its ring, so its event loop never
  * runs: orders are fetched when the ring is woken.
  */
-import { writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, type TransferListItem } from 'node:worker_threads';
 import type { CorralError } from '../errors.js';
 import { toRecord } from './error-record.js';
 import type { HelperData } from './helper-messages.js';
 import type { RingEngine } from './ring-engine.js';
+import { noteFromThread } from './thread-note.js';
 import type { UblkOrder, UblkReport } from './ublk-messages.js';
 
 /** Failures that also go to standard error, for those who do not read events. */
@@ -73,7 +73,7 @@ export class WorkerPort {
       errors.missed++;
     }
     if (this.failuresTold++ >= MAXIMUM_FAILURES_TOLD) return;
-    writeSync(process.stderr.fd, `corral: '${this.path}': ${error.message}\n`);
+    noteFromThread(`corral: '${this.path}': ${error.message}`);
   }
 }
 
