@@ -60,7 +60,7 @@ const VIRTIOFSD = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd'];
 /** A processor that TCG gets through Debian's kernels with; the left out features are emulated wrongly or slowly. */
 const CPU = 'Haswell-noTSX,-cx16,-erms,-pcid,-x2apic,-tsc-deadline,-invpcid';
 const KERNEL_ARGUMENTS =
-  'console=ttyS0 panic=-1 oops=panic quiet loglevel=4 edd=off nokaslr mitigations=off nowatchdog random.trust_cpu=on tsc=reliable';
+  'console=ttyS0 no_timer_check panic=-1 oops=panic quiet loglevel=4 edd=off nokaslr mitigations=off nowatchdog random.trust_cpu=on tsc=reliable';
 
 /** A booted virtual machine that runs one job at a time. */
 export class Guest {
