@@ -1,8 +1,7 @@
 /** A `File` that somebody chose, or any other `Blob`, as a `BlockFile`: only what is asked for is read. */
 
-import type { BlockFile } from '../host/block-file.js';
+import { CachedFile } from '../host/cached-file.js';
 import { CorralError } from '../host/errors.js';
-import { RangeCache } from '../host/range-cache.js';
 
 export interface BlobFileOptions {
   /** Where the file is, as far as that is known: names in an image begin there. Default: the name of a `File`. */
@@ -14,35 +13,35 @@ export interface BlobFileOptions {
 const BLOCK_SIZE = 65536;
 const DEFAULT_CACHE_SIZE = 4 * 1024 * 1024;
 const LONGEST_READ = 4 * 1024 * 1024;
+/** A request of a browser costs as much as the bytes of several blocks. */
+const READ_AHEAD = 512 * 1024;
 
 /** Numbers of the blobs that have been opened: what tells one from another. */
 const numbers = new WeakMap<Blob, number>();
 let blobCount = 0;
 
-export class BlobFile implements BlockFile {
-  readonly zeroBeyondEnd = true;
-  readonly readOnly = true;
+export class BlobFile extends CachedFile {
   readonly identity: string;
   readonly location: string | undefined;
-  private readonly cache: RangeCache;
   private fetched = 0;
 
   constructor(
     private readonly blob: Blob,
     options: BlobFileOptions = {},
   ) {
-    if (!numbers.has(blob)) numbers.set(blob, ++blobCount);
-    this.identity = `blob:${numbers.get(blob)}`;
-    this.location = options.location ?? (blob as Partial<File>).name;
-    this.cache = new RangeCache({
+    super({
+      refusal: 'A chosen file cannot be written',
       length: blob.size,
-      fetchRange: (offset, length) => this.fetch(offset, length),
       blockSize: BLOCK_SIZE,
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       longestFetch: LONGEST_READ,
       largestGap: BLOCK_SIZE,
-      readAhead: 0,
+      readAhead: READ_AHEAD,
+      firstAhead: READ_AHEAD,
     });
+    if (!numbers.has(blob)) numbers.set(blob, ++blobCount);
+    this.identity = `blob:${numbers.get(blob)}`;
+    this.location = options.location ?? (blob as Partial<File>).name;
   }
 
   /** Bytes that have been read of the blob. */
@@ -50,36 +49,8 @@ export class BlobFile implements BlockFile {
     return this.fetched;
   }
 
-  async size(): Promise<number> {
-    return this.blob.size;
-  }
-
   /** Rejects with ERR_IO when the file has changed, or is gone, since it was chosen. */
-  read(offset: number, target: Uint8Array): Promise<void> {
-    return this.cache.read(offset, target);
-  }
-
-  write(): Promise<void> {
-    return refuse();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refuse();
-  }
-
-  discard(): Promise<void> {
-    return refuse();
-  }
-
-  truncate(): Promise<void> {
-    return refuse();
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {}
-
-  private async fetch(offset: number, length: number): Promise<Uint8Array> {
+  protected override async fetchRange(offset: number, length: number): Promise<Uint8Array> {
     this.fetched += length;
     let bytes: Uint8Array;
     try {
@@ -91,8 +62,4 @@ export class BlobFile implements BlockFile {
     if (bytes.length === length) return bytes;
     throw new CorralError('ERR_IO', { path: this.location, reason: 'The file is shorter than it was' });
   }
-}
-
-async function refuse(): Promise<never> {
-  throw new CorralError('ERR_READ_ONLY', { reason: 'A chosen file cannot be written' });
 }

@@ -1,9 +1,7 @@
 /** A file on an HTTP server as a `BlockFile`: read in ranges, as far as it is needed. */
 
-import type { BlockFile } from './block-file.js';
-import { CorralError } from './errors.js';
+import { CachedFile } from './cached-file.js';
 import { type HttpOptions, HttpRanges } from './http-ranges.js';
-import { RangeCache } from './range-cache.js';
 
 export interface HttpFileOptions extends HttpOptions {
   /** Bytes of memory for what has been read; default 16 MiB. */
@@ -20,18 +18,14 @@ const LONGEST_FETCH = 4 * MIB;
 /** A round trip takes as long as this many bytes on most lines. */
 const LARGEST_GAP = 2 * BLOCK_SIZE;
 
-export class HttpFile implements BlockFile {
-  readonly zeroBeyondEnd = true;
-  readonly readOnly = true;
-  private readonly cache: RangeCache;
-
+export class HttpFile extends CachedFile {
   private constructor(
     private readonly ranges: HttpRanges,
     options: HttpFileOptions,
   ) {
-    this.cache = new RangeCache({
+    super({
+      refusal: 'A file on a server cannot be written',
       length: ranges.length,
-      fetchRange: (offset, length) => ranges.range(offset, length),
       blockSize: BLOCK_SIZE,
       cacheSize: options.cacheSize ?? DEFAULT_CACHE_SIZE,
       longestFetch: LONGEST_FETCH,
@@ -64,37 +58,11 @@ export class HttpFile implements BlockFile {
     return this.ranges.bytesReceived;
   }
 
-  async size(): Promise<number> {
-    return this.ranges.length;
-  }
-
-  read(offset: number, target: Uint8Array): Promise<void> {
-    return this.cache.read(offset, target);
-  }
-
-  write(): Promise<void> {
-    return refuse();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refuse();
-  }
-
-  discard(): Promise<void> {
-    return refuse();
-  }
-
-  truncate(): Promise<void> {
-    return refuse();
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.ranges.close();
   }
-}
 
-async function refuse(): Promise<never> {
-  throw new CorralError('ERR_READ_ONLY', { reason: 'A file on a server cannot be written' });
+  protected override fetchRange(offset: number, length: number): Promise<Uint8Array> {
+    return this.ranges.range(offset, length);
+  }
 }

@@ -10,7 +10,7 @@ export interface HttpOptions {
   /** Default: the host's own. */
   fetch?: typeof fetch;
   /** Sent with every request. A redirect is not followed then: whom it leads to must not learn them. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** Requests at once; default 4. */
   requests?: number;
   /** Bytes that may be received in all; default: no limit. */

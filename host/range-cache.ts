@@ -1,6 +1,6 @@
 /**
- * Reads of a file that answers slowly and never changes: blocks are kept, near ones are fetched together, and a reader that
- * goes forward finds the next ones there. All numbers are bytes unless they are called blocks.
+ * Reads of a file that answers slowly and never changes: blocks are kept, near ones are fetched together, and readers that
+ * go forward find the next ones there. All numbers are bytes unless they are called blocks.
  */
 
 /** Fetches exactly this stretch, which lies inside the file. */
@@ -18,8 +18,21 @@ export interface RangeCacheOptions {
   readonly longestFetch: number;
   /** Bytes nobody asked for that one fetch may take along, rather than being two fetches. */
   readonly largestGap: number;
-  /** Most that is fetched ahead of a reader that goes forward. */
+  /** Most that is fetched ahead of each reader that goes forward. */
   readonly readAhead: number;
+  /** What that begins with; it doubles from there. Default: one block. */
+  readonly firstAhead?: number | undefined;
+}
+
+/** Readers that may go forward at the same time: a disk is copied by several requests. */
+const MOST_READERS = 8;
+
+/** Somebody who reads one block after the other. */
+interface Reader {
+  /** Where it would go on. */
+  nextBlock: number;
+  /** Blocks that were fetched ahead of it the last time. */
+  aheadBlocks: number;
 }
 
 export class RangeCache {
@@ -30,9 +43,8 @@ export class RangeCache {
   private readonly coming = new Map<number, Coming>();
   /** Blocks to be fetched once everybody who is about to read has said what. */
   private wanted: number[] = [];
-  /** Where a reader that goes forward would go on. */
-  private nextBlock = -1;
-  private aheadBlocks = 0;
+  /** The one that has read last comes first. */
+  private readers: Reader[] = [];
 
   constructor(private readonly options: RangeCacheOptions) {
     this.capacity = Math.max(1, Math.floor(options.cacheSize / options.blockSize));
@@ -90,15 +102,17 @@ export class RangeCache {
 
   /** A reader that goes forward, and has just had to wait, gets twice as much as last time. */
   private lookAhead(first: number, last: number, misses: boolean): void {
-    const { blockSize, readAhead, length } = this.options;
-    const forward = first === this.nextBlock || first === this.nextBlock - 1;
-    this.nextBlock = last + 1;
-    if (!forward) this.aheadBlocks = 0;
-    if (!forward || !misses) return;
-    // More than half of the memory would push out what the reader has not come to.
-    const most = Math.min(Math.floor(readAhead / blockSize), Math.floor(this.capacity / 2));
-    this.aheadBlocks = Math.min(most, Math.max(1, this.aheadBlocks * 2));
-    const end = Math.min(last + 1 + this.aheadBlocks, Math.ceil(length / blockSize));
+    const { blockSize, readAhead, firstAhead = blockSize, length } = this.options;
+    const known = this.readers.find(({ nextBlock }) => first === nextBlock || first === nextBlock - 1);
+    const reader = known ?? { nextBlock: 0, aheadBlocks: 0 };
+    reader.nextBlock = last + 1;
+    this.readers = [reader, ...this.readers.filter((other) => other !== reader)].slice(0, MOST_READERS);
+    if (known === undefined || !misses) return;
+    // More than half of the memory would push out what the readers have not come to.
+    const forward = this.readers.filter(({ aheadBlocks }) => aheadBlocks > 0).length;
+    const most = Math.min(Math.floor(readAhead / blockSize), Math.floor(this.capacity / 2 / Math.max(1, forward)));
+    reader.aheadBlocks = Math.min(most, Math.max(firstAhead / blockSize, reader.aheadBlocks * 2));
+    const end = Math.min(last + 1 + reader.aheadBlocks, Math.ceil(length / blockSize));
     for (let block = last + 1; block < end; block++) if (!this.blocks.has(block)) this.want(block);
   }
 
