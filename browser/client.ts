@@ -2,7 +2,8 @@
 
 import { CorralError } from '../host/errors.js';
 import type { InspectReport } from '../host/inspect/report.js';
-import { Caller, type MessageEndpoint } from './calls.js';
+import { answerCalls, Caller, type MessageEndpoint } from './calls.js';
+import type { AllowBacking, NamedAddress } from './gates.js';
 import {
   type CommitRequest,
   type ConvertRequest,
@@ -23,6 +24,12 @@ export interface EngineOptions {
   worker?: Worker | MessagePort;
   /** The compiled core. Default: the worker fetches `corral.wasm`, which lies beside its file. */
   core?: WebAssembly.Module;
+}
+
+interface UrlCallOptions {
+  signal?: AbortSignal;
+  /** Asked, in this thread, about each file that an image on a server names. Default: none is opened. */
+  allowBacking?: AllowBacking;
 }
 
 interface LongCallOptions {
@@ -48,9 +55,12 @@ export class BrowserEngine {
   }
 
   /** Opens an image. Rejects as `Image.open` does, and as the files of each kind do. */
-  async open(source: Source, options: RemoteOpenOptions & { signal?: AbortSignal } = {}): Promise<RemoteImage> {
-    const { signal, ...rest } = options;
-    const opened = await this.caller.call<Opened>('open', { source: passing(source), options: rest }, { signal });
+  async open(source: Source, options: RemoteOpenOptions & UrlCallOptions = {}): Promise<RemoteImage> {
+    const { signal, allowBacking, ...rest } = options;
+    const opened = await answering(allowBacking, (addresses, transfer) => {
+      const args = { source: passing(source), options: { ...rest, addresses } };
+      return this.caller.call<Opened>('open', args, { signal, transfer });
+    });
     return new RemoteImage(this.caller, opened, !rest.write);
   }
 
@@ -70,8 +80,12 @@ export class BrowserEngine {
    * Copies a disk from one file into another, in the format that is wanted. What was in the target is lost. An image outside
    * of the private file system is made in there first.
    */
-  convert(request: ConvertRequest, options: LongCallOptions = {}): Promise<void> {
-    return this.caller.call('convert', { ...request, source: passing(request.source) }, options);
+  convert(request: ConvertRequest, options: LongCallOptions & UrlCallOptions = {}): Promise<void> {
+    const { allowBacking, ...rest } = options;
+    return answering(allowBacking, (addresses, transfer) => {
+      const args = { ...request, source: passing(request.source), open: { ...request.open, addresses } };
+      return this.caller.call('convert', args, { ...rest, transfer });
+    });
   }
 
   /** Writes what an image has of its disk into its backing file, and empties it; both in the private file system. */
@@ -88,6 +102,28 @@ export class BrowserEngine {
     this.caller.end(new CorralError('ERR_CLOSED', { reason }));
     if ('terminate' in this.worker) this.worker.terminate();
     else this.worker.close();
+  }
+}
+
+/** Does something, and meanwhile answers what its worker asks about addresses, over a port that goes there. */
+async function answering<T>(
+  allow: AllowBacking | undefined,
+  work: (port: MessagePort | undefined, transfer: Transferable[]) => Promise<T>,
+): Promise<T> {
+  if (allow === undefined) return work(undefined, []);
+  const { port1: own, port2: addresses } = new MessageChannel();
+  answerCalls(own, {
+    allow: async (named: NamedAddress) => {
+      const allowed = await allow(named);
+      // Relative ones begin where the image is, in the worker.
+      return allowed === undefined ? undefined : String(allowed);
+    },
+  });
+  own.start();
+  try {
+    return await work(addresses, [addresses]);
+  } finally {
+    own.close();
   }
 }
 

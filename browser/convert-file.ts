@@ -1,10 +1,12 @@
 /** Disks from one file of a page to another, whatever the formats, without holding them in memory. */
 
 import type { BlockFile } from '../host/block-file.js';
-import { type CopySource, convert, fileSource, imageSource, imageTarget } from '../host/convert.js';
+import { type Codec, checkLevel } from '../host/codec/codec.js';
+import { type CopySource, type CopyTarget, convert, fileSource, imageSource, imageTarget } from '../host/convert.js';
 import type { CreateImageOptions } from '../host/create-image.js';
 import { cancelled } from '../host/errors.js';
 import { Image } from '../host/image.js';
+import { browserCodec, refuseToCompress } from './browser-codec.js';
 import { type BrowserOpenOptions, openIn } from './open.js';
 import { OpfsFile, type SyncAccessFile } from './opfs-file.js';
 import { SharedFile } from './shared-file.js';
@@ -13,6 +15,15 @@ import { openSaveTarget } from './writable-file.js';
 export interface ConvertFileOptions {
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
+}
+
+/** What a new image is to be. */
+export interface NewImageOptions extends Omit<CreateImageOptions, 'virtualSize'> {
+  /** Clusters are compressed, where that makes them smaller; with zlib only. Default: false. */
+  readonly compress?: boolean | undefined;
+  /** 1 to 9; default: that of the library. */
+  readonly compressionLevel?: number | undefined;
+  readonly codec?: Codec;
 }
 
 /** A disk to be copied, and what has to be closed after that. */
@@ -49,7 +60,7 @@ export async function saveRaw(
 ): Promise<void> {
   const target = await openSaveTarget(handle);
   try {
-    await convert(disk, target, { ...options, targetIsZero: true });
+    await copy(disk, target, options);
   } catch (error) {
     await target.abandon();
     throw error;
@@ -69,9 +80,12 @@ export function exportRaw(image: Image, handle: FileSystemFileHandle, options: C
 export async function saveImage(
   disk: CopySource,
   handle: FileSystemFileHandle,
-  create: Omit<CreateImageOptions, 'virtualSize'>,
+  create: NewImageOptions,
   options: ConvertFileOptions,
 ): Promise<void> {
+  // Before anything is emptied.
+  if (create.compress) refuseToCompress(create.compressionType ?? 'zlib');
+  checkLevel('zlib', create.compressionLevel);
   const root = await navigator.storage.getDirectory();
   if ((await root.resolve(handle)) !== null) return makeImage(disk, handle, create, options);
   const name = `corral-${crypto.randomUUID()}`;
@@ -88,7 +102,7 @@ export async function saveImage(
 async function makeImage(
   disk: CopySource,
   handle: FileSystemFileHandle,
-  create: Omit<CreateImageOptions, 'virtualSize'>,
+  { compress, compressionLevel, codec = browserCodec, ...create }: NewImageOptions,
   options: ConvertFileOptions,
 ): Promise<void> {
   const file = await OpfsFile.open(handle as SyncAccessFile, { write: true });
@@ -97,8 +111,8 @@ async function makeImage(
     await file.truncate(0);
     await Image.create(file, { ...create, virtualSize: disk.length });
     // Closed below, when all of it has been written or nothing is to be left.
-    image = await Image.open(new SharedFile(file), { core: create.core, write: true });
-    await convert(disk, imageTarget(image), { ...options, targetIsZero: true });
+    image = await Image.open(new SharedFile(file), { core: create.core, codec, compressionLevel, write: true });
+    await copy(disk, imageTarget(image, { compress }), options);
     if (options.signal?.aborted) throw cancelled(options.signal);
     await image.close();
   } catch (error) {
@@ -108,6 +122,13 @@ async function makeImage(
   } finally {
     await file.close();
   }
+}
+
+/** Into a target that holds nothing yet. */
+function copy(disk: CopySource, target: CopyTarget, options: ConvertFileOptions): Promise<void> {
+  // Where no threads may share memory, whole clusters are handed from one to the other.
+  const sharedMemory = globalThis.crossOriginIsolated === true;
+  return convert(disk, target, { ...options, sharedMemory, targetIsZero: true });
 }
 
 async function probe(file: BlockFile): Promise<'raw' | 'qcow2'> {

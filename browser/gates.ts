@@ -1,6 +1,7 @@
 /** Gates for what a page was given: images open of it what they name, and nothing else. */
 
 import { CorralError } from '../host/errors.js';
+import { HttpFile, type HttpFileOptions } from '../host/http-file.js';
 import { closedGate, type NamedFile, type OpenGate } from '../host/open-gate.js';
 import { openSource, type Source } from './source.js';
 
@@ -52,6 +53,47 @@ export function directoryGate(directory: FileSystemDirectoryHandle): OpenGate {
       throw new CorralError('ERR_NOT_FOUND', { reason, field: named.role, cause: error });
     }
   };
+}
+
+/** A file that an image names, for those who decide whether it may be fetched. Whoever made the image chose the name. */
+export interface NamedAddress {
+  readonly role: NamedFile['role'];
+  /** As it stands in the image. */
+  readonly name: string;
+  /** The URL that names it, seen from where the image is; undefined when no http or https URL does. */
+  readonly url: string | undefined;
+}
+
+/** Says where the file is to be fetched from: often `named.url`, or something of one's own. Undefined: it is not opened. */
+export type AllowBacking = (named: NamedAddress) => AllowedAddress | Promise<AllowedAddress>;
+type AllowedAddress = string | URL | undefined;
+
+/**
+ * Files on servers, as far as the caller allows each: an image may name any address that this page can reach. Headers go to
+ * the origin only that the image came from.
+ */
+export function urlGate(allow: AllowBacking, http: HttpFileOptions = {}): OpenGate {
+  return async ({ role, name, from }) => {
+    const allowed = await allow({ role, name, url: addressOf(name, from) });
+    if (allowed === undefined) {
+      const reason = `The image names a ${role}, '${name}', which may not be fetched`;
+      throw new CorralError('ERR_UNSUPPORTED', { reason, field: role });
+    }
+    const url = new URL(allowed, from);
+    const isSameOrigin = from !== undefined && new URL(from).origin === url.origin;
+    return HttpFile.open(url.href, isSameOrigin ? http : { ...http, headers: undefined });
+  };
+}
+
+function addressOf(name: string, from: string | undefined): string | undefined {
+  // A format's own way of naming a file is no address.
+  if (/^[a-z][a-z0-9+.-]*:/i.test(name) && !/^https?:\/\//i.test(name)) return undefined;
+  try {
+    const { protocol, href } = new URL(name, from);
+    return protocol === 'http:' || protocol === 'https:' ? href : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The parts of a path that stays inside; undefined for one that would not, and for what is more than a path. */

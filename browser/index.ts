@@ -4,10 +4,27 @@ export * from '../host/index.js';
 export { BlobFile, type BlobFileOptions } from './blob-file.js';
 export type { MessageEndpoint } from './calls.js';
 export { BrowserEngine, type EngineOptions } from './client.js';
+export { CodecPool, type CodecPoolOptions } from './codec-pool.js';
+export { serveCodec } from './codec-worker.js';
 export { type ConvertFileOptions, exportRaw } from './convert-file.js';
 export { loadCore } from './core.js';
-export { directoryGate, filesGate, sourcesGate } from './gates.js';
-export { type BrowserOpenOptions, createOpfs, openBlob, openImage, openOpfs, openUrl } from './open.js';
+export {
+  type AllowBacking,
+  directoryGate,
+  filesGate,
+  type NamedAddress,
+  sourcesGate,
+  urlGate,
+} from './gates.js';
+export {
+  type BrowserOpenOptions,
+  createOpfs,
+  openBlob,
+  openImage,
+  openOpfs,
+  openUrl,
+  type UrlOptions,
+} from './open.js';
 export { OpfsFile, type OpfsFileOptions, type SyncAccessFile, type SyncAccessHandle } from './opfs-file.js';
 export type {
   CommitRequest,
@@ -22,4 +39,4 @@ export type {
 } from './protocol.js';
 export { RemoteImage } from './remote-image.js';
 export { openSource, type Source, type SourceOptions } from './source.js';
-export { serveEngine } from './worker.js';
+export { type ServeOptions, serveEngine } from './worker.js';

@@ -5,7 +5,9 @@ import type { CreateImageOptions } from '../host/create-image.js';
 import type { HttpFileOptions } from '../host/http-file.js';
 import { Image } from '../host/image.js';
 import type { OpenOptions } from '../host/open-options.js';
+import { browserCodec } from './browser-codec.js';
 import { loadCore } from './core.js';
+import { type AllowBacking, urlGate } from './gates.js';
 import { OpfsFile, type SyncAccessFile } from './opfs-file.js';
 import { openSource, type Source } from './source.js';
 
@@ -25,12 +27,19 @@ export function openOpfs(file: FileSystemFileHandle, options: BrowserOpenOptions
   return openImage(file, options);
 }
 
-/** Opens the image at a URL, of which only the parts are read that are needed. Rejects as `Image.open` and `HttpFile.open` do. */
-export function openUrl(
-  url: string | URL,
-  options: BrowserOpenOptions & { http?: HttpFileOptions } = {},
-): Promise<Image> {
-  return openImage(url, options);
+export interface UrlOptions {
+  http?: HttpFileOptions;
+  /** Asked about each file that the image, or one behind it, names. Default: none is opened. */
+  allowBacking?: AllowBacking;
+}
+
+/**
+ * Opens the image at a URL, of which only the parts are read that are needed. What lies behind it is opened where
+ * `allowBacking` or a gate allows it. Rejects as `Image.open` and `HttpFile.open` do.
+ */
+export function openUrl(url: string | URL, options: BrowserOpenOptions & UrlOptions = {}): Promise<Image> {
+  const { allowBacking, ...rest } = options;
+  return openImage(url, allowBacking === undefined ? rest : { ...rest, gate: urlGate(allowBacking, rest.http) });
 }
 
 /** Opens the image in whatever it is in. */
@@ -46,7 +55,8 @@ export async function openImage(
 /** Opens the image in a file, which is closed when that fails. */
 export async function openIn(file: BlockFile, options: BrowserOpenOptions): Promise<Image> {
   try {
-    return await Image.open(file, { ...options, core: options.core ?? (await loadCore()) });
+    const { core = await loadCore(), codec = browserCodec } = options;
+    return await Image.open(file, { ...options, core, codec });
   } catch (error) {
     await file.close();
     throw error;

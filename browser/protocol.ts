@@ -29,6 +29,8 @@ export interface Surroundings {
   readonly directory?: FileSystemDirectoryHandle;
   /** Where the image is in that folder; default: its name, in the folder itself. */
   readonly location?: string;
+  /** Where to ask which files on servers may be opened: the client's, which puts it here when it was given `allowBacking`. */
+  readonly addresses?: MessagePort;
 }
 
 type PassingOptions = 'inspect' | 'tablesOnly' | 'cache' | 'cacheSize' | 'checkSize' | 'lazyRefcounts' | 'chainDepth';
@@ -90,6 +92,10 @@ export interface ConvertRequest {
     RemoteCreateOptions,
     'virtualSize' | 'backingFile' | 'backingFormat' | 'dataFile' | 'dataFileRaw'
   >;
+  /** The clusters of a new image are compressed, where that makes them smaller; with zlib only. Default: false. */
+  readonly compress?: boolean;
+  /** 1 to 9; default: 6. */
+  readonly compressionLevel?: number;
 }
 
 export interface CommitRequest {

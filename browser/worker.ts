@@ -2,16 +2,20 @@
 
 import { layersOf } from '../host/chain.js';
 import { mapChain } from '../host/chain-map.js';
+import type { Codec } from '../host/codec/codec.js';
 import { CorralError } from '../host/errors.js';
+import type { HttpFileOptions } from '../host/http-file.js';
 import type { Image } from '../host/image.js';
 import { inspect } from '../host/inspect/inspect.js';
 import type { OpenGate } from '../host/open-gate.js';
 import type { NewSnapshot } from '../host/snapshot-record.js';
-import { answerCalls, type CallContext, type Handlers, type MessageEndpoint, Transfer } from './calls.js';
+import { browserCodec } from './browser-codec.js';
+import { answerCalls, type CallContext, Caller, type Handlers, type MessageEndpoint, Transfer } from './calls.js';
+import { CodecPool } from './codec-pool.js';
 import { commitFile } from './commit-file.js';
 import { exportRaw, openDisk, saveImage, saveRaw } from './convert-file.js';
 import { loadCore } from './core.js';
-import { directoryGate, filesGate } from './gates.js';
+import { directoryGate, filesGate, urlGate } from './gates.js';
 import { type BrowserOpenOptions, createOpfs, openIn } from './open.js';
 import type {
   CommitRequest,
@@ -39,15 +43,28 @@ interface OfImage {
   readonly image: number;
 }
 
+export interface ServeOptions {
+  /**
+   * Starts a worker that calls `serveCodec(self)`: several of them decompress and compress for this thread then. Default:
+   * this thread does it.
+   */
+  startCodecWorker?: () => Worker;
+}
+
 /** Answers a client that is at the other end. Needs no shared memory. */
-export function serveEngine(endpoint: MessageEndpoint): void {
-  answerCalls(endpoint, new Server().handlers);
+export function serveEngine(endpoint: MessageEndpoint, options: ServeOptions = {}): void {
+  answerCalls(endpoint, new Server(options).handlers);
 }
 
 class Server {
   private readonly images = new Map<number, Image>();
   private lastImage = 0;
   private given: WebAssembly.Module | undefined;
+  private readonly codec: Codec;
+
+  constructor({ startCodecWorker: start }: ServeOptions) {
+    this.codec = start === undefined ? browserCodec : new CodecPool({ start });
+  }
 
   readonly handlers: Handlers = {
     start: async ({ core }: { core?: WebAssembly.Module }) => {
@@ -121,38 +138,49 @@ class Server {
     const warnings: string[] = [];
     const http = httpOptions(options.http, warnings);
     const file = await openSource(source, { write: options.write, location: options.location, http });
-    const image = await openIn(file, await this.openOptions(options, signal));
+    const image = await openIn(file, await this.openOptions(options, warnings, signal));
     const number = ++this.lastImage;
     this.images.set(number, image);
     const layers = layersOf(image).map(({ format, length, location }) => ({ format, length, location }));
     return { image: number, info: image.info, layers, warnings };
   }
 
-  private async openOptions(options: RemoteOpenOptions, signal: AbortSignal): Promise<BrowserOpenOptions> {
-    const { files: _, directory: __, location: ___, noBacking, http: ____, ...rest } = options;
+  private async openOptions(
+    options: RemoteOpenOptions,
+    warnings: string[],
+    signal: AbortSignal,
+  ): Promise<BrowserOpenOptions> {
+    const { files: _, directory: __, location: ___, addresses: _____, noBacking, http: ____, ...rest } = options;
     const backing = noBacking ? null : undefined;
-    const gate = gateOf(options);
-    return { checkSize: DEFAULT_CHECK_SIZE, ...rest, backing, gate, core: await this.core(), signal };
+    const gate = gateOf(options, httpOptions(options.http, warnings));
+    const own = { gate, core: await this.core(), codec: this.codec };
+    return { checkSize: DEFAULT_CHECK_SIZE, ...rest, backing, ...own, signal };
   }
 
   private async inspect(source: Source, options: RemoteInspectOptions, signal: AbortSignal): Promise<unknown> {
     const { http, ...rest } = options;
     const file = await openSource(source, { http: httpOptions(http, []) });
     try {
-      return await inspect(file, { ...rest, core: await this.core(), signal });
+      return await inspect(file, { ...rest, core: await this.core(), codec: this.codec, signal });
     } finally {
       await file.close();
     }
   }
 
   private async convert(request: ConvertRequest, context: CallContext): Promise<void> {
-    const { source, sourceFormat, target, format, open = {}, create } = request;
+    const { source, sourceFormat, target, format, open = {}, create, compress, compressionLevel } = request;
+    if (compress && format === 'raw') {
+      throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'A raw file cannot be compressed' });
+    }
     const core = await this.core();
     const file = await openSource(source, { location: open.location, http: httpOptions(open.http, []) });
-    const opened = await openDisk(file, sourceFormat, await this.openOptions(open, context.signal));
+    const opened = await openDisk(file, sourceFormat, await this.openOptions(open, [], context.signal));
     try {
       if (format === 'raw') await saveRaw(opened.disk, target, context);
-      else await saveImage(opened.disk, target, { ...create, core }, context);
+      else {
+        const made = { ...create, compress, compressionLevel, core, codec: this.codec };
+        await saveImage(opened.disk, target, made, context);
+      }
     } finally {
       await opened.close();
     }
@@ -171,8 +199,13 @@ interface WriteArguments {
   readonly durable?: boolean;
 }
 
-function gateOf({ files, directory }: Surroundings): OpenGate | undefined {
+function gateOf({ files, directory, addresses }: Surroundings, http: HttpFileOptions = {}): OpenGate | undefined {
   if (directory !== undefined) return directoryGate(directory);
+  if (addresses !== undefined) {
+    const client = new Caller(addresses);
+    addresses.start();
+    return urlGate((named) => client.call('allow', named), http);
+  }
   return files === undefined ? undefined : filesGate(files);
 }
 

@@ -68,6 +68,8 @@ export interface ConvertOptions {
   signal?: AbortSignal;
   /** Default: none. */
   helper?: CopyHelper | undefined;
+  /** What is copied passes through memory that threads share: then codecs in other threads write there by themselves. */
+  sharedMemory?: boolean | undefined;
 }
 
 /**
@@ -262,7 +264,9 @@ class Conversion {
   /** Memory for one request: whole pages, to and from which kernels copy faster than anywhere else. */
   private takeBuffer(): Uint8Array {
     const stride = roundUp(this.pieceLength, PAGE);
-    this.memory ??= new WebAssembly.Memory({ initial: (this.requests * stride) / PAGE });
+    const pages = (this.requests * stride) / PAGE;
+    const shared = this.options.sharedMemory ?? false;
+    this.memory ??= new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
     return new Uint8Array(this.memory.buffer, this.buffersTaken++ * stride, this.pieceLength);
   }
 

@@ -20,6 +20,10 @@ const ARGUMENTS = [
   '--disable-sync',
 ];
 
+/** The same again in this folder, with what isolates a page; its workers need the second one, too. */
+const ISOLATED = 'isolated/';
+const ISOLATION = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+
 const PAGE = `<!doctype html><title>test</title><input type=file multiple>
 <script type=module>
 globalThis.corral = await import('./corral.js');
@@ -32,8 +36,8 @@ globalThis.isReady = true;
 export interface TestBrowser {
   readonly context: BrowserContext;
   readonly url: string;
-  /** A new page with the globals of `page-globals.ts`. */
-  newPage(): Promise<Page>;
+  /** A new page with the globals of `page-globals.ts`; an isolated one may share memory with its workers. */
+  newPage(options?: { isolated?: boolean }): Promise<Page>;
   /** Kills the browser, without a chance to write anything, and starts another one on the same profile. */
   kill(): Promise<void>;
   /** Bytes of memory that the processes of its pages have for themselves. */
@@ -52,9 +56,9 @@ export async function startBrowser(files: Readonly<Record<string, string>> = {})
       return context;
     },
     url,
-    async newPage() {
+    async newPage({ isolated = false } = {}) {
       const page = await context.newPage();
-      await openPage(page, url);
+      await openPage(page, isolated ? `${url}${ISOLATED}` : url);
       return page;
     },
     async kill() {
@@ -119,7 +123,10 @@ function readProcess(number: number, name: string): string {
 
 async function serve(files: Readonly<Record<string, string>>): Promise<Server> {
   const server = createServer((request, response) => {
-    const name = request.url === '/' ? 'index.html' : (request.url ?? '').slice(1);
+    const path = (request.url ?? '').slice(1);
+    const isIsolated = path.startsWith(ISOLATED);
+    const name = (isIsolated ? path.slice(ISOLATED.length) : path) || 'index.html';
+    for (const [header, value] of isIsolated ? Object.entries(ISOLATION) : []) response.setHeader(header, value);
     const contents = files[name] ?? bundled(name);
     const types: Readonly<Record<string, string>> = {
       html: 'text/html',

@@ -9,7 +9,7 @@ import { bitmapRanges, changesSince } from './changes.js';
 import { loadCore } from './core.js';
 import { describeFile, listFolder, partitionsOf, readFile } from './files.js';
 import { extentPage, mapPicture, type Watch } from './maps.js';
-import { baseName } from './opened.js';
+import { baseName, noAddressGate } from './opened.js';
 import { placeAt } from './places.js';
 import type { ReadMeter } from './read-meter.js';
 import { Session } from './session.js';
@@ -45,7 +45,7 @@ export class Methods {
       const file = await HttpFile.open(source.url, { onWarning, signal });
       this.meter.watch(() => file.bytesReceived);
       const name = baseName(new URL(source.url).pathname) || 'image';
-      this.session = await Session.open(core, [{ name, open: () => file }], { warnings });
+      this.session = await Session.open(core, [{ name, open: () => file }], { warnings, gate: noAddressGate });
     } else {
       const files = source.files.map((file) => {
         const opened = new BlobFile(file, { cacheSize: CACHE_SIZE });

@@ -49,6 +49,12 @@ export function gateOf(files: readonly NamedFile[]): OpenGate {
   };
 }
 
+/** The gate of the page for addresses: whoever made the image does not choose what it connects to. */
+export const noAddressGate: OpenGate = async ({ role, name }) => {
+  const reason = `The image names its ${role} '${name}', which was not fetched: this page reads the address that you gave, and no other`;
+  throw new CorralError('ERR_PERMISSION', { reason, field: role });
+};
+
 /** Never rejects because of what is in the file: that becomes a problem. */
 export async function openTop(
   file: BlockFile,

@@ -11,7 +11,10 @@ const ADVICE: Readonly<Partial<Record<CorralErrorCode, string>>> = {
   ERR_INTERNAL: 'This is a mistake of ours. The file was not changed. Please report it.',
 };
 
+const LAYERS = ['backing file', 'external data file', 'data file'];
 const MISSING_LAYER = 'Drop that file, too, together with this one: a chain is several files dropped at once.';
+const REFUSED_LAYER =
+  'Download both files, and drop them together on the page for files of this machine: they are a chain there.';
 const ENCRYPTED = 'What the disk holds stays hidden; its tables can still be looked at.';
 
 /** The problem that an error is. */
@@ -33,7 +36,9 @@ export function problemOf(error: unknown): Problem {
 }
 
 function adviceOf(code: CorralErrorCode, field: string): string | undefined {
-  if (field === 'backing file' || field === 'external data file' || field === 'data file') return MISSING_LAYER;
+  const isLayer = LAYERS.includes(field);
+  if (isLayer && code === 'ERR_PERMISSION') return REFUSED_LAYER;
+  if (isLayer) return MISSING_LAYER;
   if (code === 'ERR_UNSUPPORTED' && /crypt/i.test(field)) return ENCRYPTED;
   return ADVICE[code];
 }

@@ -25,6 +25,8 @@ export interface OpenChoice {
   readonly top?: number | undefined;
   /** What was not as it should be when the files were opened. */
   readonly warnings?: readonly string[];
+  /** What opens the files that the image names; default: only those that are given. */
+  readonly gate?: OpenGate;
 }
 
 /** Snapshots that are open at once: each has an engine of its own. */
@@ -44,7 +46,7 @@ export class Session {
   ) {}
 
   static async open(core: WebAssembly.Module, files: readonly NamedFile[], options: OpenChoice = {}): Promise<Session> {
-    const gate = gateOf(files);
+    const gate = options.gate ?? gateOf(files);
     const number = options.top ?? (await topOf(core, files));
     const chosen = files[number];
     if (chosen === undefined) throw new CorralError('ERR_INVALID_ARGUMENT', { reason: 'There is no file to open' });
