@@ -7,7 +7,6 @@ import { corralHere, MAIN, mustQemuImg, qemuImg, qemuIo } from './run-corral.js'
 import { newImage, writtenImage } from './sample-images.js';
 import { encryptedImage, KEY } from './untrusted-images.js';
 
-/** Images without holes of the file system inside their data clusters, about which only QEMU asks. */
 const KINDS: Record<string, () => string> = {
   'version 3': () => writtenImage(),
   'version 2': () => writtenImage('compat=0.10'),
@@ -61,6 +60,43 @@ describe('corral map prints what qemu-img map prints', () => {
       stdout: qemuImg(['map', path]).stdout,
       stderr: 'corral: File contains external, encrypted or compressed clusters.\n',
     });
+  });
+});
+
+describe('holes of the file inside of clusters', () => {
+  test.each([
+    'preallocation=metadata',
+    'preallocation=metadata,compat=0.10',
+    'preallocation=metadata,cluster_size=512,refcount_bits=1',
+    'preallocation=metadata,cluster_size=2M,refcount_bits=64',
+    'preallocation=metadata,extended_l2=on',
+    'preallocation=falloc',
+    'preallocation=full',
+    'preallocation=metadata,data_file=data',
+    'preallocation=metadata,data_file=data,data_file_raw=on',
+  ])('map and measure as qemu-img does: %s', async (options) => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'image');
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-o', options.replace('=data', `=${folder}/data`), path, '4M');
+    // Fewer clusters than there are, so that some of them are holes; the first one only in part.
+    qemuIo(path, 'write -P 1 20k 4k', 'write -P 2 1M 100k');
+
+    for (const args of [['map'], ['map', '--output=json'], ['measure', '-O', 'qcow2'], ['measure', '-O', 'raw']]) {
+      expect(await corralHere(...args, path)).toEqual({ status: 0, stdout: mustQemuImg(...args, path), stderr: '' });
+    }
+  });
+
+  test('of the layers of a chain, too', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'overlay');
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', join(folder, 'base'), '1M');
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', path, '2M');
+    qemuIo(path, 'write -P 1 100k 100k');
+
+    const json = await corralHere('map', '--output=json', path);
+
+    expect(json.stdout).toBe(mustQemuImg('map', '--output=json', path));
+    expect(json.stdout).toContain('"depth": 1, "present": true, "zero": true, "data": true');
   });
 });
 

@@ -1,7 +1,6 @@
 /** `corral map`: which stretches of the disk have data, and where in the file it lies. */
 
 import { Field } from '../../abi.js';
-import type { ChainExtent } from '../../chain-map.js';
 import { CorralError } from '../../errors.js';
 import { sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
@@ -9,6 +8,7 @@ import { FORCE_SHARE, IMAGE, NO_BACKING, OUTPUT } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { value } from '../option-table.js';
 import { CommandError, escapeText, type Terminal } from '../output.js';
+import { type SparseExtent, withHoles } from '../sparse-image.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 /** Text that is collected before it is printed. */
@@ -51,7 +51,7 @@ async function printMap(path: string, options: Options, terminal: Terminal): Pro
     terminal.print(`[${jsonLine({ ...NOTHING, offset: start })}]\n`);
     return;
   }
-  const found = start < end ? disk.extents({ offset: start, length: end - start }) : nothing();
+  const found = start < end ? withHoles(disk, disk.extents({ offset: start, length: end - start })) : nothing();
   const encrypted = disk.image !== undefined && disk.image.info.encryption !== 'none';
   const extents = joined(encrypted ? withoutPlace(found) : found);
   const name = disk.name.dataFile?.path ?? disk.image?.info.dataFile ?? disk.name.faults?.name ?? disk.name.path;
@@ -80,11 +80,12 @@ const NOTHING = {
   hostOffset: undefined,
   depth: 0,
   layer: undefined,
+  hole: false,
 } as const;
 
 /** Neighbours that would look alike as one, as QEMU joins them. */
-async function* joined(extents: AsyncIterable<ChainExtent>): AsyncGenerator<ChainExtent> {
-  let held: ChainExtent | undefined;
+async function* joined(extents: AsyncIterable<SparseExtent>): AsyncGenerator<SparseExtent> {
+  let held: SparseExtent | undefined;
   for await (const extent of extents) {
     if (held !== undefined && continues(held, extent)) {
       held = { ...held, length: held.length + extent.length };
@@ -97,24 +98,24 @@ async function* joined(extents: AsyncIterable<ChainExtent>): AsyncGenerator<Chai
 }
 
 /** Encrypted bytes are nowhere as they are. */
-async function* withoutPlace(extents: AsyncIterable<ChainExtent>): AsyncGenerator<ChainExtent> {
+async function* withoutPlace(extents: AsyncIterable<SparseExtent>): AsyncGenerator<SparseExtent> {
   for await (const extent of extents) yield { ...extent, hostOffset: undefined };
 }
 
-async function* nothing(): AsyncGenerator<ChainExtent> {}
+async function* nothing(): AsyncGenerator<SparseExtent> {}
 
-function continues(first: ChainExtent, second: ChainExtent): boolean {
-  if (first.kind !== second.kind || first.depth !== second.depth) return false;
+function continues(first: SparseExtent, second: SparseExtent): boolean {
+  if (first.kind !== second.kind || first.hole !== second.hole || first.depth !== second.depth) return false;
   const [from, to] = [plainOffset(first), plainOffset(second)];
   return from === undefined ? to === undefined : from + first.length === to;
 }
 
 /** Where the bytes lie as they are: a compressed cluster has no such place. */
-function plainOffset(extent: ChainExtent): number | undefined {
+function plainOffset(extent: SparseExtent): number | undefined {
   return extent.kind === 'compressed' ? undefined : extent.hostOffset;
 }
 
-async function printJson(extents: AsyncIterable<ChainExtent>, terminal: Terminal): Promise<void> {
+async function printJson(extents: AsyncIterable<SparseExtent>, terminal: Terminal): Promise<void> {
   let batch = '[';
   let separator = '';
   for await (const extent of extents) {
@@ -129,18 +130,18 @@ async function printJson(extents: AsyncIterable<ChainExtent>, terminal: Terminal
 }
 
 /** QEMU's order of the keys. */
-function jsonLine(extent: ChainExtent): string {
+function jsonLine(extent: SparseExtent): string {
   const { kind } = extent;
   const data = kind === 'data' || kind === 'compressed';
   const offset = plainOffset(extent);
   const where = offset === undefined ? '' : `, "offset": ${BigInt(offset)}`;
   return (
     `{ "start": ${BigInt(extent.offset)}, "length": ${BigInt(extent.length)}, "depth": ${extent.depth}, ` +
-    `"present": ${kind !== 'unallocated' && extent.length > 0}, "zero": ${!data}, "data": ${data && extent.length > 0}, "compressed": ${kind === 'compressed'}${where}}`
+    `"present": ${kind !== 'unallocated' && extent.length > 0}, "zero": ${!data || extent.hole}, "data": ${data && extent.length > 0}, "compressed": ${kind === 'compressed'}${where}}`
   );
 }
 
-async function printHuman(extents: AsyncIterable<ChainExtent>, path: string, terminal: Terminal): Promise<void> {
+async function printHuman(extents: AsyncIterable<SparseExtent>, path: string, terminal: Terminal): Promise<void> {
   const name = escapeText(path);
   let batch = humanLine(['Offset', 'Length', 'Mapped to', 'File']);
   for await (const extent of extents) {
@@ -148,7 +149,7 @@ async function printHuman(extents: AsyncIterable<ChainExtent>, path: string, ter
       terminal.print(batch);
       throw new CommandError('File contains external, encrypted or compressed clusters.');
     }
-    if (extent.kind !== 'data' || extent.hostOffset === undefined) continue;
+    if (extent.kind !== 'data' || extent.hole || extent.hostOffset === undefined) continue;
     const where = extent.layer === undefined ? name : escapeText(extent.layer.location ?? '');
     batch += humanLine([...[extent.offset, extent.length, extent.hostOffset].map(hexadecimal), where]);
     if (batch.length >= BATCH) {

@@ -8,6 +8,7 @@ import { type Disk, openDisk } from '../disk.js';
 import { list, text, value } from '../option-table.js';
 import { CommandError, formatJson } from '../output.js';
 import { snapshotArgument } from '../snapshot-argument.js';
+import { withHoles } from '../sparse-image.js';
 import { defineVerb } from '../verb.js';
 
 const LARGEST_CLUSTER = 2 * 1024 * 1024;
@@ -90,8 +91,8 @@ async function measureDisk(target: NewImage, path: string, options: Parameters<t
 /** Bytes of the target's clusters that would have to hold something. */
 async function dataLength(disk: Disk, clusterSize: number): Promise<number> {
   let [length, counted] = [0, 0];
-  for await (const { offset, length: stretch, kind } of disk.extents()) {
-    if (kind === 'zero' || kind === 'unallocated') continue;
+  for await (const { offset, length: stretch, kind, hole } of withHoles(disk, disk.extents())) {
+    if (kind === 'zero' || kind === 'unallocated' || hole) continue;
     const start = Math.max(counted, Math.floor(offset / clusterSize) * clusterSize);
     counted = Math.max(counted, Math.ceil((offset + stretch) / clusterSize) * clusterSize);
     length += Math.max(0, counted - start);
