@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { optionPairs } from './arguments.js';
 import { isJsonText, parseJsonObject } from './json-text.js';
 import { CommandError, reasonOf } from './output.js';
+import { decryptSecret } from './secret-cipher.js';
 
 /** What an object is, and what it is told. */
 type Settings = Map<string, string>;
@@ -44,7 +45,11 @@ export function readSecrets(objects: readonly string[]): ReadonlyMap<string, Uin
         throw new CommandError(`Parameter '${name}' is unexpected`);
       }
     }
-    if (kind === 'secret') secrets.set(id, decoded(bytesOf(settings), settings));
+    if (kind === 'secret')
+      secrets.set(
+        id,
+        secretOf(settings, (key) => keyOf(key, secrets, ids)),
+      );
   }
   return secrets;
 }
@@ -86,9 +91,6 @@ function checkId(id: string): void {
 
 function bytesOf(settings: Settings): Uint8Array {
   const [data, file] = [settings.get('data'), settings.get('file')];
-  if (settings.has('keyid')) {
-    throw new CommandError('Secrets that another secret encrypts are not supported yet');
-  }
   if (data !== undefined && file !== undefined) {
     throw new CommandError("'file' and 'data' are mutually exclusive");
   }
@@ -102,10 +104,29 @@ function bytesOf(settings: Settings): Uint8Array {
   }
 }
 
-function decoded(bytes: Uint8Array, settings: Settings): Uint8Array {
+/** @param keyById the secret by whose id another one is decrypted */
+function secretOf(settings: Settings, keyById: (id: string) => Uint8Array): Uint8Array {
   const format = settings.get('format') ?? 'raw';
-  if (format === 'raw') return bytes;
-  if (format !== 'base64') throw new CommandError(`Parameter 'format' does not accept value '${format}'`);
+  if (format !== 'raw' && format !== 'base64') {
+    throw new CommandError(`Parameter 'format' does not accept value '${format}'`);
+  }
+  const bytes = bytesOf(settings);
+  const keyId = settings.get('keyid');
+  const decoded = (): Uint8Array => (format === 'raw' ? bytes : fromBase64(bytes));
+  if (keyId === undefined) return decoded();
+  const [key, ivText] = [keyById(keyId), settings.get('iv')];
+  const iv = ivText === undefined ? undefined : fromBase64(Buffer.from(ivText));
+  return decryptSecret(decoded, key, iv);
+}
+
+/** Of those that were given before. */
+function keyOf(id: string, secrets: ReadonlyMap<string, Uint8Array>, ids: ReadonlySet<string>): Uint8Array {
+  const key = secrets.get(id);
+  if (key !== undefined) return key;
+  throw new CommandError(ids.has(id) ? `Object with id '${id}' is not a secret` : `No secret with id '${id}'`);
+}
+
+function fromBase64(bytes: Uint8Array): Uint8Array {
   const text = Buffer.from(bytes).toString('latin1').trim();
   if (!/^[A-Za-z0-9+/\s]*={0,2}$/.test(text)) throw new CommandError('Base64 data contains invalid characters');
   return Buffer.from(text, 'base64');
