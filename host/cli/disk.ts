@@ -13,7 +13,7 @@ import type { SnapshotSelection } from '../snapshot-record.js';
 import type { Format } from './arguments.js';
 import { withFaults } from './faults.js';
 import { type BackingNode, type ImageName, type NameOptions, readImageName } from './image-name.js';
-import { cacheModeOf } from './node-options.js';
+import { cacheModeOf, isDetected } from './node-options.js';
 import { type FileOptions, isUrl, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
 
@@ -181,7 +181,10 @@ async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
     image: undefined,
     file,
     read: (offset, target) => file.read(base + offset, target),
-    write: (offset, source) => file.write(base + offset, [source]),
+    write: (offset, source) =>
+      isDetected(name.generic.detectZeroes, source)
+        ? file.writeZeroes(base + offset, source.length)
+        : file.write(base + offset, [source]),
     writeZeroes: (offset, count) => file.writeZeroes(base + offset, count),
     resize: (length) => file.truncate(base + length),
     flush: () => file.flush(),
@@ -200,6 +203,7 @@ async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
 }
 
 function imageDisk(name: ImageName, file: BlockFile, image: Image): Disk {
+  const { detectZeroes } = name.generic;
   return {
     name,
     format: 'qcow2',
@@ -209,7 +213,10 @@ function imageDisk(name: ImageName, file: BlockFile, image: Image): Disk {
     image,
     file,
     read: (offset, target) => image.read(offset, target),
-    write: (offset, source) => image.write(offset, source),
+    write: (offset, source) =>
+      isDetected(detectZeroes, source)
+        ? image.writeZeroes(offset, source.length, { unmap: detectZeroes === 'unmap' })
+        : image.write(offset, source),
     writeZeroes: (offset, length) => image.writeZeroes(offset, length),
     resize: (length) => image.resize(length),
     flush: () => image.flush(),

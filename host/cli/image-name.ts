@@ -65,6 +65,7 @@ const NO_GENERIC: GenericOptions = {
   discard: undefined,
   direct: undefined,
   noFlush: undefined,
+  detectZeroes: undefined,
 };
 const PLAIN = { window: undefined, generic: NO_GENERIC, settings: {}, backing: undefined, dataFile: undefined };
 

@@ -5,6 +5,7 @@
  */
 
 import type { CacheMode } from '../cache-mode.js';
+import { isZero } from '../convert.js';
 import type { OpenOptions } from '../open-options.js';
 import type { OverlapCheckOption, OverlapLevel, OverlapStructure } from '../overlap-check.js';
 import { optionPairs, sizeParameter, switchValue } from './arguments.js';
@@ -22,6 +23,15 @@ export interface GenericOptions {
   readonly direct: boolean | undefined;
   /** Flushes are left out. */
   readonly noFlush: boolean | undefined;
+  readonly detectZeroes: DetectZeroes | undefined;
+}
+
+/** Whether a write of nothing but zeros is one that writes zeros, and whether that gives space back. */
+export type DetectZeroes = 'off' | 'on' | 'unmap';
+
+/** A write is to be done as one of zeros. */
+export function isDetected(detectZeroes: DetectZeroes | undefined, source: Uint8Array): boolean {
+  return detectZeroes !== undefined && detectZeroes !== 'off' && source.length > 0 && isZero(source);
 }
 
 /** Options of qcow2 images. */
@@ -126,13 +136,14 @@ export function takeGeneric(options: NodeOptions): GenericOptions {
   }
   const unmaps = discard === undefined ? undefined : discard === 'unmap' || discard === 'on';
   const zeroes = take(options, 'detect-zeroes');
-  if (zeroes !== undefined && !['off', 'on', 'unmap'].includes(zeroes)) {
+  const detectZeroes = (['off', 'on', 'unmap'] as const).find((known) => known === zeroes);
+  if (zeroes !== undefined && detectZeroes === undefined) {
     throw new CommandError(`invalid parameter value: ${zeroes}`);
   }
   if (zeroes === 'unmap' && !unmaps) {
     throw new CommandError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
   }
-  return { readOnly, forceShare, discard: unmaps, direct, noFlush };
+  return { readOnly, forceShare, discard: unmaps, direct, noFlush, detectZeroes };
 }
 
 /** How the host's cache is used when a node says so; else as `mode` says. */

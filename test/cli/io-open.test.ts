@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
+import { mustQemuImg } from './run-corral.js';
 import { expectSame, IMAGE, OVERLAY, RAW, shellHere } from './run-io.js';
 
 function each(commands: readonly string[]): string[] {
@@ -250,3 +251,31 @@ test('a disk that somebody else writes to is refused in the words of qemu-io, an
   for (const holder of holders) holder.stdin?.end();
   expect(outcomes).toEqual([1, 1, 0]);
 });
+
+describe('detect-zeroes: writes of zeros leave the space that qemu-io leaves', () => {
+  test.each(['qcow2', 'raw'].flatMap((format) => ['off', 'on', 'unmap'].map((mode) => [format, mode] as const)))(
+    '%s, %s',
+    async (format, mode) => {
+      const commands = ['write -P 0 64k 1M', 'write -P 0 2M 3k', 'write -P 2 3M 64k', 'aio_write -P 0 3200k 64k'];
+      const left = async (run: (args: readonly string[]) => Promise<unknown> | unknown): Promise<unknown> => {
+        const path = join(temporaryFolder(), 'disk');
+        mustQemuImg('create', '-q', '-f', format, path, '4M');
+        qemuIoRun(['-f', format, '-c', 'write -P 1 0 4M', path]);
+        const options = `driver=${format},file.filename=${path},discard=unmap,detect-zeroes=${mode}`;
+        await run(['--image-opts', ...each([...commands, 'write -z -u 3500k 64k']), options]);
+        // What of a raw file are holes depends on what its file system can do.
+        const map = format === 'raw' ? '' : mustQemuImg('map', '--output=json', path);
+        return { blocks: statSync(path).blocks, map };
+      };
+
+      const ours = await left(shellHere);
+
+      expect(ours).toEqual(await left(qemuIoRun));
+    },
+  );
+});
+
+function qemuIoRun(args: readonly string[]): void {
+  const { status, stdout } = spawnSync('qemu-io', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stdout);
+}

@@ -5,6 +5,7 @@ import { type FileNode, namedFile, takeFile, takeFileOf } from '../file-node.js'
 import { type BackingNode, takeBacking, takeDataFile } from '../image-name.js';
 import {
   cacheModeOf,
+  type DetectZeroes,
   type ImageSettings,
   isJsonName,
   jsonOptions,
@@ -34,6 +35,7 @@ export interface DiskSettings {
   readonly discard?: boolean | undefined;
   /** As `cache.no-flush` and `cache.direct` say. */
   readonly cache?: CacheMode | undefined;
+  readonly detectZeroes?: DetectZeroes | undefined;
   readonly image?: ImageSettings | undefined;
   /** What lies behind the image, whatever it names; null: nothing. */
   readonly backing?: BackingNode | null | undefined;
@@ -100,7 +102,8 @@ function formatOf(driver: string): 'raw' | 'qcow2' {
 
 function takeSettings(options: NodeOptions): DiskSettings {
   const generic = takeGeneric(options);
-  const { readOnly, forceShare, discard, direct, noFlush } = generic;
+  const { readOnly, forceShare, discard, direct, noFlush, detectZeroes } = generic;
   const isSaid = direct !== undefined || noFlush !== undefined;
-  return { readOnly, forceShare, discard, cache: isSaid ? cacheModeOf(generic, 'writeback') : undefined };
+  const cache = isSaid ? cacheModeOf(generic, 'writeback') : undefined;
+  return { readOnly, forceShare, discard, cache, detectZeroes };
 }

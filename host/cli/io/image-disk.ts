@@ -5,6 +5,7 @@ import type { Image } from '../../image.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { Preallocation } from '../../preallocate.js';
 import { SystemFailure } from '../errno-text.js';
+import { type DetectZeroes, isDetected } from '../node-options.js';
 import { escapeText } from '../output.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
 import { SECTOR, sizeText } from './values.js';
@@ -14,11 +15,11 @@ const L2_ENTRY_SIZE = 8;
 export class ImageDisk implements Disk {
   /**
    * @param image belongs to the disk from here on
-   * @param discards whether discards are carried out
+   * @param options whether discards are carried out, and what becomes of writes of zeros
    */
   constructor(
     private readonly image: Image,
-    private readonly discards: boolean,
+    private readonly options: { readonly discard: boolean; readonly detectZeroes: DetectZeroes | undefined },
   ) {}
 
   get readOnly(): boolean {
@@ -43,7 +44,9 @@ export class ImageDisk implements Disk {
 
   async write(offset: number, source: Uint8Array, { durable }: { durable: boolean }): Promise<void> {
     checkRange(this, offset, source.length);
-    await this.image.write(offset, source, { durable });
+    const { detectZeroes } = this.options;
+    if (!isDetected(detectZeroes, source)) await this.image.write(offset, source, { durable });
+    else await this.writeZeroes(offset, source.length, { unmap: detectZeroes === 'unmap', durable });
   }
 
   /** As in QEMU, only where nothing is yet: whole clusters, of which the last may be cut short by the end of the disk. */
@@ -67,7 +70,7 @@ export class ImageDisk implements Disk {
     { unmap, durable }: { unmap: boolean; durable: boolean },
   ): Promise<void> {
     checkRange(this, offset, length);
-    await this.image.writeZeroes(offset, length, { unmap: unmap && this.discards, durable });
+    await this.image.writeZeroes(offset, length, { unmap: unmap && this.options.discard, durable });
   }
 
   readVmState(offset: number, target: Uint8Array): Promise<void> {
@@ -80,7 +83,7 @@ export class ImageDisk implements Disk {
 
   async discard(offset: number, length: number): Promise<void> {
     checkRange(this, offset, length);
-    if (this.discards) await this.image.discard(offset, length);
+    if (this.options.discard) await this.image.discard(offset, length);
   }
 
   async flush(): Promise<void> {

@@ -67,10 +67,16 @@ export async function openDisk(
       await image.close();
       throw new CommandError('The image names no backing file in whose place another one could be put');
     }
-    const disk = new ImageDisk(image, discard);
+    const disk = new ImageDisk(image, { discard, detectZeroes: settings.detectZeroes });
     return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, image.info.clusterSize) : disk, warnings: [] };
   }
-  const disk = await openRaw(file, { cache, discard, guessed, name: source.rawName });
+  const disk = await openRaw(file, {
+    cache,
+    discard,
+    detectZeroes: settings.detectZeroes,
+    guessed,
+    name: source.rawName,
+  });
   return {
     disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
     warnings: guessed ? guessedRaw(path) : [],

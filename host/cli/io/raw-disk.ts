@@ -5,6 +5,7 @@ import { type CacheMode, isWriteThrough } from '../../cache-mode.js';
 import { CorralError } from '../../errors.js';
 import type { Preallocation } from '../../preallocate.js';
 import { SystemFailure } from '../errno-text.js';
+import { type DetectZeroes, isDetected } from '../node-options.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
 import { SECTOR } from './values.js';
 
@@ -29,6 +30,8 @@ export interface RawDiskOptions {
   readonly cache: CacheMode;
   /** Discards reach the file. */
   readonly discard: boolean;
+  /** What becomes of writes of zeros. */
+  readonly detectZeroes: DetectZeroes | undefined;
   /** What `info` calls the format. */
   readonly name: string;
 }
@@ -68,7 +71,9 @@ export class RawDisk implements Disk {
   async write(offset: number, source: Uint8Array, { durable }: { durable: boolean }): Promise<void> {
     checkRange(this, offset, source.length);
     if (this.options.guessed && offset < SECTOR && source.length > 0) await this.checkStart(offset, source);
-    await this.file.write(offset, [source]);
+    const { detectZeroes } = this.options;
+    if (isDetected(detectZeroes, source)) await this.zero(offset, source.length, detectZeroes === 'unmap');
+    else await this.file.write(offset, [source]);
     this.size = Math.max(this.size, offset + source.length);
     if (durable || isWriteThrough(this.options.cache)) await this.flush();
   }
@@ -77,9 +82,13 @@ export class RawDisk implements Disk {
     throw new CorralError('ERR_UNSUPPORTED');
   }
 
-  async writeZeroes(offset: number, length: number, { durable }: { durable: boolean }): Promise<void> {
+  async writeZeroes(
+    offset: number,
+    length: number,
+    { unmap, durable }: { unmap: boolean; durable: boolean },
+  ): Promise<void> {
     checkRange(this, offset, length);
-    await this.file.writeZeroes(offset, length);
+    await this.zero(offset, length, unmap);
     this.size = Math.max(this.size, offset + length);
     if (durable || isWriteThrough(this.options.cache)) await this.flush();
   }
@@ -122,6 +131,12 @@ export class RawDisk implements Disk {
     } finally {
       await this.file.close();
     }
+  }
+
+  private async zero(offset: number, length: number, unmap: boolean): Promise<void> {
+    await this.file.writeZeroes(offset, length);
+    // What is zeros by now may be a hole.
+    if (unmap && this.options.discard) await this.file.discard(offset, length);
   }
 
   private async checkStart(offset: number, source: Uint8Array): Promise<void> {
