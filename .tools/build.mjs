@@ -18,6 +18,7 @@ import { abiStage } from './build/abi.mjs';
 import { addonStage, missingCompiler } from './build/addon.mjs';
 import { browserStage } from './build/browser.mjs';
 import { bundleStage } from './build/bundle.mjs';
+import { codeCacheStage } from './build/code-cache.mjs';
 import { coreStages } from './build/core.mjs';
 import { hostsStage, TypeErrors } from './build/hosts.mjs';
 import { inspectorStage } from './build/inspector.mjs';
@@ -47,9 +48,11 @@ async function build() {
     console.log(`Building ${todo.map(({ name }) => name).join(', ')} (a first build takes about a minute) ...`);
   }
   const statuses = await Promise.all(todo.map(runReported));
-  // Both take the core along.
-  for (const stage of [browserStage(), inspectorStage()]) {
-    if (statuses.includes(1) || !(options['if-missing'] ? isMissing : isStale)(stage)) continue;
+  // They take the core along, or run it.
+  for (const stageOf of [browserStage, inspectorStage, codeCacheStage]) {
+    if (statuses.includes(1)) break;
+    const stage = stageOf();
+    if (!(options['if-missing'] ? isMissing : isStale)(stage)) continue;
     todo.push(stage);
     statuses.push(await runReported(stage));
   }

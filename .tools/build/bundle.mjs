@@ -1,10 +1,10 @@
 /**
- * Each program in one file, with one more for each kind of worker: loading many small ones takes longer than most verbs
+ * Each program in one file, program.cjs, which main.cjs starts, with one more for each kind of worker: loading many small ones takes longer than most verbs
  * work. The program is CommonJS: in that form what a verb does not use is not run, and not loaded from Node either. They
  * lie as deep below dist/ as the files that they are made of, so that what these look for beside themselves (the
  * core, the addon, package.json) is found.
  */
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root, sourceFiles } from '../lib/repository.mjs';
@@ -23,6 +23,8 @@ const PROGRAMS = [
 /** What runs in a sandbox, where it can open no file: whole, with its packages. */
 const SANDBOX = { main: 'host/node/sandbox-child.ts', outfile: 'dist/bundle/sandbox/main.cjs' };
 
+const START = 'host/cli/start.cjs';
+
 /** @type {import('esbuild').BuildOptions} */
 const COMMON = {
   absWorkingDir: root,
@@ -39,9 +41,9 @@ const COMMON = {
 export function bundleStage() {
   return {
     name: 'bundle',
-    inputs: ['tsconfig.json', 'package-lock.json', '.tools/build/bundle.mjs', ...sourceFiles(['host'], ['.ts'])],
+    inputs: ['tsconfig.json', 'package-lock.json', '.tools/build/bundle.mjs', START, ...sourceFiles(['host'], ['.ts'])],
     outputs: PROGRAMS.flatMap(({ folder, workers }) =>
-      ['main.cjs', ...workers.map((name) => `${name}.js`)].map((name) => `${folder}/${name}`),
+      ['main.cjs', 'program.cjs', ...workers.map((name) => `${name}.js`)].map((name) => `${folder}/${name}`),
     ).concat(SANDBOX.outfile),
     async run() {
       for (const program of PROGRAMS) await bundleProgram(program);
@@ -53,15 +55,19 @@ export function bundleStage() {
 /** @param {typeof PROGRAMS[number]} program */
 async function bundleProgram({ folder, main, workers }) {
   rmSync(join(root, folder), { recursive: true, force: true });
-  const outfile = join(root, folder, 'main.cjs');
+  const start = join(root, folder, 'main.cjs');
+  const text = join(root, folder, 'program.cjs');
   try {
     await build({
       ...COMMON,
       entryPoints: [join(root, main)],
-      outfile,
+      outfile: text,
       format: 'cjs',
+      // The packages too: no module is behind the text then from which it could be imported.
+      supported: { 'dynamic-import': false },
       define: { 'import.meta.url': 'moduleUrl' },
-      banner: { js: 'const moduleUrl = require("node:url").pathToFileURL(__filename).href;' },
+      // What `pathToFileURL` makes of the paths of Linux, without loading it.
+      banner: { js: 'const moduleUrl = `file://${encodeURI(__filename).replace(/[?#]/g, encodeURIComponent)}`;' },
     });
     await build({
       ...COMMON,
@@ -73,7 +79,10 @@ async function bundleProgram({ folder, main, workers }) {
   } catch (error) {
     throw new StageError(/** @type {Error} */ (error).message);
   }
-  chmodSync(outfile, 0o755);
+  // It is started by another file, and may stand within a function.
+  writeFileSync(text, readFileSync(text, 'utf8').replace(/^#!.*\n/, ''));
+  copyFileSync(join(root, START), start);
+  chmodSync(start, 0o755);
 }
 
 async function bundleSandbox() {

@@ -66,8 +66,12 @@ export class UsageError extends CommandError {
  */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\ufffd]/gu;
 
+/** What most text consists of. The other expression takes a millisecond to get ready. */
+const PLAIN = /^[ -~]*$/;
+
 /** Text from outside (a name in an image, a path, an error) as one line that a terminal shows as it is. */
 export function escapeText(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text.replace(UNSAFE, (character) => {
     const code = character.codePointAt(0) as number;
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;

@@ -1,8 +1,14 @@
 /** A program of the command line as a process: its name, its streams, its exit status. */
 
-import module from 'node:module';
+import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
+import { systemErrorCode } from '../errors.js';
 import { BROKEN_PIPE, errorLine, escapeText, OutputClosed, reasonOf, type Terminal } from './output.js';
+
+/** Descriptor of standard output. */
+const STDOUT = 1;
+
+type StreamName = 'stdout' | 'stderr';
 
 /** One of the programs. */
 export interface Program {
@@ -17,8 +23,6 @@ export interface Program {
 
 /** Runs the program with this process's arguments, and ends the process. */
 export async function runProcess(program: Program): Promise<never> {
-  // What was compiled once need not be compiled again, where Node can remember it (22.8).
-  (module as { enableCompileCache?(): void }).enableCompileCache?.();
   const called = basename(process.argv[1] ?? '');
   const terminal = new ProcessTerminal(called === program.standsFor ? program.standsFor : program.name);
   process.on('uncaughtException', (error) => {
@@ -40,7 +44,7 @@ export async function runProcess(program: Program): Promise<never> {
     }
   });
   const exitCode = await program.run(process.argv.slice(2), terminal);
-  await Promise.all([process.stdout, process.stderr].map(flush));
+  await terminal.flush();
   // Not by running out of work: then Node gives up its signal handlers first, and a late signal would spoil the status.
   process.exit(exitCode);
 }
@@ -49,12 +53,14 @@ export async function runProcess(program: Program): Promise<never> {
 class ProcessTerminal implements Terminal {
   /** How standard output failed. */
   failure: NodeJS.ErrnoException | undefined;
+  /** What has been asked for of them: Node loads much for a stream, more than most verbs need in all. */
+  private readonly used = new Map<StreamName, NodeJS.WriteStream>();
 
   constructor(readonly program: string) {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    this.watch('stdout', (error) => {
       this.failure ??= error;
     });
-    process.stderr.on('error', () => {});
+    this.watch('stderr', () => {});
   }
 
   get columns(): number | undefined {
@@ -63,7 +69,9 @@ class ProcessTerminal implements Terminal {
 
   print(text: string): void {
     if (this.failure !== undefined) throw new OutputClosed();
-    process.stdout.write(text);
+    // Nothing may overtake what waits in the stream.
+    const left = this.used.has('stdout') ? text : this.printAtOnce(text);
+    if (left.length > 0) process.stdout.write(left);
   }
 
   complain(line: string): void {
@@ -72,6 +80,36 @@ class ProcessTerminal implements Terminal {
 
   note(line: string): void {
     process.stderr.write(`${escapeText(line)}\n`);
+  }
+
+  /** Ends when everything has been written, or cannot be. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.used.values()].map(flush));
+  }
+
+  /** Returns what is left: of a pipe that is full and does not wait. */
+  private printAtOnce(text: string): Uint8Array {
+    let left = Buffer.from(text);
+    try {
+      while (left.length > 0) left = left.subarray(writeSync(STDOUT, left));
+    } catch (error) {
+      if (systemErrorCode(error) === 'EAGAIN') return left;
+      this.failure = error as NodeJS.ErrnoException;
+    }
+    return left.subarray(left.length);
+  }
+
+  /** Whoever asks for the stream first gets it with somebody who hears of its errors. */
+  private watch(name: StreamName, failed: (error: NodeJS.ErrnoException) => void): void {
+    const property = Object.getOwnPropertyDescriptor(process, name) as PropertyDescriptor & {
+      get(): NodeJS.WriteStream;
+    };
+    const get = (): NodeJS.WriteStream => {
+      const stream = this.used.get(name) ?? property.get.call(process).on('error', failed);
+      this.used.set(name, stream);
+      return stream;
+    };
+    Object.defineProperty(process, name, { ...property, get });
   }
 }
 

@@ -1,7 +1,8 @@
 /** Gates that open files by path, for programs that trust the images or know which files may be used. */
 
-import { stat } from 'node:fs/promises';
+import { stat } from 'node:fs';
 import { resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { loop } from '../chain.js';
 import { CorralError } from '../errors.js';
 import { closedGate, type OpenGate } from '../open-gate.js';
@@ -42,7 +43,7 @@ export function pathGate(options: PathGateOptions = {}): OpenGate {
     const path = name.startsWith('/') ? name : `${(from ?? '').slice(0, (from ?? '').lastIndexOf('/') + 1)}${name}`;
     if (allowed !== undefined && !allowed.includes(resolve(path))) return closedGate(named);
     // Ahead of the locks: those of the file that is open already would stand in the way.
-    const status = await stat(path).catch(() => undefined);
+    const status = await promisify(stat)(path).catch(() => undefined);
     if (status !== undefined && above.includes(identityOf(status))) throw loop(name);
     return NodeFile.open(path, { write, lock: options.lock, direct: options.direct });
   };

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../temporary-folder.js';
 import { corral, mustQemuImg, type Outcome, qemuIo } from './run-corral.js';
 import { newImage, writtenImage } from './sample-images.js';
 
@@ -18,7 +19,42 @@ function installedAs(name: string, args: readonly string[], main?: string): Outc
   return { status, stdout, stderr };
 }
 
-describe('the installed command, which is one file', () => {
+/** Tells how V8 took what was kept for it. */
+const WATCH = `
+  const vm = require('node:vm');
+  vm.Script = class extends vm.Script {
+    constructor(...args) {
+      super(...args);
+      require('node:fs').writeSync(2, 'rejected: ' + this.cachedDataRejected);
+    }
+  };`;
+
+describe.each(['corral', 'corral-io'])('the start of %s', (name) => {
+  test('reads what V8 made of the program before', () => {
+    const hook = join(temporaryFolder(), 'hook.cjs');
+    writeFileSync(hook, WATCH);
+
+    const { stderr } = spawnSync(process.execPath, ['--require', hook, join(ROOT, bin[name] as string), '--version'], {
+      encoding: 'utf8',
+    });
+
+    expect(stderr).toBe('rejected: false');
+  });
+
+  test('reads the program where nothing was kept for this version of Node', () => {
+    const folder = dirname(join(ROOT, bin[name] as string));
+    const program = join(temporaryFolder(), 'a/b/c');
+    cpSync(folder, program, { recursive: true, filter: (path) => !path.endsWith('.cache') });
+    copyFileSync(join(ROOT, 'package.json'), join(program, '../../../package.json'));
+
+    const { status, stdout, stderr } = spawnSync(join(program, 'main.cjs'), ['--version'], { encoding: 'utf8' });
+
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(new RegExp(`^${name} \\d`));
+  });
+});
+
+describe('the installed command, which is a few files', () => {
   test('says what the one of many files says', () => {
     const path = writtenImage();
 
