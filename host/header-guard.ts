@@ -27,6 +27,17 @@ export function headerIn(sector: Uint8Array): string | undefined {
   return SIGNATURES.find(({ text: signature, offset = 0 }) => text.startsWith(signature, offset))?.format;
 }
 
+/** The same signatures for the addon: by turns where one begins, its length (a byte each) and its bytes. */
+export function packedSignatures(): Uint8Array {
+  return Uint8Array.from(
+    SIGNATURES.flatMap(({ text, offset = 0 }) => [
+      offset,
+      text.length,
+      ...Array.from(text, (one) => one.charCodeAt(0)),
+    ]),
+  );
+}
+
 /** A raw disk as the guard sees it. */
 export interface GuardedDisk {
   read(offset: number, target: Uint8Array): Promise<void>;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -103,7 +104,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
  private:
   BlockRing& ring() const { return *state_->ring; }
 
-  /** `setFile(descriptor, { writable, ignoresFlushes })` */
+  /** `setFile(descriptor, { writable, ignoresFlushes, forbidden })` */
   Napi::Value setFile(const Napi::CallbackInfo& info) { return takeFile(info, abi::OperationFile::Image); }
 
   /** `setDataFile(descriptor, { writable })` */
@@ -113,9 +114,11 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     Options options(info[1]);
     const bool writable = options.flagOr("writable", false);
     const bool ignoresFlushes = options.flagOr("ignoresFlushes", false);
+    const MemoryView forbidden = options.memoryOr("forbidden");
     if (options.refused()) return info.Env().Undefined();
     const int number = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
-    throwIf(info.Env(), ring().setFile(file, number, {writable, ignoresFlushes}));
+    const ForbiddenStart start(std::span<const uint8_t>(forbidden.data, forbidden.length));
+    throwIf(info.Env(), ring().setFile(file, number, {writable, ignoresFlushes, start}));
     return info.Env().Undefined();
   }
 

@@ -43,6 +43,8 @@ class Options {
   Napi::ArrayBuffer buffer(const char* name);
   /** An ArrayBuffer, or a Uint8Array of shared memory. */
   MemoryView memory(const char* name);
+  /** The same, or nothing. */
+  MemoryView memoryOr(const char* name) { return get(name).IsUndefined() ? MemoryView{} : memory(name); }
   Napi::Int32Array numbers(const char* name);
 
   /** Throws when something was wrong; the caller returns at once. */

@@ -80,6 +80,7 @@ SystemError FileOperations::prepare() {
 
 SystemError FileOperations::setFile(OperationFile file, int number, const FileUse& use) {
   if (inFlight_ != 0) return {"set file", EBUSY};
+  if (!use.forbidden.sound()) return {"set file", EINVAL};
   auto copy = FileDescriptor::duplicate(number);
   if (!copy) return copy.error();
   const int flags = ::fcntl(copy->number(), F_GETFL);
@@ -143,6 +144,7 @@ void FileOperations::start(uint32_t index, bool alone) {
       }
       chooseMemory(running);
       int32_t result = running.direct ? 0 : -bring(running);
+      if (result == 0 && isForbidden(running)) result = -EPERM;
       if (result != 0) {
         finish(index, running, -result);
       } else if (!running.direct && targetOf(running).direct.attempt(running, alone, &result)) {
@@ -165,7 +167,22 @@ void FileOperations::chooseMemory(RunningOperation& running) const {
   const bool can = running.guest && (running.kind == OperationKind::Read || running.kind == OperationKind::Write) &&
                    !running.gathers() && guest_.registered(running.slot);
   const Target& target = targets_[running.file];
-  running.direct = can && !target.direct.copies(running) && !target.aligned.refuses(running);
+  // Pages that somebody still writes to could become what they were not when they were looked at.
+  running.direct =
+      can && !target.direct.copies(running) && !target.aligned.refuses(running) && !watches(running);
+}
+
+/** The operation writes where something must not be. */
+bool FileOperations::watches(const RunningOperation& running) const {
+  return running.kind == OperationKind::Write && running.hostOffset < ForbiddenStart::LENGTH && running.total > 0 &&
+         !targets_[running.file].use.forbidden.empty();
+}
+
+/** Whether a write, whose bytes are in memory, must not be. What is no whole sector cannot be judged. */
+bool FileOperations::isForbidden(const RunningOperation& running) const {
+  if (!watches(running)) return false;
+  if (running.hostOffset != 0 || running.gathers() || running.length < ForbiddenStart::LENGTH) return true;
+  return targets_[running.file].use.forbidden.matches(running.buffer);
 }
 
 /** Brings the guest bytes of a write into memory. Returns 0 or an errno. */

@@ -14,6 +14,7 @@
 #include "aligned-file.hpp"
 #include "direct-file.hpp"
 #include "events.hpp"
+#include "forbidden-start.hpp"
 #include "guest-buffers.hpp"
 #include "owned.hpp"
 #include "running-operation.hpp"
@@ -39,6 +40,8 @@ struct FileUse {
   bool writable = false;
   /** A flush of it does nothing: the host said that a crash of the machine may cost what was written. */
   bool ignoresFlushes = false;
+  /** Writes of a guest that would make the file begin like this are refused with EPERM. */
+  ForbiddenStart forbidden;
 };
 
 /** Values of OperationFile. */
@@ -123,6 +126,8 @@ class FileOperations {
   void fillTransfer(io_uring_sqe& entry, const RunningOperation& running, uint8_t opcode, uint8_t fixedOpcode) const;
   void fillGather(io_uring_sqe& entry, uint32_t index);
   void chooseMemory(RunningOperation& running) const;
+  bool watches(const RunningOperation& running) const;
+  bool isForbidden(const RunningOperation& running) const;
   int leaveDirect(RunningOperation& running);
   int bring(const RunningOperation& running);
   int markFilled(const RunningOperation& running);

@@ -17,11 +17,11 @@ export interface DeviceName {
  * for what a device cannot do.
  */
 export function readDeviceName(text: string, naming: NameOptions, common: UblkDeviceOptions): DeviceName {
-  const { path, locked, format, generic, settings, backing, dataFile, faults } = readImageName(text, naming);
+  const { path, locked, format, window, generic, settings, backing, dataFile, faults } = readImageName(text, naming);
   const refuse = (reason: string): never => {
     throw new CommandError(`Cannot attach '${text}': ${reason}`);
   };
-  if (format === 'raw') refuse('a raw disk is no image that could be attached');
+  if (window !== undefined) refuse('a part of a file is not attached');
   if (faults !== undefined) refuse('a device has no error injector');
   if (backing !== undefined) refuse('a device continues from what the image names, and from nothing else');
   if (dataFile !== undefined) refuse('a device has the data file that the image names');
@@ -31,6 +31,7 @@ export function readDeviceName(text: string, naming: NameOptions, common: UblkDe
   const cacheSize = Object.keys(sizes).length === 0 ? undefined : cacheSizeOf(sizes);
   const { discard, readOnly } = generic;
   const said: UblkDeviceOptions = {
+    format,
     readOnly: readOnly || undefined,
     discard: discard === undefined ? undefined : discard ? 'unmap' : 'ignore',
     cache: cacheModeOf(generic, common.cache),

@@ -99,6 +99,11 @@ export interface FileUse {
   writable: boolean;
   /** A flush of it does nothing. @default false */
   ignoresFlushes?: boolean;
+  /**
+   * Guest writes to the first sector are to be whole sectors, and get EPERM when one of these would be in it: by turns
+   * where a signature begins, its length (a byte each) and its bytes.
+   */
+  forbidden?: Uint8Array;
 }
 
 /** Counters of a ring. */

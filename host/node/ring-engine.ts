@@ -15,6 +15,7 @@ import { type Addon, EventType, OutgoingType, QUAD, TurnMode } from './addon.js'
 import type { CoreSharing, SharedParts } from './core-sharing.js';
 import { errnoOf, systemErrorOf } from './errno.js';
 import { jobOf } from './helper-job.js';
+import { malformedError } from './malformed-error.js';
 import type { RequestMeter } from './request-meter.js';
 import type { HelperOptions, RingEngineHandlers, RingEngineOptions } from './ring-engine-options.js';
 import { RingHelper } from './ring-helper.js';
@@ -582,14 +583,6 @@ export class RingEngine {
     const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
-}
-
-/** Operation and flags as in linux/ublk_cmd.h. */
-function malformedError(operationAndFlags: number, sectors: number): CorralError {
-  const what = `operation ${operationAndFlags & 0xff}, ${sectors >>> 0} sectors`;
-  return new CorralError('ERR_IO', {
-    reason: `The kernel sent a request that makes no sense (${what}): it is refused`,
-  });
 }
 
 /** Whoever sees an operation fail may not be who reports it. */

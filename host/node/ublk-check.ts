@@ -7,6 +7,7 @@ import type { ImageFacts } from '../image-facts.js';
 import type { UblkParameters } from './addon.js';
 import { requireAddon } from './addon.js';
 import { loadCore } from './core.js';
+import { type DiskFacts, imageDisk, rawDisk } from './disk-facts.js';
 import { gateOf } from './may-open.js';
 import { nodeCodec } from './node-codec.js';
 import { NodeFile } from './node-file.js';
@@ -22,7 +23,7 @@ const CAP_SYS_ADMIN = 21n;
 
 /** What `createDevice` would do. */
 export interface UblkPlan {
-  readonly info: ImageFacts;
+  readonly info: ImageFacts | undefined;
   readonly parameters: UblkParameters;
   readonly queueDepth: number;
   /** What the driver can do. */
@@ -45,6 +46,17 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
   await requireAdministrator();
   await refuseOwnDevices(addon, path);
   const file = await NodeFile.open(path, { write: !readOnly, direct });
+  const planOf = (facts: DiskFacts): UblkPlan => {
+    const parameters = parametersOf(facts, checked, { maxIoBytes }, deviceSizeOf(facts, checked));
+    return { info: facts.image, parameters, queueDepth, offered: featureNames(offered), features };
+  };
+  if (checked.format === 'raw') {
+    try {
+      return planOf(rawDisk(await file.size()));
+    } finally {
+      await file.close();
+    }
+  }
   const gate = gateOf(checked.noBacking ? undefined : checked.mayOpen, { direct });
   const { discardNoUnref, overlapCheck } = checked;
   const read = { core: loadCore(), codec: nodeCodec, gate, tablesOnly: false, discardNoUnref, overlapCheck };
@@ -53,9 +65,7 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
     throw error;
   });
   try {
-    const size = deviceSizeOf(image.info, checked);
-    const parameters = parametersOf(image.info, checked, { maxIoBytes }, size);
-    return { info: image.info, parameters, queueDepth, offered: featureNames(offered), features };
+    return planOf(imageDisk(image.info));
   } finally {
     await image.close();
   }

@@ -13,6 +13,7 @@ import { overlapBits } from '../overlap-check.js';
 import type { NewSnapshot, Snapshot, SnapshotSelection } from '../snapshot-record.js';
 import type { Addon, UblkInfo } from './addon.js';
 import { requireAddon } from './addon.js';
+import type { DiskFacts } from './disk-facts.js';
 import { fromRecord } from './error-record.js';
 import type { MeterReading } from './request-meter.js';
 import { refuseOwnDevices } from './storage-stack.js';
@@ -36,7 +37,7 @@ export interface UblkParts {
   readonly addon: Addon;
   readonly thread: ServingThread;
   readonly events: UblkEvents;
-  readonly facts: ImageFacts;
+  readonly facts: DiskFacts;
   readonly granted: UblkInfo;
   readonly features: ChosenFeatures;
   readonly options: CheckedOptions;
@@ -58,8 +59,8 @@ export class UblkDevice {
   readonly id: number;
   /** Path of the block device, which is there from `start` to `stop`. */
   readonly node: string;
-  /** Facts of the image's header when it was opened. */
-  readonly info: ImageFacts;
+  /** Facts of the image's header when it was opened; undefined for a raw disk. */
+  readonly info: ImageFacts | undefined;
   readonly readOnly: boolean;
   /** What of the driver is used. */
   readonly features: ChosenFeatures;
@@ -81,7 +82,7 @@ export class UblkDevice {
     const { granted, facts, options, thread, events } = parts;
     this.id = granted.id;
     this.node = blockNode(granted.id);
-    this.info = facts;
+    this.info = facts.image;
     this.readOnly = options.readOnly;
     this.features = parts.features;
     this.deviceSize = parts.deviceSize;
@@ -385,6 +386,8 @@ export function serve(
     addon,
     {
       path,
+      format: options.format,
+      guard: options.guard,
       folder,
       readOnly: options.readOnly,
       queueDepth: options.queueDepth,

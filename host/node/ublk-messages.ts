@@ -1,6 +1,6 @@
 /** What the main thread and the worker that serves a ublk device say to each other. */
-import type { ImageFacts } from '../image-facts.js';
 import type { SharedParts } from './core-sharing.js';
+import type { DiskFacts } from './disk-facts.js';
 import type { ErrorRecord } from './error-record.js';
 import type { BackingData, HelperData } from './helper-messages.js';
 import type { MayOpen } from './may-open.js';
@@ -11,6 +11,9 @@ import type { UblkVerb } from './ublk-verbs.js';
 /** What a worker is started with. */
 export interface UblkWorkerData {
   path: string;
+  format: 'qcow2' | 'raw';
+  /** Of a raw disk: no header of an image gets into its first sector. */
+  guard: boolean;
   /** What a data file's name is relative to. */
   folder: string;
   readOnly: boolean;
@@ -91,7 +94,7 @@ export type UblkReport =
   /** The image needs a helper thread: start it with this. At any time. */
   | { type: 'helper'; data: HelperData; number: number }
   /** The image is open; `wakeDescriptor` is for a Waker. */
-  | { type: 'opened'; facts: ImageFacts; wakeDescriptor: number; shared: SharedImage | undefined }
+  | { type: 'opened'; facts: DiskFacts; wakeDescriptor: number; shared: SharedImage | undefined }
   /** Every tag is fetching: the device can be started. */
   | { type: 'attached'; wakeDescriptor: number; device: number }
   /** A verb has ended: its result, or why there is none. */

@@ -20,6 +20,10 @@ const MAXIMUM_REQUESTS = 16_385;
 export interface UblkDeviceOptions {
   /** Default: reading and writing. */
   readOnly?: boolean | undefined;
+  /** Of the file: an image, or the disk itself as it is. Default: qcow2. */
+  format?: 'qcow2' | 'raw' | undefined;
+  /** Of a raw disk: writes that put an image's header into its first sector are refused. Default: true. */
+  guard?: boolean | undefined;
   /** N of `/dev/ublkbN`; the driver chooses when it is left out. */
   id?: number | undefined;
   /** Requests at once in each queue, 1 to 4096, default 128. */
@@ -68,6 +72,8 @@ export interface UblkDeviceOptions {
 
 type Defaulted =
   | 'readOnly'
+  | 'format'
+  | 'guard'
   | 'queueDepth'
   | 'queues'
   | 'maxIoBytes'
@@ -88,6 +94,8 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
   const checked: CheckedOptions = {
     ...options,
     readOnly: options.readOnly ?? false,
+    format: options.format ?? 'qcow2',
+    guard: options.guard ?? true,
     queueDepth: options.queueDepth ?? DEFAULT_QUEUE_DEPTH,
     queues: options.queues ?? 1,
     maxIoBytes: options.maxIoBytes ?? DEFAULT_MAX_IO_BYTES,
@@ -102,6 +110,8 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     dataPath: options.dataPath ?? 'plain',
   };
   const { id, queueDepth, queues, maxIoBytes, blockSize, helperJobs, cache, recovery, discard, dataPath } = checked;
+  refuseUnless(['qcow2', 'raw'].includes(checked.format), "The format must be 'qcow2' or 'raw'");
+  refuseUnless(checked.format !== 'raw' || queues === 1, 'A raw disk has one queue');
   refuseUnless(
     id === undefined || inRange(id, 0, MAXIMUM_DEVICE_ID),
     `The device's number must be from 0 to ${MAXIMUM_DEVICE_ID}`,

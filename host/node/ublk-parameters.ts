@@ -1,8 +1,8 @@
 /** What kind of block device an image becomes. */
 import { isWriteThrough } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
-import type { ImageFacts } from '../image-facts.js';
 import type { UblkInfo, UblkParameters } from './addon.js';
+import type { DiskFacts } from './disk-facts.js';
 import type { CheckedOptions } from './ublk-options.js';
 
 const PHYSICAL_BLOCK_SIZE = 4096;
@@ -12,7 +12,7 @@ const PHYSICAL_BLOCK_SIZE = 4096;
  *
  * @throws CorralError ERR_INVALID_ARGUMENT when larger blocks than usual would hide the disk's end
  */
-export function deviceSizeOf({ virtualSize }: ImageFacts, { blockSize }: CheckedOptions): number {
+export function deviceSizeOf({ virtualSize }: DiskFacts, { blockSize }: CheckedOptions): number {
   const rest = virtualSize % blockSize;
   if (rest !== 0 && blockSize > 512) {
     throw new CorralError('ERR_INVALID_ARGUMENT', {
@@ -23,7 +23,7 @@ export function deviceSizeOf({ virtualSize }: ImageFacts, { blockSize }: Checked
 }
 
 export function parametersOf(
-  { clusterSize }: ImageFacts,
+  { clusterSize }: DiskFacts,
   { readOnly, blockSize, cache, discard }: CheckedOptions,
   { maxIoBytes }: Pick<UblkInfo, 'maxIoBytes'>,
   size: number,

@@ -6,9 +6,9 @@
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { CorralError } from '../errors.js';
-import type { ImageFacts } from '../image-facts.js';
 import type { Addon, UblkInfo } from './addon.js';
 import { isSystemError, requireAddon } from './addon.js';
+import type { DiskFacts } from './disk-facts.js';
 import { refuseOwnDevices } from './storage-stack.js';
 import { listUblkDevices } from './ublk-control.js';
 import { serve, UblkDevice } from './ublk-device.js';
@@ -114,7 +114,7 @@ async function whenUnlocked(
   options: CheckedOptions,
   events: UblkEvents,
   deadline: number,
-): Promise<{ thread: ServingThread; facts: ImageFacts }> {
+): Promise<{ thread: ServingThread; facts: DiskFacts }> {
   while (true) {
     const thread = serve(addon, record.image, options, events, record.folder);
     try {

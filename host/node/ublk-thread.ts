@@ -1,9 +1,9 @@
 /** The main thread's side of the worker that serves a ublk device. */
 import { Worker } from 'node:worker_threads';
 import { CorralError } from '../errors.js';
-import type { ImageFacts } from '../image-facts.js';
 import type { Addon, Waker } from './addon.js';
 import { loadCore, loadSharedCore } from './core.js';
+import type { DiskFacts } from './disk-facts.js';
 import { fromRecord, toRecord } from './error-record.js';
 import { startHelperThread } from './helper-thread.js';
 import { type MeterReading, meterMemory, readMeter } from './request-meter.js';
@@ -28,7 +28,7 @@ function abandonAll(): void {
 
 /** The thread of one device, its reports as promises. */
 export class ServingThread {
-  readonly opened: Promise<ImageFacts>;
+  readonly opened: Promise<DiskFacts>;
   readonly attached: Promise<void>;
   /** Ends when the image is closed; rejects when the worker failed, at whatever point. */
   readonly ended: Promise<void>;
@@ -128,7 +128,7 @@ export class ServingThread {
     });
   }
 
-  private takeOpened(report: UblkReport & { type: 'opened' }): ImageFacts {
+  private takeOpened(report: UblkReport & { type: 'opened' }): DiskFacts {
     this.setWaker(report.wakeDescriptor);
     this.shared = report.shared;
     return report.facts;

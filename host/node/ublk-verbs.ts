@@ -11,6 +11,7 @@ import {
   writeSelection,
   writeSnapshotOptions,
 } from '../snapshot-record.js';
+import type { RawRing } from './raw-ring.js';
 import type { RingEngine } from './ring-engine.js';
 import { type BitmapChange, bitmapsOf, changeBitmap } from './ublk-bitmaps.js';
 
@@ -73,6 +74,18 @@ export async function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageF
       return commit(engine, verb, facts);
     case 'statistics':
       return statistics(engine);
+  }
+}
+
+/** The same for a raw disk. */
+export async function carryOutRaw(engine: RawRing, verb: UblkVerb): Promise<unknown> {
+  switch (verb.name) {
+    case 'flush':
+      return engine.flush();
+    case 'statistics':
+      return rawStatistics(engine);
+    default:
+      throw new CorralError('ERR_UNSUPPORTED', { reason: 'It is a raw disk: that is for images' });
   }
 }
 
@@ -159,4 +172,10 @@ function statistics(engine: RingEngine): UblkEngineStatistics {
     violations,
     malformed: engine.malformed,
   };
+}
+
+function rawStatistics({ ring }: RawRing): UblkEngineStatistics {
+  const { violations, malformed } = ring.statistics();
+  const cache = { cacheHits: 0, cacheMisses: 0, cacheEvictions: 0, cacheSize: 0 };
+  return { ...cache, allocatedClusters: 0, writeOuts: 0, flushes: 0, waits: 0, violations, malformed };
 }

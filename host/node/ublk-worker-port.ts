@@ -6,7 +6,6 @@ import { parentPort, receiveMessageOnPort, type TransferListItem } from 'node:wo
 import type { CorralError } from '../errors.js';
 import { toRecord } from './error-record.js';
 import type { HelperData } from './helper-messages.js';
-import type { RingEngine } from './ring-engine.js';
 import { noteFromThread } from './thread-note.js';
 import type { UblkOrder, UblkReport } from './ublk-messages.js';
 
@@ -43,7 +42,10 @@ export class WorkerPort {
    * Takes what has been ordered since the ring was woken last; one wake may stand for several orders, or for none. What is
    * about helper threads is done here.
    */
-  takeOrders(engine: RingEngine, take: (order: Exclude<UblkOrder, { type: 'helperLost' }>) => void): void {
+  takeOrders(
+    engine: { helperLost(reason: string): void },
+    take: (order: Exclude<UblkOrder, { type: 'helperLost' }>) => void,
+  ): void {
     if (this.isAbandoned) engine.helperLost('The process ends');
     for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
       if (order.type !== 'helperLost') take(order);

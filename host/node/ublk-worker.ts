@@ -10,23 +10,21 @@ import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';
 import { checkFacts } from '../open-options.js';
 import { isDirtyImage, repairDirty } from '../repair.js';
-import { isSystemError, requireAddon, TurnMode } from './addon.js';
+import { requireAddon } from './addon.js';
 import { loadSharedCore } from './core.js';
 import { CoreSharing, makeSharedParts } from './core-sharing.js';
-import { systemErrorOf } from './errno.js';
-import { fromRecord, toRecord } from './error-record.js';
+import { imageDisk, rawDisk } from './disk-facts.js';
+import { toRecord } from './error-record.js';
 import type { BackingData } from './helper-messages.js';
 import { gateOf } from './may-open.js';
 import { NodeFile } from './node-file.js';
+import { RawRing } from './raw-ring.js';
 import { RequestMeter } from './request-meter.js';
 import { RingEngine } from './ring-engine.js';
-import { attachQueue } from './ublk-attach.js';
-import type { UblkOrder, UblkWorkerData } from './ublk-messages.js';
-import { carryOut } from './ublk-verbs.js';
+import type { UblkWorkerData } from './ublk-messages.js';
+import { inWords, serveUntilStopped } from './ublk-serving.js';
+import { carryOut, carryOutRaw } from './ublk-verbs.js';
 import { WorkerPort } from './ublk-worker-port.js';
-
-type AttachOrder = UblkOrder & { type: 'attach' };
-type VerbOrder = UblkOrder & { type: 'verb' };
 
 const data = workerData as UblkWorkerData;
 const port = new WorkerPort(data.path, data.abandoned);
@@ -35,23 +33,25 @@ try {
   requireAddon().becomeFlusher();
   const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
   try {
-    // Not closed: that would close the file.
-    const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
-    checkFacts(info, { core: data.core, discardNoUnref: data.treatment.keepDiscarded ?? false });
-    const dataFile = await openDataFile(file, info);
-    try {
-      await serveClean(file, async () =>
-        serve(await sized(file), dataFile && (await sized(dataFile)), backingOf(info)),
-      );
-    } finally {
-      await dataFile?.close();
-    }
+    await (data.format === 'raw' ? serveRaw(file) : serveImage(file));
   } finally {
     await file.close();
   }
   port.report({ type: 'closed' });
 } catch (error) {
-  port.report({ type: 'failed', error: toRecord(inWords(error)) });
+  port.report({ type: 'failed', error: toRecord(inWords(error, data.path)) });
+}
+
+async function serveImage(file: NodeFile): Promise<void> {
+  // Not closed: that would close the file.
+  const { info } = await Image.open(file, { core: data.core, inspect: true, requestCapacity: 1, cacheSize: 0 });
+  checkFacts(info, { core: data.core, discardNoUnref: data.treatment.keepDiscarded ?? false });
+  const dataFile = await openDataFile(file, info);
+  try {
+    await serveClean(file, async () => serve(await sized(file), dataFile && (await sized(dataFile)), backingOf(info)));
+  } finally {
+    await dataFile?.close();
+  }
 }
 
 /** As everywhere, an image that was not closed cleanly is repaired before it is written. */
@@ -95,120 +95,76 @@ function backingOf(facts: ImageFacts): BackingData | undefined {
   return { path, facts, write: !data.readOnly, mayOpen, direct };
 }
 
-/** From the open image to the closed one. Waits for nothing but its ring: what it awaits has ended by then. */
-async function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData | undefined): Promise<void> {
+function serve(image: Sized, dataFile: Sized | undefined, backing: BackingData | undefined): Promise<void> {
   const { file } = image;
-  let attachment: AttachOrder | undefined;
-  let closing = false;
-  const verbs: VerbOrder[] = [];
-  let stopped: { errno: number } | undefined;
-  let failure: unknown;
   const sharing = data.queues > 1 ? new CoreSharing(makeSharedParts(data.queues, data.queueDepth), 0) : undefined;
-  const engine = new RingEngine(
-    {
-      addon: requireAddon(),
-      core: sharing === undefined ? data.core : loadSharedCore(),
-      sharing,
-      descriptor: file.descriptor,
-      writable: !file.readOnly,
-      fileLength: image.length,
-      zeroBeyondEnd: file.zeroBeyondEnd,
-      guestCapacity: data.queueDepth,
-      cacheSize: data.cacheSize,
-      dataFile: dataFile && { descriptor: dataFile.file.descriptor, length: dataFile.length },
-      ignoresFlushes: data.ignoresFlushes,
-      direct: data.direct,
-      treatment: data.treatment,
-      meter: new RequestMeter(data.meter, data.queueDepth),
-      helper: {
-        jobs: data.helperJobs,
-        backing,
-        start: port.startHelper,
+  return serveUntilStopped(port, data.path, (handlers) => {
+    const engine = new RingEngine(
+      {
+        addon: requireAddon(),
+        core: sharing === undefined ? data.core : loadSharedCore(),
+        sharing,
+        descriptor: file.descriptor,
+        writable: !file.readOnly,
+        fileLength: image.length,
+        zeroBeyondEnd: file.zeroBeyondEnd,
+        guestCapacity: data.queueDepth,
+        cacheSize: data.cacheSize,
+        dataFile: dataFile && { descriptor: dataFile.file.descriptor, length: dataFile.length },
+        ignoresFlushes: data.ignoresFlushes,
+        direct: data.direct,
+        treatment: data.treatment,
+        meter: new RequestMeter(data.meter, data.queueDepth),
+        helper: { jobs: data.helperJobs, backing, start: port.startHelper },
       },
-    },
-    {
-      // Orders that cannot wait for the end of whatever is being waited for are carried out here.
-      onControl: () =>
-        port.takeOrders(engine, (order) => {
-          if (order.type === 'attach') attachment = order;
-          else if (order.type === 'close') closing = true;
-          else if (order.type === 'verb') verbs.push(order);
-          else failure = fromRecord(order.error);
-        }),
-      onQueueStopped: (errno) => {
-        if (sharing === undefined) stopped = { errno };
-        else sharing.noteStopped(errno);
+      {
+        ...handlers,
+        onQueueStopped: (errno) => {
+          if (sharing === undefined) handlers.onQueueStopped?.(errno);
+          else sharing.noteStopped(errno);
+        },
       },
-      onFailure: (error) => port.tell(error, engine.trap !== undefined),
-    },
-  );
-
-  try {
-    const facts = engine.open(data.readOnly ? 0 : RequestFlag.Writable);
-    const parts = engine.sharedParts();
-    const shared = parts && {
-      parts,
-      descriptor: file.descriptor,
-      writable: !file.readOnly,
-      dataDescriptor: dataFile?.file.descriptor,
-      backing,
+    );
+    let facts: ImageFacts | undefined;
+    return {
+      engine,
+      get stopped() {
+        return sharing?.stopped;
+      },
+      open() {
+        facts = engine.open(data.readOnly ? 0 : RequestFlag.Writable);
+        const parts = engine.sharedParts();
+        const { descriptor } = file;
+        const dataDescriptor = dataFile?.file.descriptor;
+        const shared = parts && { parts, descriptor, writable: !file.readOnly, dataDescriptor, backing };
+        return { facts: imageDisk(facts), shared };
+      },
+      carryOut: (verb) => carryOut(engine, verb, facts as ImageFacts),
+      closeImage: () => engine.control(RequestKind.Close, 0, () => undefined),
     };
-    port.report({ type: 'opened', facts, wakeDescriptor: engine.ring.wakeDescriptor, shared });
-    while (!closing && stopped === undefined && failure === undefined) {
-      engine.step(TurnMode.Wait);
-      if (port.isAbandoned) return;
-      const errno = sharing?.stopped;
-      if (errno !== undefined) stopped = { errno };
-      for (let order = verbs.shift(); order !== undefined; order = verbs.shift()) {
-        await carryOutVerb(engine, order, facts);
-      }
-      if (attachment === undefined) continue;
-      try {
-        const device = attachQueue(engine.ring, attachment, 0, 0);
-        port.report({ type: 'attached', wakeDescriptor: engine.ring.wakeDescriptor, device });
-      } catch (error) {
-        failure = error;
-      }
-      attachment = undefined;
-    }
-    // Also when it ended badly: what was answered has to become durable if it can.
-    engine.control(RequestKind.Close, 0, () => undefined);
-  } finally {
-    end(engine);
-  }
-  if (failure !== undefined) throw failure;
-  if (stopped !== undefined && stopped.errno !== 0) {
-    throw new CorralError('ERR_IO', {
-      path: data.path,
-      reason: 'The block device was taken away by the kernel',
-      cause: systemErrorOf(stopped.errno),
-    });
-  }
+  });
 }
 
-/** The helper first: it reads from a descriptor that is somebody else's once the image is closed. */
-function end(engine: RingEngine): void {
-  try {
-    engine.endHelper();
-    while (!engine.helperEnded && !port.isAbandoned) engine.step(TurnMode.Wait);
-  } finally {
-    engine.endOthers();
-    engine.close();
-  }
-}
-
-async function carryOutVerb(engine: RingEngine, { number, verb }: VerbOrder, facts: ImageFacts): Promise<void> {
-  try {
-    port.report({ type: 'verbEnded', number, result: await carryOut(engine, verb, facts) });
-  } catch (error) {
-    port.report({ type: 'verbEnded', number, error: toRecord(inWords(error)) });
-    if (!(error instanceof CorralError)) throw error;
-  }
-}
-
-function inWords(error: unknown): unknown {
-  if (error instanceof CorralError) return new CorralError(error.code, { path: data.path, ...error.details });
-  if (!isSystemError(error)) return error;
-  const { operation, errno, message } = error;
-  return new CorralError('ERR_IO', { path: data.path, operation, errno, reason: message, cause: error });
+async function serveRaw(file: NodeFile): Promise<void> {
+  const facts = rawDisk(await file.size());
+  return serveUntilStopped(port, data.path, (handlers) => {
+    const engine = new RawRing(
+      {
+        addon: requireAddon(),
+        descriptor: file.descriptor,
+        writable: !file.readOnly,
+        guestCapacity: data.queueDepth,
+        ignoresFlushes: data.ignoresFlushes,
+        guard: data.guard,
+        meter: new RequestMeter(data.meter, data.queueDepth),
+      },
+      handlers,
+    );
+    return {
+      engine,
+      open: () => ({ facts, shared: undefined }),
+      carryOut: (verb) => carryOutRaw(engine, verb),
+      closeImage: () => engine.flush(),
+    };
+  });
 }

@@ -39,6 +39,7 @@ describe('corral', () => {
     ]),
     ['attach of nothing', ['attach']],
     ['a kind of recovery that is unknown', ['attach', '--recovery=maybe', 'x']],
+    ['a guard that is left out of an image', ['attach', '--no-guard', 'x']],
     ['an option without its value', ['info', '-f']],
     ['another kind of output', ['info', '--output=xml', 'x']],
     ['an escape sequence', ['\x1b[2J']],

@@ -25,6 +25,7 @@ export const attach = defineVerb({
     ...IMAGE,
     readOnly: flag('-r, --read-only', 'refuse writes'),
     ...NO_BACKING,
+    noGuard: flag('--no-guard', 'the header of an image may be written into the first sector of a raw disk'),
     cacheSize: value('--cache-size SIZE', 'memory for metadata, as in 512k, 16M (default: 4M)', cacheSizeArgument),
     queueDepth: value('--queue-depth COUNT', 'requests at a time (default: 128)', (given) =>
       countArgument(given, 'queue depth', 1, MAXIMUM_QUEUE_DEPTH),
@@ -59,11 +60,12 @@ export const attach = defineVerb({
   },
   async run({ values, operands }, { terminal }) {
     if (operands.length === 0) throw new UsageError('Expecting image file names');
-    const { format, imageOpts, object: _, noBacking, dryRun, verbose, overlay, metrics, ...options } = values;
+    const { format, imageOpts, object: _, noBacking, noGuard, dryRun, verbose, overlay, metrics, ...options } = values;
     if (overlay !== undefined && (operands.length > 1 || dryRun || noBacking || imageOpts || format !== undefined)) {
       throw new UsageError('--overlay is for one image, and not with --dry-run, --no-backing, --image-opts or -f');
     }
-    const device: DeviceOptions = { ...options, backing: !noBacking };
+    if (noGuard && format !== 'raw' && !imageOpts) throw new UsageError('--no-guard is for raw disks: it needs -f raw');
+    const device: DeviceOptions = { ...options, backing: !noBacking, guard: !noGuard };
     if (dryRun) {
       for (const text of operands) {
         const { path, options } = readDeviceName(text, { format, imageOpts }, device);

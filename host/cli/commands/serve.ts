@@ -171,10 +171,10 @@ async function overUblk(
   const { makeDevice, serveDevices } = await import('../serve-device.js');
   const named = paths.map((path) => readDeviceName(path, { imageOpts }, { readOnly }));
   const waiting = [...paths];
-  const onReady = ({ node, info }: UblkDevice): void => {
+  const onReady = ({ node, diskSize }: UblkDevice): void => {
     const next = readOnly ? `fdisk -l ${node}` : `mkfs.ext4 ${node}`;
     terminal.print(
-      `${escapeText(waiting.shift() ?? '')}, ${humanSize(info.virtualSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
+      `${escapeText(waiting.shift() ?? '')}, ${humanSize(diskSize)}, is the block device ${node} (ublk). Ctrl-C ends it.\n` +
         `Next, as root: lsblk -f ${node}, or, ${readOnly ? 'if it has partitions' : 'if it is empty'}: ${next}\n`,
     );
   };
