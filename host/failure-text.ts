@@ -164,8 +164,8 @@ function unsupportedText(failure: FailureView, name: string, field: string, gues
       return `Unsupported qcow2 version ${failure.foundBig}`;
     case Field.IncompatibleFeatures:
       return name !== ''
-        ? `Unsupported qcow2 feature: ${name}`
-        : `Unsupported qcow2 feature: unknown incompatible feature ${failure.foundBig.toString(16)}`;
+        ? `Unsupported qcow2 feature(s): ${name}`
+        : `Unsupported qcow2 feature(s): Unknown incompatible feature: ${failure.foundBig.toString(16)}`;
     case Field.Dirty:
       return 'Image was not closed cleanly (dirty bit): it must be repaired before it is written';
     case Field.CorruptBit:

@@ -1,5 +1,6 @@
 /** Opening files and images for the commands, with QEMU's words when it fails. */
 
+import { Field } from '../abi.js';
 import type { BlockFile } from '../block-file.js';
 import { type CacheMode, isDirect } from '../cache-mode.js';
 import { CorralError } from '../errors.js';
@@ -12,6 +13,7 @@ import { pathGate } from '../node/path-gate.js';
 import type { OpenGate } from '../open-gate.js';
 import type { OpenOptions } from '../open-options.js';
 import type { Format } from './arguments.js';
+import { featureNames } from './feature-names.js';
 import { CommandError, escapeText, reasonOf } from './output.js';
 
 /** Layers behind an image: qemu-img has no limit, and each of them takes memory. */
@@ -98,10 +100,21 @@ export async function openImageIn(
     const access = { core: loadCore(), codec: nodeCodec, gate: gateOf(options, path), chainDepth: CHAIN_DEPTH };
     return await Image.open(file, { ...access, ...options });
   } catch (error) {
+    const named = await withFeatureNames(file, error);
     await options.dataFile?.close();
     await file.close();
-    throw cannotOpen(path, error, options);
+    throw cannotOpen(path, named, options);
   }
+}
+
+/** The error says what all of the features are called that nobody here knows. */
+async function withFeatureNames(file: BlockFile, error: unknown): Promise<unknown> {
+  if (!(error instanceof CorralError) || error.details.fieldCode !== Field.IncompatibleFeatures) return error;
+  const { found, backingFile } = error.details;
+  if (error.code !== 'ERR_UNSUPPORTED' || found === undefined || backingFile !== undefined) return error;
+  const names = await featureNames(file, found).catch(() => undefined);
+  if (names === undefined) return error;
+  return new CorralError(error.code, { ...error.details, reason: `Unsupported qcow2 feature(s): ${names}` });
 }
 
 /** `qcow2` by the file's first four bytes, else `raw`, which is what anything may be: never write to a file on this word. */

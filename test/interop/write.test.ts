@@ -127,7 +127,7 @@ describe('what this engine does not support yet is refused by its name', () => {
     pokeFile(path, 79 - 5, Uint8Array.of(1));
     pokeFile(path, 121, new Uint8Array([40, ...Buffer.from('warp drive\0')]));
 
-    await expect(openImage(path)).rejects.toMatchObject({ message: 'Unsupported qcow2 feature: warp drive' });
+    await expect(openImage(path)).rejects.toMatchObject({ message: 'Unsupported qcow2 feature(s): warp drive' });
   });
 });
 
