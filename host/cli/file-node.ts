@@ -62,7 +62,14 @@ function faulty(file: FileNode, config: string, rules: readonly FaultRule[]): Fi
 
 /** The options of a file below a disk, all of them. */
 export function takeFile(options: NodeOptions): FileNode {
-  return takeFileOf(take(options, 'driver') ?? 'file', options);
+  const driver = take(options, 'driver') ?? 'file';
+  // A raw disk that is all of its file is that file.
+  const inner = driver === 'raw' ? takeChild(options, 'file') : undefined;
+  if (inner === undefined) return takeFileOf(driver, options);
+  takeGeneric(options);
+  const [left] = options.keys();
+  if (left !== undefined) throw new CommandError(`Block format 'raw' does not support the option '${left}'`);
+  return takeFile(inner);
 }
 
 /** The same, of a driver. */

@@ -254,3 +254,28 @@ test('a request that is held when the program ends goes on', async () => {
   );
   expect((await shellHere(['-c', 'read -P 9 64k 64k', path])).status).toBe(0);
 });
+
+test('a data file may have an injector of its own; what it had been given is no leak', async () => {
+  const disks: Disks = {
+    make(folder) {
+      mustQemuImg(
+        'create',
+        '-q',
+        '-f',
+        'qcow2',
+        '-o',
+        `data_file=${join(folder, 'data')}`,
+        join(folder, 'disk'),
+        '64k',
+      );
+      writeFileSync(join(folder, 'rules'), '[inject-error]\nevent = "write_aio"\nonce = "on"\n');
+    },
+    compared: {},
+  };
+  const data = { driver: 'raw', file: { driver: 'blkdebug', config: '{}/rules', image: { filename: '{}/data' } } };
+  const name = JSON.stringify({ driver: 'qcow2', file: { filename: '{}/disk' }, 'data-file': data });
+
+  const outcome = await expectSame(disks, ['-c', 'write 0 64k', '-c', 'write -P 1 0 64k', `json:${name}`]);
+
+  expect(outcome.stdout).toMatch(/^write failed: Input\/output error\nwrote 65536/);
+});

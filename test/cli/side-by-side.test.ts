@@ -25,7 +25,32 @@ const files = settingOf((folder) => {
   create('-b', 'sparse.raw', '-F', 'raw', at('over.qcow2'), '9M');
   qemuIo(at('over.qcow2'), 'write -P 6 1M 64k');
   writeFileSync(at('text'), 'no image');
+  create(at('marked.qcow2'), '4M');
+  mustQemuImg('bitmap', '--add', '-g', '512', at('marked.qcow2'), 'fine');
+  create(at('future.qcow2'), '1M');
+  writeFileSync(
+    at('future.qcow2'),
+    withFeatures(readFileSync(at('future.qcow2')), [0, 63, 'third'], [1, 62, 'x'], [0, 61, 'first']),
+  );
+  writeFileSync(at('read-error'), '[inject-error]\nevent = "read_aio"\n');
 });
+
+/** The image says that it has the incompatible features 61 to 63, and what features are called. */
+function withFeatures(
+  image: Buffer,
+  ...names: readonly (readonly [kind: number, bit: number, name: string])[]
+): Buffer {
+  image.writeUInt8(0xe0, 72);
+  const table = names.map(([kind, bit, name]) =>
+    Buffer.from(`\0\0${name}`.padEnd(48, '\0')).fill(kind, 0, 1).fill(bit, 1, 2),
+  );
+  const extension = Buffer.alloc(8);
+  extension.writeUInt32BE(0x6803f857, 0);
+  extension.writeUInt32BE(48 * names.length, 4);
+  image.fill(0, 112, 1024);
+  Buffer.concat([extension, ...table]).copy(image, 112);
+  return image;
+}
 
 /** Holes, data, zeros that are written, and an end within a sector. */
 function makeSparse(path: string): void {
@@ -109,7 +134,37 @@ sameFor('compare', [
   ['compare base.qcow2'],
 ]);
 
+const INJECTED = 'driver=qcow2,file.driver=blkdebug,file.image.filename=base.qcow2';
+
+sameFor('names of error injectors:', [
+  ['info blkdebug:read-error:base.qcow2'],
+  ['info --output=json blkdebug::base.qcow2'],
+  ['info -f raw blkdebug::base.qcow2'],
+  ['info blkdebug:base.qcow2'],
+  ['info blkdebug:gone:base.qcow2'],
+  ['info blkdebug::gone'],
+  ['info --image-opts driver=qcow2,file.driver=blkdebug'],
+  [`info --image-opts ${INJECTED},file.bogus=1`],
+  ['info --image-opts driver=qcow2,file.filename=blkdebug::base.qcow2'],
+  ['map blkdebug::base.qcow2'],
+  ['map --output=json -f raw blkdebug::sparse.raw'],
+  ['check blkdebug:read-error:base.qcow2'],
+  ['measure -O qcow2 blkdebug::base.qcow2'],
+  ['compare base.qcow2 blkdebug::base.qcow2'],
+  ['create -f qcow2 blkdebug::new 1M'],
+  ['convert -O qcow2 base.qcow2 blkdebug::new'],
+  ['dd if=base.qcow2 of=blkdebug::new'],
+  [`snapshot -c new --image-opts ${INJECTED},file.inject-error.0.event=write_aio`],
+]);
+
+sameFor('features that nobody knows:', [['info future.qcow2'], ['check future.qcow2'], ['snapshot -l future.qcow2']]);
+
 sameFor('measure', [
+  ['measure -O qcow2 marked.qcow2'],
+  ['measure -O qcow2 -o cluster_size=2M --output=json marked.qcow2'],
+  ['measure -O qcow2 -o compat=0.10 marked.qcow2'],
+  ['measure -O raw marked.qcow2'],
+  ['measure -O qcow2 -f raw text'],
   ['measure'],
   ['measure --size 1G'],
   ['measure --size 1G -O qcow2'],
@@ -256,6 +311,7 @@ sameFor('rebase', [
   ['rebase -b base.qcow2 -F qcow2 orphan.qcow2'],
   ['rebase -b base.qcow2 -F qcow2 gone'],
   ['rebase -f raw -b base.qcow2 -F qcow2 top.qcow2'],
+  ["rebase -c -f raw -b '' disk.raw"],
 ]);
 
 describe('rebase leaves the same disk', () => {

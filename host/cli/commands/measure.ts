@@ -82,7 +82,11 @@ async function measureDisk(target: NewImage, path: string, options: Parameters<t
     // How much of what lies behind the image the new one will have behind it, too, is not known.
     const all = target.backingFile !== undefined;
     const measured = lengths(target, disk.size, all ? disk.size : await dataLength(disk, target.clusterSize));
-    return { ...measured, bitmaps: target.format === 'qcow2' ? await bitmapsOf(disk, target.clusterSize) : undefined };
+    return {
+      ...measured,
+      bitmaps:
+        target.format === 'qcow2' && target.compat !== '0.10' ? await bitmapsOf(disk, target.clusterSize) : undefined,
+    };
   } finally {
     await disk.close();
   }

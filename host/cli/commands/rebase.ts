@@ -54,6 +54,7 @@ async function rebaseImage(path: string, options: Options, terminal: Terminal): 
     await openDisk(path, { ...options, forceShare: false, write: true, terminal, tablesOnly: unsafe }),
   );
   const { image } = overlay;
+  if (image === undefined && options.compress) throw new CommandError('Compression not supported for this file format');
   if (image === undefined) return cannotChange('Operation not supported');
   const behind = unsafe || backing === '' ? undefined : opened.add(await openNew(overlay, backing, options));
   if (backing !== '' && backingFormat === undefined) cannotChange('backing format must be specified');

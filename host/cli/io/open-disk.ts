@@ -8,6 +8,7 @@ import type { FaultInjector } from '../../fault-injector.js';
 import type { OpenGate } from '../../open-gate.js';
 import { WatchedBacking } from '../../watched-backing.js';
 import { backingChoice } from '../disk.js';
+import { withFaults } from '../faults.js';
 import { type FileOptions, gateOf, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
 import { CopyOnReadDisk } from './copy-on-read.js';
@@ -91,12 +92,11 @@ async function dataFileOf(
 ): Promise<{ dataFile?: BlockFile }> {
   if (dataFile === undefined) return {};
   const { path, locked } = dataFile;
-  return {
-    dataFile: await openFile(path, { ...options, locked }).catch(async (error: unknown) => {
-      await image.close();
-      throw fileReason(path, error);
-    }),
-  };
+  const plain = await openFile(path, { ...options, locked }).catch(async (error: unknown) => {
+    await image.close();
+    throw fileReason(path, error);
+  });
+  return { dataFile: withFaults(plain, dataFile, 'raw') };
 }
 
 /** The same for a backing file that the user has chosen. */
