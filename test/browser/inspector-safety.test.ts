@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inspect, MemoryFile } from '../../host/index.js';
 import { loadCore } from '../../host/node/index.js';
 import { untrustedImages } from '../cli/untrusted-images.js';
-import { type InspectedImage, makeImages } from './inspector-images.js';
+import { diskWithFiles, type InspectedImage, makeImages } from './inspector-images.js';
 import { EMPTY_PAGE, go, type InspectorSite, openFiles, startSite, totalsOf, verdictOf } from './inspector-page.js';
 
 const MIB = 2 ** 20;
@@ -19,7 +19,7 @@ const PLACES = [
   '',
   '#view=map',
   '#view=map&space=host',
-  '#view=hex&space=host&offset=0x30000',
+  '#view=hex&space=host&offset=0x18',
   '#view=files',
   '#view=snapshots',
   '#view=bitmaps',
@@ -29,9 +29,20 @@ const PLACES = [
 let site: InspectorSite;
 let folder: string;
 let images: InspectedImage[];
+let disk: string;
+
+/** What is shown of other files: what, of which, where, and when it is there. */
+const EXTRA: readonly [what: string, files: () => string[], place: string, ready: string][] = [
+  ['a folder', () => [disk], '#view=files&path=/etc', '.folder tbody tr'],
+  ['a text', () => [disk], '#view=files&path=/etc/hostname', '.preview pre'],
+  ['a file of bytes', () => [disk], '#view=files&path=/noise.bin', '.preview'],
+  ['a chain with a file missing', () => imageOf('top.qcow2').files.slice(0, 2), '', '.problem'],
+  ['what changed', () => imageOf('snapshots.qcow2').files, '#view=snapshots', '[data-snapshot]'],
+];
 
 beforeAll(async () => {
   ({ folder, images } = makeImages());
+  disk = diskWithFiles(folder, { 'etc/hostname': 'a\n', 'noise.bin': Buffer.alloc(70_000, 'x\0y') }, {});
   site = await startSite();
 });
 
@@ -247,8 +258,17 @@ test(
         await settle(page, place);
         found.push(...(await faultsOf(page, `${colorScheme} ${place}`)));
       }
+      for (const [what, files, place, ready] of EXTRA) {
+        await openFiles(page, site, files(), place);
+        await page.waitForSelector(ready);
+        found.push(...(await faultsOf(page, `${colorScheme} ${what}`)));
+      }
       await page.goto(`${site.base}url.html`);
       found.push(...(await faultsOf(page, `${colorScheme} url`)));
+      await page.fill('#url', new URL('/images/none.qcow2', site.base).href);
+      await page.click('text=Open');
+      await page.waitForSelector('.problem');
+      found.push(...(await faultsOf(page, `${colorScheme} an address that leads nowhere`)));
     }
 
     expect(found).toEqual([]);

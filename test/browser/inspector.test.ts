@@ -334,6 +334,38 @@ test('an image behind an address is read in ranges, on the page that may connect
   expect((await factsOf(page)).Compression).toBe('zstd');
 });
 
+test('an image behind an address opens nothing that it names: the page says what, and what to do', async () => {
+  const path = join(folder, 'over.qcow2');
+  qemu(
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-u',
+    '-b',
+    new URL('/images/plain.qcow2', site.base).href,
+    '-F',
+    'qcow2',
+    path,
+    '8M',
+  );
+  site.images.set('over.qcow2', readFileSync(path));
+  site.images.set('plain.qcow2', readFileSync(imageOf('plain.qcow2').top));
+  const before = site.requests.length;
+  await page.goto('about:blank');
+  await page.goto(`${site.base}url.html`);
+  await page.fill('#url', new URL('/images/over.qcow2', site.base).href);
+  await page.click('text=Open');
+
+  const problem = await (await page.waitForSelector('.shell .problem')).textContent();
+  const chain = await page.$$eval('.chain .name', (names) => names.map((name) => name.textContent));
+
+  expect(problem).toContain("/images/plain.qcow2', which was not fetched");
+  expect(problem).toContain('Download both files');
+  expect(chain[1]).toContain('plain.qcow2');
+  expect(site.requests.slice(before)).not.toContain('/images/plain.qcow2');
+});
+
 test('what takes long says so, can be cancelled, and can be tried again', async () => {
   const image = imageOf('snapshots.qcow2');
   site.images.set('slow.qcow2', readFileSync(image.top));

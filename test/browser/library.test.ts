@@ -3,9 +3,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { urlGate } from '../../browser/gates.js';
 import { type Served, serveFile } from '../host/http-server.js';
 import { below, chooseSeed, randomFrom } from '../random.js';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -134,6 +136,118 @@ describe('an image at a URL', () => {
 
     await expect(read(server.url)).rejects.toThrow('Access-Control-Expose-Headers: Content-Range, ETag');
   });
+
+  describe('that continues from another one', () => {
+    /** The image on top at one server, its backing file at another, whose address is in the image. */
+    async function serveChain() {
+      const folder = temporaryFolder();
+      const [top] = overlay(folder) as [string];
+      const middle = join(folder, 'middle.qcow2');
+      // Two layers: QEMU's own copy of what lies behind the top is at the other server.
+      const flat = join(folder, 'flat.qcow2');
+      qemuImg('convert', '-O', 'qcow2', middle, flat);
+      const disk = hashOf(rawOf(top));
+      const seen: (string | undefined)[] = [];
+      const behind = await serveFile({
+        contents: readFileSync(flat),
+        etag: '"2"',
+        answer: (request, response) => {
+          seen.push(request.headers['x-secret'] as string | undefined);
+          return preflight(request, response);
+        },
+      });
+      qemuImg('rebase', '-u', '-F', 'qcow2', '-b', behind.url, top);
+      const server = await serveFile({ contents: readFileSync(top), etag: '"1"', answer: preflight });
+      return { url: server.url, behind: behind.url, disk, seen };
+    }
+
+    test('opens nothing of it unless it is allowed, and says so', async () => {
+      const { url, behind, seen } = await serveChain();
+
+      const found = await page.evaluate(async (place) => {
+        const asked: unknown[] = [];
+        const allowBacking = (named: unknown) => {
+          asked.push(named);
+          return undefined;
+        };
+        const told = ({ code, message }: { code: string; message: string }) => ({ code, message });
+        const errors = [
+          await engine.open(place).catch(told),
+          await engine.open(place, { allowBacking }).catch(told),
+          await corral.openUrl(place, { allowBacking }).catch(told),
+        ];
+        return { errors, asked };
+      }, url);
+
+      for (const error of found.errors) expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED' });
+      expect(found.errors[1]).toMatchObject({
+        message: expect.stringContaining(`'${behind}', which may not be fetched`),
+      });
+      expect(found.asked).toEqual(Array(2).fill({ role: 'backing file', name: behind, url: behind }));
+      expect(seen).toEqual([]);
+    });
+
+    test('is read through all of it where the caller allows that, and the other server learns no headers', async () => {
+      const { url, disk, seen } = await serveChain();
+
+      const hashes = await page.evaluate(async (place) => {
+        const hashed = async (bytes: BufferSource) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+        const allowBacking = ({ url: named }: { url: string | undefined }) => named;
+        const http = { headers: { 'x-secret': 'mine' } };
+        const remote = await engine.open(place, { allowBacking, http });
+        const found = [await hashed(await new Response(remote.readable()).arrayBuffer())];
+        await remote.close();
+        const image = await corral.openUrl(place, { allowBacking, http });
+        const bytes = new Uint8Array(image.size);
+        await image.read(0, bytes);
+        await image.close();
+        found.push(await hashed(bytes));
+        const target = await root.getFileHandle('disk.raw', { create: true });
+        await engine.convert({ source: place, target, format: 'raw', open: { http } }, { allowBacking });
+        found.push(await hashed(await (await target.getFile()).arrayBuffer()));
+        return found;
+      }, url);
+
+      expect(hashes.map((hash) => Buffer.from(hash).toString('hex'))).toEqual([disk, disk, disk]);
+      expect(seen.length).toBeGreaterThan(0);
+      expect(new Set(seen)).toEqual(new Set([undefined]));
+    });
+
+    test.each([
+      ['base.qcow2', 'http://here/images/base.qcow2'],
+      ['../base.qcow2', 'http://here/base.qcow2'],
+      ['//there/base.qcow2', 'http://there/base.qcow2'],
+      ['https://there/base.qcow2', 'https://there/base.qcow2'],
+      ['file:///etc/passwd', undefined],
+      ['json:{"driver":"raw"}', undefined],
+      ['nbd://there/disk', undefined],
+      ['blob:http://here/1', undefined],
+    ])('asks about %s with its address, if it has one', async (name, url) => {
+      const asked: unknown[] = [];
+      const gate = urlGate((named) => void asked.push(named.url));
+      const named = {
+        role: 'backing file',
+        name,
+        from: 'http://here/images/top.qcow2',
+        write: false,
+        above: [],
+      } as const;
+
+      await expect(gate(named)).rejects.toThrow('may not be fetched');
+
+      expect(asked).toEqual([url]);
+    });
+  });
+
+  /** Allows everything that this page may ask. */
+  function preflight(request: IncomingMessage, response: ServerResponse): boolean {
+    response.setHeader('access-control-allow-origin', '*');
+    response.setHeader('access-control-allow-headers', '*');
+    response.setHeader('access-control-expose-headers', 'content-range, etag');
+    if (request.method !== 'OPTIONS') return false;
+    response.writeHead(204).end();
+    return true;
+  }
 
   function allowing(exposed: string): Served['answer'] {
     return (_request, response) => {

@@ -68,7 +68,8 @@ export async function openTop(
   if (format === 'raw' || format === 'iso') {
     const chain = [{ name, format: 'raw', size: fileLength, present: true }];
     const disk = rawDisk(file, fileLength);
-    return { format: 'raw', file, fileLength, image: undefined, facts: undefined, disk, chain, problems: [] };
+    const problems = await packedProblems(file);
+    return { format: 'raw', file, fileLength, image: undefined, facts: undefined, disk, chain, problems };
   }
   const nothing = { file, fileLength, image: undefined, facts: undefined, disk: undefined };
   if (format !== 'qcow2') {
@@ -81,6 +82,24 @@ export async function openTop(
     return { ...nothing, format: 'other', chain, problems: [problem] };
   }
   return openQcow2(file, fileLength, name, core, gate);
+}
+
+/** How files begin that hold another one, packed. */
+const PACKED: Readonly<Record<string, readonly number[]>> = {
+  gzip: [0x1f, 0x8b],
+  xz: [0xfd, 0x37, 0x7a, 0x58, 0x5a],
+  zstd: [0x28, 0xb5, 0x2f, 0xfd],
+  bzip2: [0x42, 0x5a, 0x68],
+  zip: [0x50, 0x4b, 0x03, 0x04],
+};
+
+/** An image is often downloaded in packed form: nothing is wrong with that, but it is not the disk that is shown. */
+async function packedProblems(file: BlockFile): Promise<Problem[]> {
+  const start = await bytesOf(file, 0, 8);
+  const kind = Object.keys(PACKED).find((name) => PACKED[name]?.every((byte, index) => start[index] === byte));
+  if (kind === undefined) return [];
+  const message = `This file is packed with ${kind}: what is shown is the packed file, not a disk`;
+  return [{ code: 'WARNING', message, advice: 'Unpack it, and drop what comes out of it.' }];
 }
 
 async function openQcow2(

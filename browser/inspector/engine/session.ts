@@ -149,16 +149,20 @@ function warningOf(message: string): Problem {
   return { code: 'WARNING', message, advice: undefined };
 }
 
-/** The first file that no other one names as what lies behind it. */
+/** The first file that no other one names as what lies behind it; rather one that names a file itself. */
 async function topOf(core: WebAssembly.Module, files: readonly NamedFile[]): Promise<number> {
   if (files.length === 1) return 0;
   const named = new Set<string>();
+  const naming = new Set<NamedFile>();
   for (const file of files) {
     const opened = await openTop(file.open(), file.name, core, gateOf([]));
     for (const name of [opened.facts?.backingFile, opened.facts?.dataFile]) {
-      if (name !== undefined) named.add(baseName(name));
+      if (name === undefined) continue;
+      named.add(baseName(name));
+      naming.add(file);
     }
   }
-  const top = files.findIndex(({ name }) => !named.has(baseName(name)));
-  return Math.max(0, top);
+  const isFree = ({ name }: NamedFile): boolean => !named.has(baseName(name));
+  const top = files.findIndex((file) => naming.has(file) && isFree(file));
+  return Math.max(0, top === -1 ? files.findIndex(isFree) : top);
 }

@@ -61,6 +61,7 @@ export class MapCanvas {
     this.marked = Math.min(this.marked, Math.max(0, picture.count - 1));
     const scale = globalThis.devicePixelRatio || 1;
     const [wide, high] = [this.columns * this.cellSize, this.rows * this.cellSize];
+    this.element.dataset.cellSize = String(this.cellSize);
     this.element.width = Math.ceil(wide * scale);
     this.element.height = Math.ceil(high * scale);
     this.element.style.width = `${wide}px`;
@@ -183,10 +184,10 @@ export class MapCanvas {
 
   /** As everywhere: with Ctrl (and so with two fingers) it zooms, without it the page scrolls. */
   private wheel(event: WheelEvent): void {
-    const cell = this.cellAt(event);
-    if (!event.ctrlKey || cell === undefined) return;
+    if (!event.ctrlKey) return;
     event.preventDefault();
-    this.events.zoom(cell, event.deltaY < 0);
+    // Behind the last cell there may be room in its row.
+    this.events.zoom(this.cellAt(event) ?? this.marked, event.deltaY < 0);
   }
 
   private key(event: KeyboardEvent): void {
