@@ -61,3 +61,11 @@ test('a device is looked after while its guest writes, and ends with writes in f
 test('devices are as they are asked for, and several are of one process', async () => {
   await scenario('kinds');
 });
+
+test('user copy carries requests of every size, and all that an image holds', async () => {
+  await scenario('data-paths', 'user-copy');
+});
+
+test('storage that is full or broken costs the guest an error, and nothing that was written', async () => {
+  await scenario('storage-fails');
+});

@@ -25,12 +25,6 @@ test('an ext4 is made in an image of corral create, filled, trimmed and read aga
   expect(await checkImage(after)).toEqual([]);
 });
 
-test('a server that is killed in the middle of writes is replaced, and nobody who writes sees an error', async () => {
-  const outcome = await scenario('recovered', '2');
-
-  expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
-});
-
 test('a device is looked after while its guest writes, and ends with writes in flight', async () => {
   const outcome = await scenario('live', 'grows');
 
@@ -57,8 +51,14 @@ test('every data path carries requests of every size, and all that an image hold
   await scenario('data-paths', 'zero-copy', 'registered', 'user-copy');
 });
 
-test('two queues with a thread each are written, watched and changed at once', async () => {
+test('two queues with a thread each are written, watched and changed at once, and survive the death of their server', async () => {
   const outcome = await scenario('queues');
+
+  expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
+});
+
+test('a server is replaced under load without an error, and after a death requests fail at once if asked for', async () => {
+  const outcome = await scenario('replaced', 'hands-over');
 
   expect(outcome.output).toMatch(/\b[1-9]\d* blocks verified, 0 wrong/);
 });
