@@ -7,7 +7,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const NAMES = ['ring-read', 'ring-write', 'workers', 'ublk', 'engine', 'convert', 'nbd', 'inspect', 'browser'];
+const NAMES = ['ring-read', 'ring-write', 'workers', 'ublk', 'engine', 'convert', 'start', 'nbd', 'inspect', 'browser'];
 const [wanted = '', ...rest] = process.argv.slice(2);
 const known = NAMES.includes(wanted);
 for (const name of known ? [wanted] : NAMES) {
