@@ -217,6 +217,21 @@ describe('corral convert', () => {
   });
 });
 
+test.each(['convert', 'commit'])('corral %s -r takes as long as its rate says', async (verb) => {
+  const folder = temporaryFolder();
+  const [base, image] = [join(folder, 'base'), join(folder, 'image')];
+  mustQemuImg('create', '-q', '-f', 'qcow2', base, '4M');
+  mustQemuImg('create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', image);
+  qemuIo(image, 'write -P 1 0 4M');
+  const begun = performance.now();
+
+  const { status } = await corralHere(verb, '-r', '16M', image, ...(verb === 'convert' ? [`${image}.raw`] : []));
+
+  expect(status).toBe(0);
+  // 4 of 16 MiB; clocks may differ a little.
+  expect(performance.now() - begun).toBeGreaterThan(240);
+});
+
 describe('corral convert fails in one line and changes nothing', () => {
   test.each([
     ['from a missing file', (image: string) => ['missing', image], /Could not open 'missing': No such file/],
