@@ -1,4 +1,4 @@
-/** The arrays of a check: references of the window's clusters, their stored refcounts, and weights of L2 tables. */
+/** The arrays of a check: references of the window's clusters, and their stored refcounts. */
 
 import { Field, Structure } from '../abi/failure';
 import { reportCorruption } from './report';
@@ -12,12 +12,6 @@ export enum Stored {
   Unknown = 2,
 }
 
-/** A weight: references from the active L1 table in the low bits, references from all L1 tables above them. */
-const ACTIVE_MAXIMUM: u32 = 0xff;
-const WEIGHT_SHIFT: u32 = 8;
-/** More references than any honest image can have; from here on they are not counted. */
-const WEIGHT_MAXIMUM: u32 = 0xffffff;
-
 /** Begins a window at cluster `start`. */
 export function openWindow(state: CheckState, start: u64): void {
   state.windowStart = start;
@@ -25,14 +19,6 @@ export function openWindow(state: CheckState, start: u64): void {
   state.nextWindow = NONE;
   memory.fill(state.references, 0, usize(state.capacity) << state.referenceBits);
   memory.fill(state.stored, 0, usize(state.capacity) >> 2);
-}
-
-/** Begins a window of L2 tables at cluster `start`. */
-export function openTableWindow(state: CheckState, start: u64): void {
-  state.tableStart = start;
-  state.tableEnd = min(start + state.capacity, state.clusterLimit);
-  state.nextTable = NONE;
-  memory.fill(state.weights, 0, usize(state.capacity) << 2);
 }
 
 /**
@@ -94,35 +80,4 @@ export function noteStored(state: CheckState, cluster: u64, stored: Stored): voi
 export function storedOf(state: CheckState, cluster: u64): Stored {
   const index = cluster - state.windowStart;
   return (u32(load<u8>(state.stored + usize(index >> 2))) >> (u32(index & 3) << 1)) & 3;
-}
-
-/** One more L1 entry names `cluster` as its L2 table. */
-export function addTable(state: CheckState, cluster: u64, active: bool): void {
-  if (cluster < state.tableStart) return;
-  if (cluster >= state.tableEnd) {
-    if (cluster < state.nextTable) state.nextTable = cluster;
-    return;
-  }
-  const address = state.weights + (usize(cluster - state.tableStart) << 2);
-  const weight = load<u32>(address);
-  const all = min((weight >> WEIGHT_SHIFT) + 1, WEIGHT_MAXIMUM);
-  if (all === WEIGHT_MAXIMUM) state.incomplete = true;
-  const inUse = min((weight & ACTIVE_MAXIMUM) + u32(active), ACTIVE_MAXIMUM);
-  store<u32>(address, (all << WEIGHT_SHIFT) | inUse);
-}
-
-/** The first L2 table of the table window at or behind `cluster` and before `end`; `end` when there is none. */
-export function findTable(state: CheckState, cluster: u64, end: u64): u64 {
-  while (cluster < end && load<u32>(state.weights + (usize(cluster - state.tableStart) << 2)) === 0) cluster++;
-  return cluster;
-}
-
-/** How many L1 entries name the table. */
-export function tableWeight(state: CheckState, cluster: u64): u32 {
-  return load<u32>(state.weights + (usize(cluster - state.tableStart) << 2)) >> WEIGHT_SHIFT;
-}
-
-/** How many entries of the active L1 table name the table. */
-export function activeWeight(state: CheckState, cluster: u64): u32 {
-  return load<u32>(state.weights + (usize(cluster - state.tableStart) << 2)) & ACTIVE_MAXIMUM;
 }

@@ -1,10 +1,11 @@
 /**
  * What a check knows between two steps. The record lies at the start of the memory for checking, the findings and the
- * three arrays behind it:
+ * arrays behind it:
  *
  *   references   per host cluster of the window: references found so far, saturating at what a refcount can hold
  *   stored       per host cluster of the window, two bits: whether its stored refcount is one (`Stored`)
- *   weights      per host cluster of the table window: how many L1 entries name it as an L2 table
+ *   tables       per host cluster of the table window, a bit: it is an L2 table
+ *   weights      per L2 table of the table window: how many L1 entries name it (table-weights.ts)
  *
  * A file with more clusters than the arrays have room for is walked again for each window. The two windows move
  * independently: every L2 table, wherever it lies, can refer to the window's clusters.
@@ -75,8 +76,12 @@ export class CheckState {
   referenceBits: u32 = 0;
   referenceMaximum: u64 = 0;
   stored: usize = 0;
+  tables: usize = 0;
   weights: usize = 0;
-  /** Clusters that the arrays have room for, a multiple of 4. */
+  /** Tables that there is room for, and those that are there. */
+  weightSlots: u32 = 0;
+  tableCount: u32 = 0;
+  /** Clusters that the arrays have room for, a multiple of 64. */
   capacity: u64 = 0;
   /** Clusters whose references are being counted. The first window begins at 0: entries are judged then. */
   windowStart: u64 = 0;
@@ -163,6 +168,9 @@ export class CheckState {
 }
 
 const SECTOR: u64 = 512;
+export const WEIGHT_SLOT_SIZE: u32 = 8;
+/** Where there is room: for small files with many tables. */
+const LEAST_WEIGHT_SLOTS: u32 = 2048;
 const FINDING_SIZE: u32 = u32(offsetof<CheckFinding>());
 const RESULT_SIZE: u32 = u32(offsetof<CheckResult>());
 /** Findings that fit the page behind the result. */
@@ -214,13 +222,17 @@ export function openPass(image: Image, state: CheckState, pass: Pass): void {
 
   const available = image.checkLength - HEAD_LENGTH;
   const findingsLength = (state.findingCapacity * FINDING_SIZE + 15) & ~15;
-  // Four clusters take four counts, four weights of 4 bytes, and one byte of stored states.
-  const fourClusters: u32 = (4 << state.referenceBits) + 17;
-  const fours: u64 = (available - findingsLength) / fourClusters;
-  state.capacity = min(fours, (state.clusterLimit + 3) >> 2) << 2;
-  state.weights = state.findings + findingsLength;
-  state.references = state.weights + (usize(state.capacity) << 2);
-  state.stored = state.references + (usize(state.capacity) << state.referenceBits);
+  // For 64 clusters: as many counts, 2 bits of stored state and a bit of tables each, and two slots for weights.
+  const unit: u32 = (64 << state.referenceBits) + 16 + 8 + 2 * WEIGHT_SLOT_SIZE;
+  const units: u64 = (available - findingsLength) / unit;
+  state.capacity = min(units, (state.clusterLimit + 63) >> 6) << 6;
+  const capacity = usize(state.capacity);
+  state.tables = state.findings + findingsLength;
+  state.references = state.tables + (capacity >> 3);
+  state.stored = state.references + (capacity << state.referenceBits);
+  state.weights = state.stored + (capacity >> 2);
+  const left = u32(image.checkMemory + image.checkLength - state.weights) / WEIGHT_SLOT_SIZE;
+  state.weightSlots = min(left, max(u32(state.capacity >> 5), LEAST_WEIGHT_SLOTS));
 }
 
 /** Whether wrong things are counted, not changed. */

@@ -22,9 +22,10 @@ import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { needCopiedWrong } from './compare';
 import { fixCopied } from './fix';
-import { addTable, countReferences } from './references';
+import { countReferences } from './references';
 import { reportCorruption } from './report';
 import { CheckState, isFirstTableWindow, isFirstWindow, Pass } from './state';
+import { addTable } from './table-weights';
 
 /** Begins with the active table. */
 export function startL1Walk(image: Image, state: CheckState): void {

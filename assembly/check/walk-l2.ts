@@ -15,9 +15,10 @@ import { Image } from '../image/image';
 import { Task } from '../image/task';
 import { needCopiedWrong } from './compare';
 import { fixByZero, fixCopied, holdsData } from './fix';
-import { activeWeight, countReferences, findTable, tableWeight } from './references';
+import { countReferences } from './references';
 import { reportCorruption } from './report';
 import { CheckState, isFirstWindow, Pass } from './state';
+import { activeWeight, findTable, tableWeight } from './table-weights';
 
 /** Clusters of the file that one step searches for the next table. */
 const CLUSTERS_PER_STEP: u64 = 65536;

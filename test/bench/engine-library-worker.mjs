@@ -11,7 +11,13 @@ const [path = '', what] = process.argv.slice(2);
 const before = performance.now();
 let found = { corruptions: 0, leaks: 0 };
 if (what === 'check') {
-  const image = await openImage(path, { checkSize: 16 << 20, tablesOnly: true });
+  // As the command does it.
+  const image = await openImage(path, {
+    tablesOnly: true,
+    requestCapacity: 1,
+    checkSize: 16 << 20,
+    cacheSize: 256 << 10,
+  });
   const { corruptions, leaks } = await image.check();
   found = { corruptions, leaks };
   await image.close();

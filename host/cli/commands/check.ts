@@ -26,6 +26,8 @@ enum Result {
 
 /** Memory for counting: the core checks a longer file in several rounds. */
 const CHECK_SIZE = 16 * 1024 * 1024;
+/** Of tables, each of which is read once or twice in the order of the file. */
+const CACHE_SIZE = 256 * 1024;
 
 /** Fewer findings than this are all that there are. */
 const LISTED = 1000;
@@ -103,7 +105,7 @@ interface Outcome {
 }
 
 async function checkOnly(file: BlockFile, path: string, name: string): Promise<Outcome> {
-  const options = { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE, name };
+  const options = { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE, cacheSize: CACHE_SIZE, name };
   await using image = await openImageIn(file, path, options);
   const report = await stoppable(name, (signal) => image.check({ signal }));
   return { clusterSize: image.info.clusterSize, report };
