@@ -1,5 +1,7 @@
 /** Nothing leaves the machine, nothing that is hostile stays, and everybody can use the page. */
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import axe from 'axe-core';
@@ -170,6 +172,25 @@ test('the page works from a disk, without any server', async () => {
   await page.setInputFiles('#files', imageOf('zstd.qcow2').files);
 
   expect(await verdictOf(page)).toBe('accept');
+});
+
+test('npm run inspector serves both pages, to this machine, and nothing else', async () => {
+  const server = spawn(process.execPath, [join(import.meta.dirname, '../../.tools/inspector.mjs')]);
+  try {
+    const [said] = (await once(server.stdout, 'data')) as [Buffer];
+    const url = String(said).trim();
+    const found: unknown[] = [];
+    for (const path of ['', 'index.html', 'url.html', '../package.json', '%2e%2e/package.json']) {
+      const response = await fetch(url + path);
+      found.push(`${response.status} ${(await response.text()).includes('Content-Security-Policy')}`);
+    }
+
+    expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/);
+    expect(found).toEqual(['200 true', '200 true', '200 true', '404 false', '404 false']);
+  } finally {
+    server.kill();
+    await once(server, 'exit');
+  }
 });
 
 /** Drops some of the files that the page was given; resolves to the verdict of each. */

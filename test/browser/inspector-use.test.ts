@@ -4,8 +4,8 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type InspectedImage, makeImages } from './inspector-images.js';
-import { go, type InspectorSite, openFiles, startSite, totalsOf, verdictOf } from './inspector-page.js';
+import { type InspectedImage, makeImages, qemu } from './inspector-images.js';
+import { factsOf, go, type InspectorSite, openFiles, startSite, totalsOf, verdictOf } from './inspector-page.js';
 
 const MIB = 2 ** 20;
 
@@ -137,6 +137,33 @@ test('an address leads to its place: each view, a stretch, an offset, a snapshot
   }
 
   expect(wrong).toEqual([]);
+});
+
+test('on 400 pixels, too, the view that an address names is in sight among the others', async () => {
+  const own = await site.newPage({ viewport: { width: 400, height: 800 } });
+  await openFiles(own, site, filesOf('plain.qcow2'), '#view=export');
+
+  await own.waitForFunction(() => {
+    const box = document.querySelector('nav.views [aria-current]')?.getBoundingClientRect();
+    return box !== undefined && box.left >= 0 && box.right <= innerWidth;
+  });
+  await own.context().close();
+});
+
+test('of an encrypted image its tables are shown, and it is said what is hidden', async () => {
+  const path = join(folder, 'luks.qcow2');
+  const luks = 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10';
+  qemu('create', '-q', '-f', 'qcow2', '--object', 'secret,id=s,data=x', '-o', luks, path, '4M');
+  await openFiles(page, site, path);
+
+  const facts = await factsOf(page);
+  const problems = await page.$$eval('.problem', (all) => all.map((one) => one.textContent).join(' '));
+  await go(page, '#view=map&space=host');
+  const totals = await totalsOf(page);
+
+  expect(facts.Encryption?.toLowerCase()).toContain('luks');
+  expect(problems).toContain('its tables can still be looked at');
+  expect(totals.encryption).toBeGreaterThan(0);
 });
 
 test('an address without sense leads to the start, or as near as it can', async () => {

@@ -278,6 +278,33 @@ describe('converting', () => {
     expect(progress.at(-1)).toBe(1);
   });
 
+  test('a raw disk becomes an image in a file outside of the private file system, and nothing else is left', async () => {
+    const raw = join(temporaryFolder(), 'disk.raw');
+    const disk = bytesOf(3 * MIB, [70_000, 1_000_000, 9]);
+    writeFileSync(raw, disk);
+    await page.setInputFiles('input', [raw]);
+
+    const found = await page.evaluate(async () => {
+      interface Buckets {
+        open(name: string): Promise<{ getDirectory(): Promise<FileSystemDirectoryHandle> }>;
+      }
+      // As a file that somebody chose, it is not one of those that this origin has for itself by default.
+      const { storageBuckets } = navigator as unknown as { storageBuckets: Buckets };
+      const elsewhere = await (await storageBuckets.open('elsewhere')).getDirectory();
+      const target = await elsewhere.getFileHandle('disk.qcow2', { create: true });
+      await engine.convert({ source: chosen()[0]!, sourceFormat: 'raw', target, format: 'qcow2', compress: true });
+      const left: string[] = [];
+      for await (const name of (root as unknown as { keys(): AsyncIterable<string> }).keys()) left.push(name);
+      const isElsewhere = (await root.resolve(target)) === null;
+      return { left, isElsewhere, bytes: new Uint8Array(await (await target.getFile()).arrayBuffer()) };
+    });
+
+    const path = saved(found.bytes);
+    qemuImg('check', '-q', path);
+    expectSameBytes(rawOf(path), disk);
+    expect(found).toMatchObject({ isElsewhere: true, left: [] });
+  });
+
   test.each(['raw', 'qcow2'] as const)('that is cancelled leaves no half of a disk (%s)', async (format) => {
     const raw = join(temporaryFolder(), 'disk.raw');
     writeFileSync(raw, bytesOf(64 * MIB, [0, 64 * MIB, 9]));

@@ -164,6 +164,9 @@ export class Shell implements App {
       return h('li', {}, h('a', { href, 'aria-current': current }, VIEWS[name].title, badge));
     });
     this.nav.replaceChildren(h('ul', {}, ...items));
-    this.nav.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    // When it is drawn first, it is not in the page yet.
+    requestAnimationFrame(() =>
+      this.nav.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }),
+    );
   }
 }
