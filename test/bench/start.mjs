@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BAR = 1.5;
 const rounds = Number(process.argv[2] ?? 30);
 const folder = mkdtempSync(join(tmpdir(), 'corral-bench-'));
 const image = join(folder, 'image.qcow2');
@@ -37,7 +38,8 @@ try {
   for (const [name, found] of times) {
     const ratio = (middle(found) / /** @type {number} */ (bare)).toFixed(2);
     const [half, best] = [middle(found), Math.min(...found)].map((time) => time.toFixed(0));
-    console.log(`  ${name.padEnd(20)} ${half} ms, ${best} ms: ${ratio} times node -e 0`);
+    const bar = name === 'corral info' ? `, ${Number(ratio) <= BAR ? 'met' : 'MISSED'}: ${BAR}` : '';
+    console.log(`  ${name.padEnd(20)} ${half} ms, ${best} ms: ${ratio} times node -e 0${bar}`);
   }
 } finally {
   rmSync(folder, { recursive: true });
@@ -48,8 +50,10 @@ try {
  * @returns {number}
  */
 function milliseconds([program = '', ...args]) {
+  // A machine's own certificates would be read at every start of Node, and make what is compared the same.
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: '' };
   const start = process.hrtime.bigint();
-  const { status } = spawnSync(program, args, { stdio: 'ignore' });
+  const { status } = spawnSync(program, args, { stdio: 'ignore', env });
   if (status !== 0) throw new Error(`${program} ${args.join(' ')}: status ${status}`);
   return Number(process.hrtime.bigint() - start) / 1e6;
 }
