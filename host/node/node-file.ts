@@ -1,6 +1,6 @@
 /** A `BlockFile` on Node's `fs`. */
 
-import { close, constants, fstat, fsync, ftruncate, open, read, type Stats, writev } from 'node:fs';
+import { close, constants, fstatSync, fsync, ftruncate, open, read, type Stats, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import { appendZeroes, type BlockFile, type FileExtent } from '../block-file.js';
 import { CorralError, systemErrorCode } from '../errors.js';
@@ -13,7 +13,6 @@ import { GatheredWrites } from './gathered-writes.js';
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
-const fstatAsync = promisify(fstat);
 const fsyncAsync = promisify(fsync);
 const ftruncateAsync = promisify(ftruncate);
 /** Most pieces of one gathered write (IOV_MAX). */
@@ -83,7 +82,8 @@ export class NodeFile implements BlockFile {
       throw openError(path, error, options.direct);
     });
     try {
-      const status = await fstatAsync(descriptor);
+      // Of what is open the system knows it: another thread would take ten times as long.
+      const status = fstatSync(descriptor);
       if (!status.isFile() && !status.isBlockDevice()) {
         throw new CorralError('ERR_INVALID_ARGUMENT', { path, reason: 'Not a regular file or block device' });
       }
@@ -106,7 +106,7 @@ export class NodeFile implements BlockFile {
   }
 
   async size(): Promise<number> {
-    const status = await fstatAsync(this.descriptor);
+    const status = fstatSync(this.descriptor);
     if (status.isFile()) return status.size;
     return this.deviceSize();
   }
