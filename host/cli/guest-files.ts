@@ -1,11 +1,11 @@
 /** Looking into the disk of an image: `IMAGE[@SNAPSHOT][:PARTITION]`, and the sandbox in which its file systems are read. */
 
 import { existsSync } from 'node:fs';
-import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
 import { runSandboxed } from '../node/sandbox.js';
 import type { Collector, FileSystemJob } from '../node/sandbox-filesystem.js';
 import type { JobAnswer } from '../node/sandbox-job.js';
+import { ReadOnlyFile } from '../read-only-file.js';
 import { FORCE_SHARE, IMAGE, NO_BACKING } from './common-options.js';
 import { type Disk, openDisk } from './disk.js';
 import { text } from './option-table.js';
@@ -85,11 +85,10 @@ export async function lookInto<J extends FileSystemJob>(
 }
 
 /** A disk as a file that can only be read. */
-class DiskFile implements BlockFile {
-  readonly zeroBeyondEnd = true;
-  readonly readOnly = true;
-
-  constructor(private readonly disk: Disk) {}
+class DiskFile extends ReadOnlyFile {
+  constructor(private readonly disk: Disk) {
+    super('The disk can only be read here');
+  }
 
   async size(): Promise<number> {
     return this.disk.size;
@@ -100,28 +99,4 @@ class DiskFile implements BlockFile {
     if (inside > 0) await this.disk.read(offset, target.subarray(0, inside));
     target.fill(0, inside);
   }
-
-  write(): Promise<void> {
-    return refused();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refused();
-  }
-
-  discard(): Promise<void> {
-    return refused();
-  }
-
-  truncate(): Promise<void> {
-    return refused();
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {}
-}
-
-function refused(): Promise<never> {
-  return Promise.reject(new CorralError('ERR_READ_ONLY', { reason: 'The disk can only be read here' }));
 }

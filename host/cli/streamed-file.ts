@@ -3,9 +3,9 @@
  * held; everything else goes by. Needs as much memory for a terabyte as for 16 MiB.
  */
 
-import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
 import { hasBytes, viewOf } from '../filesystem/reader.js';
+import { ReadOnlyFile } from '../read-only-file.js';
 
 const HEAD_LENGTH = 4 * 2 ** 20;
 const TAIL_LENGTH = 65536;
@@ -25,13 +25,15 @@ interface Kept {
   filled: number;
 }
 
-export class StreamedFile implements BlockFile {
-  readonly zeroBeyondEnd = true;
-  readonly readOnly = true;
+export class StreamedFile extends ReadOnlyFile {
   private length = 0;
   private readonly kept: Kept[] = [keptAt(0, HEAD_LENGTH)];
   private tail = new Uint8Array(0);
   private knowsStructures = false;
+
+  private constructor() {
+    super('A stream cannot be written');
+  }
 
   /** Takes the stream to its end. Rejects with what is wrong with it. */
   static async receive(stream: AsyncIterable<Uint8Array>): Promise<StreamedFile> {
@@ -58,26 +60,6 @@ export class StreamedFile implements BlockFile {
     target.fill(0);
     if (from !== undefined) target.set(from.bytes.subarray(offset - from.offset, offset - from.offset + inside));
   }
-
-  write(): Promise<void> {
-    return refused();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refused();
-  }
-
-  discard(): Promise<void> {
-    return refused();
-  }
-
-  truncate(): Promise<void> {
-    return refused();
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {}
 
   private take(chunk: Uint8Array): void {
     const start = this.length;
@@ -138,8 +120,4 @@ function structuresOf(head: Uint8Array): number[] {
     at += 8 + Math.ceil(length / 8) * 8;
   }
   return offsets.filter((offset) => Number.isSafeInteger(offset) && offset > 0);
-}
-
-function refused(): Promise<never> {
-  return Promise.reject(new CorralError('ERR_READ_ONLY', { reason: 'A stream cannot be written' }));
 }

@@ -2,6 +2,7 @@
 
 import type { BlockFile } from '../block-file.js';
 import { CorralError, cancelled } from '../errors.js';
+import { ReadOnlyFile } from '../read-only-file.js';
 import type { RuleId } from './rules.js';
 
 /** What an inspection may use. */
@@ -15,9 +16,7 @@ export interface Meter {
   readonly signal: AbortSignal | undefined;
 }
 
-export class MeteredFile implements BlockFile {
-  readonly zeroBeyondEnd: boolean;
-  readonly readOnly = true;
+export class MeteredFile extends ReadOnlyFile {
   bytesRead = 0;
   reads = 0;
   /** The limit that ended the inspection. */
@@ -32,7 +31,7 @@ export class MeteredFile implements BlockFile {
     readonly length: number,
     private readonly meter: Meter,
   ) {
-    this.zeroBeyondEnd = file.zeroBeyondEnd;
+    super('An inspection changes nothing', file.zeroBeyondEnd);
     this.deadline = meter.now() + meter.maxTime;
   }
 
@@ -67,31 +66,4 @@ export class MeteredFile implements BlockFile {
     this.bytesRead += length;
     this.reads++;
   }
-
-  write(): Promise<void> {
-    return refused();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refused();
-  }
-
-  discard(): Promise<void> {
-    return refused();
-  }
-
-  truncate(): Promise<void> {
-    return refused();
-  }
-
-  flush(): Promise<void> {
-    return refused();
-  }
-
-  /** The file stays the caller's. */
-  async close(): Promise<void> {}
-}
-
-async function refused(): Promise<void> {
-  throw new CorralError('ERR_READ_ONLY', { reason: 'An inspection changes nothing' });
 }

@@ -4,9 +4,9 @@
  */
 
 import { readSync, writeSync } from 'node:fs';
-import type { BlockFile } from '../block-file.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { CorralError, type CorralErrorCode } from '../errors.js';
+import { ReadOnlyFile } from '../read-only-file.js';
 import type { Collector } from './sandbox-filesystem.js';
 import { FRAME_HEAD, FrameKind, frameHead, LONGEST_READ, parseHead } from './sandbox-frames.js';
 import { type Job, runJob } from './sandbox-job.js';
@@ -48,49 +48,21 @@ async function main(): Promise<void> {
   }
 }
 
-/** A file that can only be read. */
-abstract class ReadOnlyFile implements BlockFile {
-  readonly readOnly = true;
-  readonly zeroBeyondEnd: boolean;
-  protected readonly length: number;
+/** The file of the job. */
+abstract class JobFile extends ReadOnlyFile {
+  private readonly length: number;
 
   constructor({ length, zeroBeyondEnd }: ChildOrder) {
+    super('The file can only be read here', zeroBeyondEnd);
     this.length = length;
-    this.zeroBeyondEnd = zeroBeyondEnd;
   }
-
-  abstract read(offset: number, target: Uint8Array): Promise<void>;
 
   async size(): Promise<number> {
     return this.length;
   }
-
-  write(): Promise<void> {
-    return refused();
-  }
-
-  writeZeroes(): Promise<void> {
-    return refused();
-  }
-
-  discard(): Promise<void> {
-    return refused();
-  }
-
-  truncate(): Promise<void> {
-    return refused();
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {}
 }
 
-function refused(): Promise<never> {
-  return Promise.reject(new CorralError('ERR_READ_ONLY', { reason: 'The file can only be read here' }));
-}
-
-class OpenFile extends ReadOnlyFile {
+class OpenFile extends JobFile {
   async read(offset: number, target: Uint8Array): Promise<void> {
     let done = 0;
     while (done < target.length) {
@@ -103,7 +75,7 @@ class OpenFile extends ReadOnlyFile {
 }
 
 /** A file that the parent reads. */
-class RemoteFile extends ReadOnlyFile {
+class RemoteFile extends JobFile {
   async read(offset: number, target: Uint8Array): Promise<void> {
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, LONGEST_READ);
