@@ -1,5 +1,6 @@
 /** Images as block devices for as long as the process is not asked to stop. */
 
+import { setTimeout as wait } from 'node:timers/promises';
 import { CorralError } from '../errors.js';
 import { serveControl } from '../node/control-server.js';
 import type { MetricsAddress } from '../node/metrics-address.js';
@@ -10,6 +11,9 @@ import { whyNoUblk } from './devices.js';
 import { cannotOpen, openFile } from './open.js';
 import { CommandError, reasonOf } from './output.js';
 import type { StopSignal } from './signals.js';
+
+/** Milliseconds between two tries to stop a device. */
+const POLL = 1000;
 
 export interface DeviceOptions extends Omit<UblkDeviceOptions, 'mayOpen' | 'noBacking'> {
   /** `--no-backing`: false keeps backing files closed. */
@@ -41,7 +45,7 @@ export async function serveDevices(
   { onReady, warn, metrics }: Reports,
 ): Promise<void> {
   const served: ServedDevice[] = [];
-  const stopAll = (): Promise<unknown> => Promise.allSettled(served.map(({ device }) => device.stop()));
+  const stopAll = (): Promise<unknown> => Promise.all(served.map(({ device }) => stopWhenFree(device, warn)));
   // Ahead of the devices: where it cannot be, nothing has to be taken back.
   const measured = metrics && (await serveAllMetrics(metrics, served));
   try {
@@ -64,6 +68,20 @@ export async function serveDevices(
   const ends = await Promise.allSettled(served.map(untilGone));
   await measured?.close();
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
+}
+
+/** A device with swap space on it goes on until that is ended. Other failures are told when the device is gone. */
+async function stopWhenFree(device: UblkDevice, warn: (line: string) => void): Promise<void> {
+  for (let told = false; ; told = true) {
+    try {
+      return await device.stop();
+    } catch (error) {
+      const isHeld = error instanceof CorralError && error.code === 'ERR_LOCKED' && device.state === 'live';
+      if (!isHeld) return;
+      if (!told) warn(`${device.node} goes on for now: ${reasonOf(error)}`);
+      await wait(POLL);
+    }
+  }
 }
 
 async function serveAllMetrics(address: MetricsAddress, served: readonly ServedDevice[]): Promise<MetricsServer> {

@@ -21,6 +21,12 @@ export function errnoOf(status: Status): number {
   return status === Status.Ok ? 0 : -(ERRNO_OF_STATUS[status] ?? EIO);
 }
 
+/** What the system says, and what to do about it where that is known. */
+export function adviceFor(code: string | undefined, message: string): string {
+  if (code !== 'EMFILE') return message;
+  return 'Too many open files for this process: raise its limit (ulimit -n, or LimitNOFILE= of its unit)';
+}
+
 /** An error with the system's `code` and words for a positive errno. */
 export function systemErrorOf(errno: number): Error {
   const [code, message] = getSystemErrorMap().get(-errno) ?? ['EUNKNOWN', `system error ${errno}`];

@@ -7,6 +7,7 @@ import { CorralError, systemErrorCode } from '../errors.js';
 import { SerialQueue } from '../serial-queue.js';
 import { isReadAtOnce } from './cached-read.js';
 import { DirectIo } from './direct-io.js';
+import { adviceFor } from './errno.js';
 import { lockImage } from './file-lock.js';
 import { findExtent, punchHole, wholeBlocks, zeroRange } from './file-space.js';
 import { GatheredWrites } from './gathered-writes.js';
@@ -296,6 +297,6 @@ function openError(path: string, error: unknown, direct = false): CorralError {
     case 'EISDIR':
       return new CorralError('ERR_INVALID_ARGUMENT', { ...details, reason: 'Is a directory' });
     default:
-      return new CorralError('ERR_IO', { ...details, reason: (error as Error).message });
+      return new CorralError('ERR_IO', { ...details, reason: adviceFor(system, (error as Error).message) });
   }
 }

@@ -1,6 +1,7 @@
 /** A queue of a ublk device gets its serving thread. */
 import { CorralError } from '../errors.js';
 import { DataPath, isSystemError, type Ring } from './addon.js';
+import { adviceFor } from './errno.js';
 import type { UblkOrder } from './ublk-messages.js';
 
 const PATHS = {
@@ -41,8 +42,8 @@ export function attachQueue(
     });
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    const { operation, errno, message } = error;
-    const reason = `Queue ${queue} cannot be served: ${message}`;
+    const { operation, errno, code, message } = error;
+    const reason = `Queue ${queue} cannot be served: ${adviceFor(code, message)}`;
     throw new CorralError('ERR_IO', { device: deviceId, queue, operation, errno, reason, cause: error });
   }
 }

@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import type { Addon, UblkControl, UblkInfo } from './addon.js';
 import { requireAddon } from './addon.js';
+import { refuseSwap } from './swap-use.js';
 import { blockNode, describe, isGone, requireUblk } from './ublk-errors.js';
 
 /** A device of this machine. */
@@ -13,11 +14,12 @@ export interface UblkListEntry extends UblkInfo {
 /**
  * Removes any device of this machine; its server flushes and closes the image.
  *
- * @throws CorralError ERR_NOT_FOUND, ERR_PERMISSION, ERR_NO_UBLK, ERR_IO
+ * @throws CorralError ERR_NOT_FOUND, ERR_PERMISSION, ERR_NO_UBLK, ERR_LOCKED while it holds swap space, ERR_IO
  */
 export async function detachUblkDevice(id: number): Promise<void> {
   const addon = requireAddon();
   await requireUblk(addon);
+  await refuseSwap(id);
   await stopDevice(addon, id);
   await removeDevice(addon, id);
 }

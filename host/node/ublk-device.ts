@@ -17,6 +17,7 @@ import type { DiskFacts } from './disk-facts.js';
 import { fromRecord } from './error-record.js';
 import type { MeterReading } from './request-meter.js';
 import { refuseOwnDevices } from './storage-stack.js';
+import { refuseSwap } from './swap-use.js';
 import { addDevice, pathsFor } from './ublk-add.js';
 import type { BitmapChange } from './ublk-bitmaps.js';
 import { removeDevice, stopDevice } from './ublk-control.js';
@@ -135,16 +136,22 @@ export class UblkDevice {
   /**
    * Takes the block device away: requests under way are answered first, everything answered is made durable, and the
    * image is closed. A second call is the first one's. Rejects with the CorralError of whatever failed; with ERR_CANCELLED
-   * when the time was up, and then the device goes on stopping.
+   * when the time was up, and then the device goes on stopping; with ERR_LOCKED while it holds swap space, and goes on.
    */
   stop({ timeout }: StopOptions = {}): Promise<void> {
-    this.stopping ??= this.end();
+    this.stopping ??= this.unlessSwap(() => this.end()).catch((error) => {
+      if (this.current === 'live' && isSwapRefusal(error)) this.stopping = undefined;
+      throw error;
+    });
     return timeout === undefined ? this.stopping : inTime(this.stopping, timeout, this.node);
   }
 
-  /** Lets the driver forget the device, which is stopped if it is not. A second call is the first one's. */
+  /** Lets the driver forget the device, which is stopped if it is not; rejects as that. A second call is the first one's. */
   delete(): Promise<void> {
-    this.deleting ??= this.forget();
+    this.deleting ??= this.unlessSwap(() => this.forget()).catch((error) => {
+      if (this.current === 'live' && isSwapRefusal(error)) this.deleting = undefined;
+      throw error;
+    });
     return this.deleting;
   }
 
@@ -272,6 +279,11 @@ export class UblkDevice {
     }
     this.current = 'live';
     events.emit({ type: 'started', node: this.node });
+  }
+
+  private async unlessSwap(end: () => Promise<void>): Promise<void> {
+    if (this.current === 'live' && this.handing === undefined) await refuseSwap(this.id);
+    return end();
   }
 
   private async giveAway(timeout: number): Promise<void> {
@@ -433,6 +445,10 @@ async function inTime(work: Promise<void>, milliseconds: number, node: string): 
     timer = setTimeout(() => reject(new CorralError('ERR_CANCELLED', { path: node, reason })), milliseconds);
   });
   await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+function isSwapRefusal(error: unknown): boolean {
+  return error instanceof CorralError && error.code === 'ERR_LOCKED';
 }
 
 function passUnless(code: string): (error: unknown) => void {

@@ -2,6 +2,7 @@
 import { CorralError } from '../errors.js';
 import type { Addon } from './addon.js';
 import { isSystemError } from './addon.js';
+import { adviceFor } from './errno.js';
 import { chooseFeatures } from './ublk-features.js';
 
 /**
@@ -58,7 +59,7 @@ export function describe(error: unknown, id: number | undefined): unknown {
     case 'EBUSY':
       return new CorralError('ERR_LOCKED', { ...details, reason: 'Another process is serving this ublk device' });
     default:
-      return new CorralError('ERR_IO', { ...details, reason: error.message });
+      return new CorralError('ERR_IO', { ...details, reason: adviceFor(error.code, error.message) });
   }
 }
 

@@ -2,7 +2,7 @@
 import { CorralError } from '../errors.js';
 import { isSystemError, type Ring, TurnMode } from './addon.js';
 import type { DiskFacts } from './disk-facts.js';
-import { systemErrorOf } from './errno.js';
+import { adviceFor, systemErrorOf } from './errno.js';
 import { fromRecord, toRecord } from './error-record.js';
 import type { RingEngineHandlers } from './ring-engine-options.js';
 import { attachQueue } from './ublk-attach.js';
@@ -131,6 +131,6 @@ async function carryOutVerb(
 export function inWords(error: unknown, path: string): unknown {
   if (error instanceof CorralError) return new CorralError(error.code, { path, ...error.details });
   if (!isSystemError(error)) return error;
-  const { operation, errno, message } = error;
-  return new CorralError('ERR_IO', { path, operation, errno, reason: message, cause: error });
+  const { operation, errno, code, message } = error;
+  return new CorralError('ERR_IO', { path, operation, errno, reason: adviceFor(code, message), cause: error });
 }

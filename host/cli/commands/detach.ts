@@ -3,12 +3,13 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemErrorCode } from '../../errors.js';
+import { refuseSwap } from '../../node/swap-use.js';
 import { detachUblkDevice, type UblkListEntry } from '../../node/ublk-control.js';
 import { countArgument } from '../arguments.js';
 import { deviceNumber, findDevices, isGone } from '../devices.js';
 import { askLive, type Live, liveImage } from '../live.js';
 import { flag, value } from '../option-table.js';
-import { CommandError } from '../output.js';
+import { CommandError, reasonOf } from '../output.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
 /** Value of UblkInfo.state. */
@@ -48,6 +49,9 @@ async function detachDevice(name: string, { force, timeout = PATIENCE }: Options
   if (!force && isInUse(device)) {
     throw new CommandError(`${device.node} is in use: unmount it first (--force detaches it all the same)`);
   }
+  await refuseSwap(id).catch((error: unknown) => {
+    throw new CommandError(`Cannot detach ${device.node}: ${reasonOf(error)}`, 1, { cause: error });
+  });
   const { serverPid, state } = device;
   // The process of a device that is not live is dead: its number may be somebody else's by now.
   if (state !== LIVE || !signal(serverPid, 'SIGTERM')) return detachUblkDevice(id);
