@@ -6,11 +6,11 @@ seconds=$2
 shift 2
 cd "$SCRATCH"
 image=$SCRATCH/image.qcow2
-qemu-img create -q -f qcow2 -o preallocation=falloc "$image" 1G
-
-corral() {
-  node "$CORRAL/dist/host/cli/main.js" "$@"
+make_image() {
+  rm -f "$image"
+  qemu-img create -q -f qcow2 -o preallocation=falloc "$image" 1G
 }
+make_image
 
 # start KIND: sets `device` and `server` (empty when the kernel serves).
 start() {
@@ -20,19 +20,22 @@ start() {
     corral | corral-*)
       local path=${1#corral}
       path=${path#-}
-      corral attach ${path:+--data-path "$path"} "$image" > out & server=$!
+      # Not by a function: the number would be that of a shell.
+      node "$CORRAL/dist/host/cli/main.js" attach ${path:+--data-path "$path"} "$image" > out & server=$!
       ;;
     null) node "$CORRAL/test/bench/ublk-null.mjs" $((1 << 30)) > out & server=$! ;;
     qemu-nbd)
-      qemu-nbd -c /dev/nbd0 -f qcow2 --cache=writeback --aio=io_uring -t "$image" & server=$!
+      qemu-nbd -c /dev/nbd0 -f qcow2 --cache=writeback --aio=io_uring -t "$image" &
       device=/dev/nbd0
       for ((tries = 0; tries < 600; tries++)); do
         [ "$(cat /sys/block/nbd0/size)" = 0 ] || break
         sleep 0.05
       done
+      # It has gone into the background by itself.
+      server=$(pidof qemu-nbd)
       return
       ;;
-    # The image's own bytes as a disk: as many, in the same place. What it writes is the image's end.
+    # The image's own bytes as a disk: as many, in the same place. What is written is the image's end; `stop` makes another one.
     loop) device=$(losetup --show -f "$image") && return ;;
   esac
   for ((tries = 0; tries < 600; tries++)); do
@@ -48,7 +51,11 @@ stop() {
     corral*) kill -TERM "$server" ;;
     null) kill -KILL "$server" ;;
     qemu-nbd) qemu-nbd -d /dev/nbd0 > /dev/null ;;
-    loop) losetup -d "$device" && return ;;
+    loop)
+      losetup -d "$device"
+      make_image
+      return
+      ;;
   esac
   wait "$server" 2> /dev/null || true
   while [ "$1" != qemu-nbd ] && [ -e "$device" ]; do sleep 0.05; done
