@@ -8,9 +8,10 @@ import { inspect } from '../../host/inspect/inspect.js';
 import type { InspectReport } from '../../host/inspect/report.js';
 import { MemoryFile } from '../../host/memory-file.js';
 import { mutantCodec } from './codec.js';
+import { InstancePool } from './reused-instances.js';
 import { Failure } from './trial.js';
 
-/** Milliseconds after which an inspection counts as hanging. */
+/** Milliseconds of processor time after which an inspection counts as hanging: the clock goes on while others have the processor. */
 const TIME_LIMIT = 20_000;
 /** qemu-img's status for lost clusters and nothing worse. */
 const LEAKS_ONLY = 3;
@@ -26,27 +27,36 @@ export class Verdicts {
 /** Inspects mutants in memory; those that are to be judged lie in a temporary file. */
 export class Inspection {
   readonly verdicts = new Verdicts();
+  private readonly pools = new Map<WebAssembly.Module, InstancePool>();
   private readonly folder = mkdtempSync(join(tmpdir(), 'corral-inspect-'));
 
   /** QEMU is asked about every `judgeEvery`th accepted mutant. */
   constructor(private readonly judgeEvery: number) {}
 
-  /** Throws `Failure`. */
-  async tryMutant(core: WebAssembly.Module, bytes: Uint8Array): Promise<void> {
-    const start = performance.now();
-    const report = await inspect(new MemoryFile(bytes, true), {
-      core,
-      policy: 'forensic',
-      depth: 'full',
-      codec: mutantCodec,
-      limits: { maxTime: TIME_LIMIT / 2 },
-    });
-    const taken = performance.now() - start;
+  /** Throws `Failure`. `fresh`: in instances that nobody has used. */
+  async tryMutant(core: WebAssembly.Module, bytes: Uint8Array, fresh: boolean): Promise<void> {
+    const start = processorTime();
+    const report = await (fresh ? look(core, bytes) : this.lookAgain(core, bytes));
+    const taken = processorTime() - start;
     if (taken > TIME_LIMIT) throw new Failure(`the inspection took ${Math.round(taken)} ms`);
     const { result, failed } = report.verdict;
     if (failed.includes('inspect.internal-error')) throw new Failure('the inspector made a mistake');
     const count = ++this.verdicts[result];
     if (result === 'accept' && count % this.judgeEvery === 0) this.judge(bytes, report);
+  }
+
+  /** In instances that have seen other mutants. After a failure nobody knows who still uses them. */
+  private async lookAgain(core: WebAssembly.Module, bytes: Uint8Array): Promise<InspectReport> {
+    const pool = this.pools.get(core) ?? new InstancePool(core);
+    this.pools.delete(core);
+    pool.lend();
+    try {
+      const report = await look(core, bytes);
+      this.pools.set(core, pool);
+      return report;
+    } finally {
+      pool.release();
+    }
   }
 
   close(): void {
@@ -66,6 +76,23 @@ export class Inspection {
       throw new Failure(`accepted, but qemu-img check says: ${checked.stdout}${checked.stderr}`);
     }
   }
+}
+
+function look(core: WebAssembly.Module, bytes: Uint8Array): Promise<InspectReport> {
+  return inspect(new MemoryFile(bytes, true), {
+    core,
+    policy: 'forensic',
+    depth: 'full',
+    codec: mutantCodec,
+    limits: { maxTime: TIME_LIMIT / 2 },
+    now: processorTime,
+  });
+}
+
+/** Milliseconds that this process has had. */
+function processorTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 function qemuImg(args: readonly string[]): { status: number | null; stdout: string; stderr: string } {

@@ -13,6 +13,9 @@ import { Failure, Progress, tryMutant } from './trial.js';
 const SHIPPED_CORE = new URL('../../corral.wasm', import.meta.url);
 const CHECKED_CORE = new URL('../../corral.debug.wasm', import.meta.url);
 
+/** So many inspections, and one in instances of its own. */
+const FRESH_EVERY = 8;
+
 const progress = new Progress();
 /** Ends the running trial from outside: for what no promise of it says. */
 let endTrial: (error: Error) => void = () => {};
@@ -99,7 +102,9 @@ async function runOne(
     const ended = new Promise<never>((_, reject) => {
       endTrial = reject;
     });
-    const trial = inspection?.tryMutant(core, bytes) ?? tryMutant(core, random, { original, bytes }, progress);
+    const trial =
+      inspection?.tryMutant(core, bytes, seed % FRESH_EVERY === 0) ??
+      tryMutant(core, random, { original, bytes }, progress);
     await Promise.race([trial, ended]);
     return true;
   } catch (error) {

@@ -214,9 +214,9 @@ function judgeSize({ virtualSize, limits, findings }: State): void {
 
 async function lookAtTables(state: State, core: WebAssembly.Module, header: Qcow2Header): Promise<void> {
   const { file, findings, options, limits } = state;
-  const checkSize = Math.min(LARGEST_CHECK_SIZE, Math.max(SMALLEST_CHECK_SIZE, Math.floor(limits.maxMemory / 4)));
+  const mostMemory = Math.min(LARGEST_CHECK_SIZE, Math.max(SMALLEST_CHECK_SIZE, Math.floor(limits.maxMemory / 4)));
   const { maxClusters } = limits;
-  state.layout = await readTables(file, header, { core, checkSize, maxClusters, signal: options.signal }, findings);
+  state.layout = await readTables(file, header, { core, mostMemory, maxClusters, signal: options.signal }, findings);
 }
 
 async function lookAtContent(state: State, core: WebAssembly.Module, header: Qcow2Header): Promise<void> {

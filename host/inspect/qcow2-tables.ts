@@ -12,11 +12,16 @@ import { RULE_IDS, type RuleId } from './rules.js';
 const COMPRESSED = 1n << 62n;
 /** Times that a disk may be larger than what its clusters take in the file. */
 const EXPANSION_LIMIT = 1000;
+/** Bytes for counting one cluster, at most, and for everything else. */
+const CHECK_BYTES_PER_CLUSTER = 9;
+const CHECK_BYTES = 524288;
+/** Bytes of tables that are held, at most: each is walked once, from its start to its end. */
+const CACHE_SIZE = 2 ** 20;
 
 export interface TableOptions {
   readonly core: WebAssembly.Module;
-  /** Bytes for counting references. */
-  readonly checkSize: number;
+  /** Bytes for counting references, at most. */
+  readonly mostMemory: number;
   /** Clusters that the file may have. */
   readonly maxClusters: number;
   readonly signal: AbortSignal | undefined;
@@ -55,7 +60,9 @@ export async function readTables(
     findings.add('limit.clusters', 'The file has more clusters than the limit', numbers);
     return undefined;
   }
-  const report = await checkImage(file, options, findings);
+  const checkSize = Math.min(options.mostMemory, CHECK_BYTES + fileClusters * CHECK_BYTES_PER_CLUSTER);
+  const memory = { checkSize, cacheSize: Math.min(CACHE_SIZE, facts.fileLength) };
+  const report = await checkImage(file, memory, options, findings);
   if (report === undefined) return undefined;
   for (const finding of report.findings) noteFinding(findings, finding, header);
   noteRest(findings, report);
@@ -64,12 +71,12 @@ export async function readTables(
 
 async function checkImage(
   file: MeteredFile,
-  options: TableOptions,
+  memory: { checkSize: number; cacheSize: number },
+  { core, signal }: TableOptions,
   findings: Findings,
 ): Promise<CheckReport | undefined> {
-  const { core, checkSize, signal } = options;
   try {
-    const image = await Image.open(file, { core, tablesOnly: true, requestCapacity: 1, checkSize });
+    const image = await Image.open(file, { core, tablesOnly: true, requestCapacity: 1, ...memory });
     return await image.check({ signal });
   } catch (error) {
     if (!(error instanceof CorralError)) throw error;

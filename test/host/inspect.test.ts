@@ -1,4 +1,8 @@
 import { expect, test } from 'vitest';
+import { mutate } from '../../fuzz/mutation/mutate.js';
+import { makeOwnOriginals, type Original } from '../../fuzz/mutation/originals.js';
+import { InstancePool } from '../../fuzz/mutation/reused-instances.js';
+import { Random } from '../../fuzz/simulator/random.js';
 import { CorralError, Image, type InspectReport, inspect, MemoryFile, parsePolicy } from '../../host/index.js';
 import type { RuleId } from '../../host/inspect/rules.js';
 import { loadCore } from '../../host/node/index.js';
@@ -133,4 +137,23 @@ test.each([
   '{"maxVirtualSize":-1}',
 ])('a policy that makes no sense is refused: %s', (text) => {
   expect(() => parsePolicy(text)).toThrow(CorralError);
+});
+
+test('the mutation fuzzer, which uses instances again, gets the reports of fresh ones', async () => {
+  const core = loadCore();
+  const originals = await makeOwnOriginals(core);
+  const pool = new InstancePool(core);
+  const random = new Random(1);
+  const look = (bytes: Uint8Array): Promise<InspectReport> =>
+    inspect(new MemoryFile(bytes, true), { core, policy: 'forensic', depth: 'full' });
+
+  for (let count = 0; count < 60; count++) {
+    const { bytes: original, layout } = originals[count % 18] as Original;
+    const { bytes } = mutate(random, original, layout);
+    const fresh = await look(bytes);
+    pool.lend();
+    const again = await look(bytes).finally(() => pool.release());
+
+    expect(again).toEqual(fresh);
+  }
 });
