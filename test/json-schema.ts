@@ -32,6 +32,7 @@ interface Place {
 
 const JUDGES: Readonly<Record<string, (place: Place, rule: unknown) => string[]>> = {
   $ref: ({ root, value, path }, rule) => {
+    if (rule === '#') return schemaFaults(root, value, root, path);
     const name = String(rule).replace('#/$defs/', '');
     const target = (root.$defs as Record<string, Schema>)[name];
     if (target === undefined) throw new Error(`${path}: no definition '${name}'`);

@@ -37,12 +37,15 @@ export function inspectionText(report: InspectReport, name: string, sandbox: str
   const found = report.checks.filter(({ count }) => count > 0);
   lines.push(...found.toSorted(bySeverity).flatMap(checkLines));
   if (found.length === 0) lines.push('no findings');
-  return `${lines.join('\n')}\n`;
+  const behind = report.chain.map(
+    ({ kind, path, report: other }) => `${kind} ${inspectionText(other, path.text, sandbox)}`,
+  );
+  return `${lines.join('\n')}\n${behind.join('')}`;
 }
 
-function referenceLine({ kind, name, format }: Reference): string {
+function referenceLine({ kind, name, format, followed }: Reference): string {
   const shown = name === undefined ? 'without a name' : `"${name.text}"`;
-  return `${kind}: ${shown}${format === undefined ? '' : `, format "${format.text}"`} (not opened)`;
+  return `${kind}: ${shown}${format === undefined ? '' : `, format "${format.text}"`} (${followed ? 'allowed' : 'not opened'})`;
 }
 
 function bySeverity(first: Check, second: Check): number {

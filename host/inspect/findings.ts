@@ -1,5 +1,6 @@
 /** The findings of one inspection: collected by rule, counted all, kept up to a number that nobody's image can raise. */
 
+import type { AllowedReferences } from './allowed.js';
 import { type Policy, rejects, severityOf } from './policy.js';
 import { DEPTHS, type Depth, RULE_IDS, type RuleId, ruleOf, type Severity } from './rules.js';
 
@@ -52,7 +53,11 @@ export class Findings {
   private reached: Depth | undefined;
   private readonly skipped = new Set<RuleId>();
 
-  constructor(readonly policy: Policy) {}
+  /** @param allowed files that the image may name */
+  constructor(
+    readonly policy: Policy,
+    readonly allowed?: AllowedReferences,
+  ) {}
 
   /** Notes a finding, `times` of its kind. */
   add(id: RuleId, message: string, numbers: Numbers = {}, times = 1): void {
@@ -99,13 +104,29 @@ export class Findings {
     };
   }
 
-  /** What is left to say of the image. Never accept when something was not looked at. */
-  verdict(): 'accept' | 'reject' | 'incomplete' {
-    const checks = this.checks();
-    const rejected = checks.some(({ status, severity }) => status === 'fail' && rejects(this.policy, severity));
-    if (rejected) return 'reject';
-    return checks.some(({ status }) => status === 'error') || this.reached === undefined ? 'incomplete' : 'accept';
+  /** The header was looked at, at least. */
+  get hasBegun(): boolean {
+    return this.reached !== undefined;
   }
+}
+
+export type Verdict = 'accept' | 'reject' | 'incomplete';
+
+export interface Judgement {
+  readonly result: Verdict;
+  /** Rules whose findings reject. */
+  readonly failed: readonly RuleId[];
+  /** Rules that say why the inspection could not come to its end. */
+  readonly incomplete: readonly RuleId[];
+}
+
+/** What is left to say of the image. Never accept when something was not looked at. */
+export function verdictOf(checks: readonly Check[], failOn: Severity, hasBegun: boolean): Judgement {
+  const failed = checks.filter(({ status, severity }) => status === 'fail' && rejects({ failOn }, severity));
+  const incomplete = checks.filter(({ status }) => status === 'error');
+  const ids = (some: readonly Check[]) => some.map(({ id }) => id);
+  const unsure = incomplete.length > 0 || !hasBegun ? 'incomplete' : 'accept';
+  return { result: failed.length > 0 ? 'reject' : unsure, failed: ids(failed), incomplete: ids(incomplete) };
 }
 
 function evidenceOf(numbers: Numbers): Evidence {

@@ -1,6 +1,7 @@
 /**
  * What an image from a stranger is, and whether to accept it. The answer is a function of the file's bytes and the options:
- * nothing is written, nothing but the given file is opened, looked at or asked for, whatever the image names.
+ * nothing is written, nothing but the given file is opened, looked at or asked for, whatever the image names, unless the
+ * caller allows it.
  */
 
 import type { BlockFile } from '../block-file.js';
@@ -8,14 +9,16 @@ import type { Codec } from '../codec/codec.js';
 import { portableCodec } from '../codec/portable-codec.js';
 import { CorralError, cancelled } from '../errors.js';
 import { MemoryFile } from '../memory-file.js';
+import type { AllowedReferences } from './allowed.js';
+import { type ChainOptions, followChain } from './chain.js';
 import { type DiskReport, inspectDisk } from './content.js';
-import { Findings } from './findings.js';
+import { Findings, verdictOf } from './findings.js';
 import { detectFormats, type FormatName, judgeMatches, type Match } from './formats.js';
 import { judgeLuks, type LuksFacts } from './luks.js';
 import { MeteredFile } from './metered-file.js';
 import type { Reference } from './names.js';
 import { readOtherHeader } from './other-formats.js';
-import { type Policy, type PolicyName, policyOf, rejects } from './policy.js';
+import { type Policy, type PolicyName, policyOf } from './policy.js';
 import { CONTENT_RULES, readContent } from './qcow2-content.js';
 import { featureNames, type Qcow2Header, readQcow2Header } from './qcow2-header.js';
 import { bitmapReports, type Lists, readLists, snapshotReports } from './qcow2-lists.js';
@@ -51,6 +54,8 @@ export interface InspectOptions {
   /** What the owner says the file is; another format is a finding. */
   declared?: FormatName;
   limits?: Partial<InspectLimits>;
+  /** Files that the image may name; they are inspected, too. Default: none, and nothing else is opened. */
+  references?: ChainOptions;
   /** Decompresses clusters at depth full. Default: fflate and fzstd. */
   codec?: Codec;
   signal?: AbortSignal;
@@ -70,12 +75,17 @@ export const DEFAULT_LIMITS: Omit<InspectLimits, 'maxVirtualSize'> = {
 const LARGEST_CHECK_SIZE = 16 * MIB;
 const SMALLEST_CHECK_SIZE = 65536;
 
+/** Of one file. */
+export interface FileOptions extends Omit<InspectOptions, 'references'> {
+  allowed?: AllowedReferences | undefined;
+}
+
 /** What has been found out so far. */
 interface State {
   readonly file: MeteredFile;
   readonly findings: Findings;
   readonly depth: Depth;
-  readonly options: Omit<InspectOptions, 'core'>;
+  readonly options: Omit<FileOptions, 'core'>;
   readonly limits: InspectLimits;
   format: FormatName;
   matches: readonly Match[];
@@ -93,6 +103,21 @@ interface State {
  * Rejects with ERR_CANCELLED when the signal ends it, and with ERR_INVALID_ARGUMENT for options without sense.
  */
 export async function inspect(file: BlockFile, options: InspectOptions): Promise<InspectReport> {
+  const { references, ...rest } = options;
+  if (references === undefined) return inspectFile(file, rest);
+  const now = rest.now ?? (() => performance.now());
+  const { maxRead = DEFAULT_LIMITS.maxRead, maxTime = DEFAULT_LIMITS.maxTime } = rest.limits ?? {};
+  const end = now() + maxTime;
+  const first = await inspectFile(file, { ...rest, allowed: references });
+  return followChain(first, file, references, ({ file: next, declared, path, bytesRead }) => {
+    const left = { maxRead: Math.max(0, maxRead - bytesRead), maxTime: Math.max(0, end - now()) };
+    const allowed = { ...references, path };
+    return inspectFile(next, { ...rest, declared, allowed, limits: { ...rest.limits, ...left } });
+  });
+}
+
+/** One file, by itself. `allowed`: what it may name, and who names it is not rejected for that; nothing of it is opened. */
+export async function inspectFile(file: BlockFile, options: FileOptions): Promise<InspectReport> {
   const { signal } = options;
   if (signal?.aborted) throw cancelled(signal);
   const state = newState(file, await file.size(), options);
@@ -111,7 +136,7 @@ export async function inspect(file: BlockFile, options: InspectOptions): Promise
  */
 export function endedReport(
   length: number,
-  options: Omit<InspectOptions, 'core'>,
+  options: Omit<FileOptions, 'core'>,
   id: 'limit.time' | 'inspect.internal-error',
 ): InspectReport {
   const state = newState(new MemoryFile(), length, options);
@@ -120,14 +145,14 @@ export function endedReport(
   return reportOf(state);
 }
 
-function newState(file: BlockFile, length: number, options: Omit<InspectOptions, 'core'>): State {
+function newState(file: BlockFile, length: number, options: Omit<FileOptions, 'core'>): State {
   const policy = policyOf(options.policy ?? 'upload');
   const limits = { maxVirtualSize: policy.maxVirtualSize, ...DEFAULT_LIMITS, ...options.limits };
   const { maxRead, maxTime } = limits;
   const now = options.now ?? (() => performance.now());
   return {
     file: new MeteredFile(file, length, { maxRead, maxTime, now, signal: options.signal }),
-    findings: new Findings(policy),
+    findings: new Findings(policy, options.allowed),
     depth: options.depth ?? 'tables',
     options,
     limits,
@@ -254,16 +279,13 @@ function reportOf(state: State): InspectReport {
   const { policy } = state.findings;
   const { file, findings, depth, options, limits, header, lists } = state;
   const checks = findings.checks();
-  const failed = checks.filter(({ status, severity }) => status === 'fail' && rejects(policy, severity));
-  const incomplete = checks.filter(({ status }) => status === 'error');
-  const ids = (some: typeof checks) => some.map(({ id }) => id);
   const facts = header?.facts;
   return {
     schema: 'corral-inspect',
     version: REPORT_VERSION,
     input: { bytes: decimal(file.length) },
     options: { policy: policy.name, failOn: policy.failOn, depth, declared: options.declared },
-    verdict: { result: findings.verdict(), failed: ids(failed), incomplete: ids(incomplete) },
+    verdict: verdictOf(checks, policy.failOn, findings.hasBegun),
     format: {
       name: state.format,
       detected: state.matches.map(({ name, offset }) => ({ name, offset: decimal(offset) })),
@@ -277,6 +299,7 @@ function reportOf(state: State): InspectReport {
       length: decimal(length),
     })),
     references: state.references,
+    chain: [],
     encryption:
       facts === undefined || facts.encryption === 'none' ? undefined : { method: facts.encryption, luks: state.luks },
     snapshotCount: lists?.snapshots.length ?? 0,

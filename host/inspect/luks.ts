@@ -19,7 +19,15 @@ export interface LuksFacts {
   readonly version: number;
   /** Slots with a key. */
   readonly slots: number;
+  /** How a key is derived from a passphrase: the names of the slots' functions. */
+  readonly kdf: readonly Kdf[];
+  /** Iterations of the most expensive slot, a decimal text. */
+  readonly cost: string;
 }
+
+/** Names that the format has; what is none of them stands in the image, and is not repeated. */
+const KDFS = ['pbkdf2', 'argon2i', 'argon2id'] as const;
+export type Kdf = (typeof KDFS)[number] | 'unknown';
 
 export async function readLuks(file: Reader, findings: Findings, offset: number): Promise<{ references: Reference[] }> {
   findings.add('crypt.present', 'The disk is encrypted', { offset });
@@ -50,6 +58,7 @@ function judgeVersion1(header: Uint8Array, findings: Findings, offset: number, l
   const view = viewOf(header);
   judgeIterations(findings, offset + 164, view.getUint32(164));
   let slots = 0;
+  let cost = 0;
   for (let slot = 0; slot < SLOTS; slot++) {
     const at = 208 + slot * 48;
     const state = view.getUint32(at);
@@ -58,6 +67,7 @@ function judgeVersion1(header: Uint8Array, findings: Findings, offset: number, l
     }
     if (state !== SLOT_ACTIVE) continue;
     slots++;
+    cost = Math.max(cost, view.getUint32(at + 4));
     judgeIterations(findings, offset + at + 4, view.getUint32(at + 4));
     const material = view.getUint32(at + 40) * 512;
     const stripes = view.getUint32(at + 44);
@@ -68,7 +78,7 @@ function judgeVersion1(header: Uint8Array, findings: Findings, offset: number, l
       findings.add('crypt.luks-header', 'Stripes of a key', { offset: offset + at + 44, value: stripes, limit: 4000 });
     }
   }
-  return { version: 1, slots };
+  return { version: 1, slots, kdf: slots === 0 ? [] : ['pbkdf2'], cost: String(cost) };
 }
 
 function judgeIterations(findings: Findings, offset: number, value: number): void {
@@ -94,24 +104,33 @@ async function judgeVersion2(
     findings.add('crypt.luks-header', 'The metadata of the header is no JSON', { offset: offset + 4096 });
     return undefined;
   }
-  for (const { iterations = 0, memory = 0 } of slots) {
-    judgeIterations(findings, offset + 4096, Number(iterations) || 0);
+  const kdf = new Set<Kdf>();
+  let cost = 0;
+  for (const { type, iterations, time, memory = 0 } of slots) {
+    const count = Math.trunc(Number(iterations ?? time)) || 0;
+    kdf.add(KDFS.find((name) => name === type) ?? 'unknown');
+    cost = Math.max(cost, count);
+    judgeIterations(findings, offset + 4096, count);
     if (Number(memory) > MAXIMUM_MEMORY) {
       const numbers = { offset: offset + 4096, value: Math.trunc(Number(memory)), limit: MAXIMUM_MEMORY };
       findings.add('crypt.kdf-cost', 'Kibibytes for Argon2', numbers);
     }
   }
-  return { version: 2, slots: slots.length };
+  return { version: 2, slots: slots.length, kdf: [...kdf], cost: BigInt(Number.isFinite(cost) ? cost : 0).toString() };
 }
 
-interface Kdf {
+/** What the metadata says of one slot. */
+interface KeySlot {
+  readonly type?: unknown;
+  /** Of PBKDF2; Argon2 calls it time. */
   readonly iterations?: unknown;
+  readonly time?: unknown;
   readonly memory?: unknown;
 }
 
-function keySlots(text: string): Kdf[] | undefined {
+function keySlots(text: string): KeySlot[] | undefined {
   try {
-    const { keyslots } = JSON.parse(text) as { keyslots: Record<string, { kdf?: Kdf }> };
+    const { keyslots } = JSON.parse(text) as { keyslots: Record<string, { kdf?: KeySlot }> };
     return Object.values(keyslots).map(({ kdf = {} }) => kdf);
   } catch {
     return undefined;

@@ -13,7 +13,7 @@ export interface ImageText {
   readonly bytesBase64: string;
 }
 
-/** A file that the image names. It was not opened, and nobody asked whether it is there. */
+/** A file that the image names. Unless it is followed it was not opened, and nobody asked whether it is there. */
 export interface Reference {
   readonly kind: 'backing-file' | 'data-file' | 'extent-file' | 'parent';
   /** Undefined when the image has a reference, but no name for it. */
@@ -23,7 +23,8 @@ export interface Reference {
   /** The rules of names that it broke. */
   readonly classes: readonly RuleId[];
   readonly format: ImageText | undefined;
-  readonly followed: false;
+  /** It is allowed, and was inspected. */
+  readonly followed: boolean;
 }
 
 /** Longest text that a report shows of one name. */
@@ -59,9 +60,10 @@ export function judgeReference(
   kind: Reference['kind'],
   name: Uint8Array | undefined,
   place: Place,
-  format?: Uint8Array,
+  { format, followed = false }: { format?: Uint8Array | undefined; followed?: boolean } = {},
 ): Reference {
-  const classes = name === undefined ? [] : classesOf(name);
+  // What the owner allows is allowed wherever it lies.
+  const classes = name === undefined || followed ? [] : classesOf(name);
   for (const id of classes) findings.add(id, `The name of the ${kind}: ${CLASS_MESSAGES[id]}`, place);
   return {
     kind,
@@ -69,7 +71,7 @@ export function judgeReference(
     scheme: name === undefined ? undefined : schemeOf(name),
     classes,
     format: format === undefined ? undefined : imageText(format),
-    followed: false,
+    followed,
   };
 }
 

@@ -82,7 +82,7 @@ export function severityOf(policy: Policy, id: RuleId): Severity {
 }
 
 /** Whether that rejects. */
-export function rejects(policy: Policy, severity: Severity): boolean {
+export function rejects(policy: Pick<Policy, 'failOn'>, severity: Severity): boolean {
   return SEVERITIES.indexOf(severity) >= SEVERITIES.indexOf(policy.failOn);
 }
 

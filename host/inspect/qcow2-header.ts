@@ -8,7 +8,9 @@ import { CorralError } from '../errors.js';
 import { viewOf } from '../filesystem/reader.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
 import { openRequest } from '../open-options.js';
+import { allowedPath } from './allowed.js';
 import type { Findings } from './findings.js';
+import { FORMAT_NAMES } from './formats.js';
 import type { MeteredFile } from './metered-file.js';
 import { judgeReference, type Reference } from './names.js';
 import type { RuleId } from './rules.js';
@@ -236,21 +238,33 @@ function judgeReferences(
   if (backing.offset !== 0) {
     const name = page.subarray(backing.offset, backing.offset + backing.length);
     const format = bytesOf(BACKING_FORMAT);
-    findings.add('ref.backing-file', 'The image names a backing file', backing);
+    // A file whose format is not told would be probed.
+    const followed = isFormat(format) && isAllowed(findings, 'backing-file', name);
+    if (!followed) findings.add('ref.backing-file', 'The image names a backing file', backing);
     if (format === undefined) {
       findings.add('ref.backing-format-missing', 'The format of the backing file is not told', backing);
     }
-    references.push(judgeReference(findings, 'backing-file', name, backing, format));
+    references.push(judgeReference(findings, 'backing-file', name, backing, { format, followed }));
   }
   const data = extensions.find(({ type }) => type === DATA_FILE);
   if (facts.hasDataFile || data !== undefined) {
     const place = { offset: data?.offset ?? 72, length: data?.length ?? 0 };
-    findings.add('ref.data-file', 'The disk lies in another file', place);
+    const name = bytesOf(DATA_FILE);
+    const followed = facts.hasDataFile && isAllowed(findings, 'data-file', name);
+    if (!followed) findings.add('ref.data-file', 'The disk lies in another file', place);
     if (data === undefined) findings.add('ref.data-file-name-missing', 'The data file has no name', place);
     if (facts.dataFileRaw) findings.add('ref.data-file-raw', 'The data file is a raw disk', { offset: 88 });
-    references.push(judgeReference(findings, 'data-file', bytesOf(DATA_FILE), place));
+    references.push(judgeReference(findings, 'data-file', name, place, { followed }));
   }
   return references;
+}
+
+function isFormat(format: Uint8Array | undefined): boolean {
+  return format !== undefined && FORMAT_NAMES.some((name) => name === new TextDecoder().decode(format.slice()));
+}
+
+function isAllowed({ allowed }: Findings, kind: 'backing-file' | 'data-file', name: Uint8Array | undefined): boolean {
+  return allowed !== undefined && name !== undefined && allowedPath(kind, name, allowed) !== undefined;
 }
 
 function encryptionHeader(

@@ -10,6 +10,7 @@ import type { Qcow2Header } from './qcow2-header.js';
 import { RULE_IDS, type RuleId } from './rules.js';
 
 const COMPRESSED = 1n << 62n;
+const OFFSET_MASK = 0x00fffffffffffe00n;
 /** Times that a disk may be larger than what its clusters take in the file. */
 const EXPANSION_LIMIT = 1000;
 /** Bytes for counting one cluster, at most, and for everything else. */
@@ -42,6 +43,7 @@ export interface Layout {
 /** Rules that this file looks for. */
 export const TABLE_RULES: readonly RuleId[] = RULE_IDS.filter((id) => /^(map|refcount)\./.test(id)).concat([
   'size.expansion-ratio',
+  'size.file-truncated',
   'size.trailing-data',
   'bitmap.table',
 ]);
@@ -130,6 +132,11 @@ function noteFinding(findings: Findings, finding: CheckFinding, header: Qcow2Hea
   const id = ruleOfFinding(finding, header);
   const { hostOffset: offset, found: value, expected: limit } = finding;
   findings.add(id, MESSAGES[id] ?? id, { offset, value, limit });
+  const target = value & OFFSET_MASK;
+  const { fileLength } = header.facts;
+  if (id !== 'map.offset-range' || target < BigInt(fileLength) || findings.has('size.file-truncated')) return;
+  const numbers = { offset, value: target, limit: fileLength };
+  findings.add('size.file-truncated', 'The file ends before what its tables name', numbers);
 }
 
 function ruleOfFinding(finding: CheckFinding, header: Qcow2Header): RuleId {

@@ -1,17 +1,16 @@
 /** The report of an inspection: a plain object, the same for the same bytes and options. `report.schema.json` describes it. */
 
 import type { DiskReport } from './content.js';
-import type { Check } from './findings.js';
+import type { Check, Judgement } from './findings.js';
 import type { Detected, FormatName } from './formats.js';
-import type { Reference } from './names.js';
+import type { LuksFacts } from './luks.js';
+import type { ImageText, Reference } from './names.js';
 import type { BitmapReport, SnapshotReport } from './qcow2-lists.js';
 import type { Layout } from './qcow2-tables.js';
-import type { Depth, RuleId, Severity } from './rules.js';
+import type { Depth, Severity } from './rules.js';
 
 /** Changes when a member changes its meaning or goes away; new members do not change it. */
 export const REPORT_VERSION = 1;
-
-export type Verdict = 'accept' | 'reject' | 'incomplete';
 
 /** Sizes, offsets and feature bits are decimal texts: they may be anything that 64 bits hold. */
 export interface InspectReport {
@@ -24,13 +23,8 @@ export interface InspectReport {
     readonly depth: Depth;
     readonly declared: FormatName | undefined;
   };
-  readonly verdict: {
-    readonly result: Verdict;
-    /** Rules whose findings reject. */
-    readonly failed: readonly RuleId[];
-    /** Rules that say why the inspection could not come to its end. */
-    readonly incomplete: readonly RuleId[];
-  };
+  /** On the image and on all of its chain. */
+  readonly verdict: Judgement;
   readonly format: {
     /** What the file is taken for. */
     readonly name: FormatName;
@@ -41,7 +35,9 @@ export interface InspectReport {
   readonly features: Readonly<Record<string, { known: readonly string[]; unknownBits: string }>> | undefined;
   readonly extensions: readonly { name: string; offset: string; length: string }[];
   readonly references: readonly Reference[];
-  readonly encryption: { method: string; luks: { version: number; slots: number } | undefined } | undefined;
+  /** Files behind the image that were inspected because they are allowed, nearest first. */
+  readonly chain: readonly ChainLink[];
+  readonly encryption: { method: string; luks: LuksFacts | undefined } | undefined;
   readonly snapshotCount: number;
   readonly snapshots: readonly SnapshotReport[];
   readonly bitmapCount: number;
@@ -51,4 +47,12 @@ export interface InspectReport {
   readonly checks: readonly Check[];
   readonly limits: Readonly<Record<string, string>>;
   readonly resources: { readonly bytesRead: string; readonly reads: string };
+}
+
+/** A file behind the image. */
+export interface ChainLink {
+  readonly kind: 'backing-file' | 'data-file';
+  /** Absolute. */
+  readonly path: ImageText;
+  readonly report: InspectReport;
 }

@@ -52,6 +52,8 @@ export const RULES = {
   'ref.name-control-chars': rule('high', 'a name with control characters', 'header'),
   'ref.name-not-utf8': rule('high', 'a name that is no UTF-8', 'header'),
   'ref.name-nul': rule('high', 'a name with a zero byte', 'header'),
+  'ref.cycle': rule('high', 'an image that continues from itself', 'header'),
+  'ref.depth': rule('high', 'more files behind the image than are allowed', 'header', EXHAUSTION),
   'ref.name-position': rule('high', 'a name outside its place in the first cluster', 'header', ['CVE-2014-0144']),
 
   'hdr.length': rule('high', 'header length', 'header', HEADER_ARITHMETIC),
@@ -102,6 +104,7 @@ export const RULES = {
   'map.more': rule('high', 'more errors in tables than are listed', 'tables'),
   'size.virtual-limit': rule('high', 'size of the disk', 'header', ['CVE-2013-4463', 'CVE-2013-2096']),
   'size.expansion-ratio': rule('medium', 'a disk far larger than its file', 'tables', ['CVE-2013-4463']),
+  'size.file-truncated': rule('high', 'a file that ends before what its tables name', 'tables'),
   'size.trailing-data': rule('low', 'bytes behind the last cluster in use', 'tables'),
   'refcount.table': rule('high', 'an entry of the refcount table', 'tables', ['CVE-2014-0143']),
   'refcount.mismatch': rule('high', 'a refcount that is too low', 'tables'),

@@ -16,7 +16,7 @@ const LEVELS: Readonly<Record<Severity, 'note' | 'warning' | 'error'>> = {
 
 /** The log of one run, a plain object. `path` names the image as the caller does. */
 export function sarifOf(report: InspectReport, version: string, path: string): unknown {
-  const found = report.checks.filter(({ count }) => count > 0);
+  const files = [{ report, path }, ...report.chain.map((link) => ({ report: link.report, path: link.path.text }))];
   const { result } = report.verdict;
   return {
     $schema: SCHEMA,
@@ -24,7 +24,7 @@ export function sarifOf(report: InspectReport, version: string, path: string): u
     runs: [
       {
         tool: { driver: { name: 'corral', version, rules: report.checks.map(ruleOf) } },
-        artifacts: [{ location: { uri: encodeURI(path) } }],
+        artifacts: files.map((file) => ({ location: { uri: uriOf(file.path) } })),
         invocations: [
           {
             executionSuccessful: result !== 'incomplete',
@@ -32,10 +32,14 @@ export function sarifOf(report: InspectReport, version: string, path: string): u
             properties: { verdict: result },
           },
         ],
-        results: found.flatMap((check) => check.findings.map((finding) => resultOf(check, finding, path))),
+        results: files.flatMap((file) => resultsOf(file.report, file.path)),
       },
     ],
   };
+}
+
+function resultsOf({ checks }: InspectReport, path: string): unknown[] {
+  return checks.flatMap((check) => check.findings.map((finding) => resultOf(check, finding, path)));
 }
 
 function ruleOf({ id, severity, advisories }: Check): unknown {
@@ -57,7 +61,12 @@ function resultOf({ id, severity }: Check, { message, evidence }: Finding, path:
     ruleId: id,
     level: LEVELS[severity],
     message: { text: message },
-    locations: [{ physicalLocation: { artifactLocation: { uri: encodeURI(path) }, region } }],
+    locations: [{ physicalLocation: { artifactLocation: { uri: uriOf(path) }, region } }],
     properties: evidence,
   };
+}
+
+/** A URL, or a path as a relative or absolute reference. */
+function uriOf(path: string): string {
+  return /^https?:\/\//i.test(path) ? encodeURI(path) : path.split('/').map(encodeURIComponent).join('/');
 }

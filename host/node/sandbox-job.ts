@@ -2,8 +2,9 @@
 
 import type { BlockFile } from '../block-file.js';
 import type { Codec } from '../codec/codec.js';
+import type { AllowedReferences } from '../inspect/allowed.js';
 import type { FormatName } from '../inspect/formats.js';
-import { type InspectLimits, inspect } from '../inspect/inspect.js';
+import { type InspectLimits, inspectFile } from '../inspect/inspect.js';
 import type { Policy } from '../inspect/policy.js';
 import type { InspectReport } from '../inspect/report.js';
 import type { Depth } from '../inspect/rules.js';
@@ -23,6 +24,8 @@ export interface InspectJob {
   readonly depth: Depth;
   readonly declared?: FormatName | undefined;
   readonly limits: Partial<InspectLimits>;
+  /** Files that it may name. */
+  readonly allowed?: AllowedReferences | undefined;
 }
 
 export type Job = InspectJob | FileSystemJob;
@@ -47,19 +50,20 @@ export interface JobSetting {
 export async function runJob<J extends Job>(job: J, setting: JobSetting): Promise<JobAnswer<J>> {
   const answer =
     job.kind === 'inspect'
-      ? await inspectFile(job, setting)
+      ? await inspectOne(job, setting)
       : await runFileSystemJob(job, setting.file, setting.collector, setting.signal);
   return answer as JobAnswer<J>;
 }
 
-function inspectFile(job: InspectJob, { file, core, codec, signal }: JobSetting): Promise<InspectReport> {
-  const { policy, depth, declared, limits } = job;
-  return inspect(file, {
+function inspectOne(job: InspectJob, { file, core, codec, signal }: JobSetting): Promise<InspectReport> {
+  const { policy, depth, declared, limits, allowed } = job;
+  return inspectFile(file, {
     core,
     codec,
     policy,
     depth,
     limits,
+    allowed,
     ...(signal === undefined ? {} : { signal }),
     ...(declared === undefined ? {} : { declared }),
   });

@@ -5,7 +5,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { InspectOptions } from '../../host/index.js';
+import { type InspectOptions, MemoryFile } from '../../host/index.js';
 import type { RuleId } from '../../host/inspect/rules.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { mustQemuImg, qemuIo } from './run-corral.js';
@@ -193,6 +193,8 @@ function references(good: Buffer): UntrustedImage[] {
     ['ref.name-nul', 'a zero byte', 'a\0b'],
   ];
   const dataFile = dataFileImage('');
+  const open = async (): Promise<MemoryFile> => new MemoryFile(partitioned(), true);
+  const allowed = { patterns: ['/images/*'], path: '/images/image', open };
   const flat = converted('vmdk', 'subformat=monolithicFlat');
   const sparse = converted('vmdk', 'subformat=monolithicSparse');
   const openstack = { policy: 'openstack' } as const;
@@ -210,6 +212,21 @@ function references(good: Buffer): UntrustedImage[] {
       bytes: changed(good, backing(value)),
       twin: harmless,
     })),
+    {
+      rule: 'ref.cycle',
+      name: 'an allowed backing file: the image itself',
+      bytes: changed(good, backing('image')),
+      twin: harmless,
+      options: { references: allowed },
+    },
+    {
+      rule: 'ref.depth',
+      name: 'with --max-chain 0: an allowed backing file',
+      bytes: harmless,
+      twin: harmless,
+      options: { references: { ...allowed, maxChain: 0 } },
+      twinOptions: { references: allowed },
+    },
     {
       rule: 'ref.name-position',
       name: 'a name behind the first cluster',
@@ -466,6 +483,12 @@ function sizes(good: Buffer): UntrustedImage[] {
         for (let index = 1; index < 8192; index++) bytes.copy(bytes, l2 + index * 8, l2, l2 + 8);
       }),
       twin: compressed,
+    },
+    {
+      rule: 'size.file-truncated',
+      name: 'a file without its last two clusters',
+      bytes: good.subarray(0, good.length - 8192),
+      twin: good,
     },
     {
       rule: 'size.trailing-data',

@@ -1,7 +1,10 @@
 /** `corral inspect`: a verdict on an image from a stranger. Opens the file that is named on the command line, and no other. */
 
 import { readFileSync } from 'node:fs';
+import type { BlockFile } from '../../block-file.js';
 import { CorralError } from '../../errors.js';
+import type { AllowedReferences } from '../../inspect/allowed.js';
+import { followChain } from '../../inspect/chain.js';
 import { FORMAT_NAMES, type FormatName } from '../../inspect/formats.js';
 import { DEFAULT_LIMITS, endedReport, type InspectLimits } from '../../inspect/inspect.js';
 import { POLICY_NAMES, type Policy, type PolicyName, parsePolicy, policyOf } from '../../inspect/policy.js';
@@ -12,9 +15,10 @@ import type { InspectJob } from '../../node/sandbox-job.js';
 import type { SandboxLevel } from '../../node/sandbox-levels.js';
 import { countArgument, sizeParameter } from '../arguments.js';
 import { FORCE_SHARE } from '../common-options.js';
+import { allowedReferences, openAllowed } from '../inspect-chain.js';
 import { Printer, type ReportKind } from '../inspect-report.js';
 import { openFile } from '../open.js';
-import { flag, text, value } from '../option-table.js';
+import { flag, list, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { SANDBOX, type SandboxChoice, sandboxOptions } from '../sandbox-options.js';
 import { stopSignal } from '../signals.js';
@@ -43,11 +47,14 @@ interface Options extends SandboxChoice {
   maxRead: number | undefined;
   maxTime: number | undefined;
   maxClusters: number | undefined;
+  maxChain: number | undefined;
+  allowReference: readonly string[];
 }
 
 export const inspect = defineVerb({
   about:
-    'Says whether to accept an image from a stranger. No file but the one that is named here is opened or looked for.\n' +
+    'Says whether to accept an image from a stranger. No file but the one that is named here, and those that are allowed,\n' +
+    'is opened or looked for.\n' +
     'Exit status: 0 accepted, 2 rejected, 3 not wholly inspected (never accept it), 1 the command failed.',
   operands: 'FILE|URL|-',
   options: {
@@ -57,6 +64,10 @@ export const inspect = defineVerb({
       oneOf(given, DEPTHS, 'depth'),
     ),
     content: flag('--content', 'the same as --depth full'),
+    allowReference: list(
+      '--allow-reference GLOB',
+      'the image may name these files, which are inspected, too; * is a name, ** any folders',
+    ),
     failOn: value('--fail-on SEVERITY', 'lowest severity that rejects: info, low, medium, high, critical', (given) =>
       oneOf(given, SEVERITIES, 'fail-on'),
     ),
@@ -65,6 +76,9 @@ export const inspect = defineVerb({
     maxRead: size('max-read', 'bytes to read; default: 256M'),
     maxTime: value('--max-time SECONDS', 'time; default: 10', (given) => seconds(given)),
     maxClusters: size('max-clusters', 'clusters of the file; default: 64M'),
+    maxChain: value('--max-chain COUNT', 'files behind the image; default: 16 where some are allowed', (given) =>
+      countArgument(given, 'number of files', 0, 1000),
+    ),
     output: value('--output KIND', 'human, json or sarif', (given) =>
       oneOf(given, ['human', 'json', 'sarif'] as const, 'output'),
     ),
@@ -85,32 +99,64 @@ export const inspect = defineVerb({
   },
 });
 
-/** Inspects the file in the sandbox that was asked for; what the sandbox cannot end by itself is ended from here. */
-async function inspectPath(
-  path: string,
-  options: Options,
-  terminal: Terminal,
-): Promise<{ report: InspectReport; level: SandboxLevel }> {
+/** What one file is inspected with, in a sandbox of its own. */
+interface Look {
+  readonly declared: FormatName | undefined;
+  readonly allowed: AllowedReferences | undefined;
+  readonly limits: typeof DEFAULT_LIMITS & Partial<InspectLimits>;
+}
+
+interface Inspected {
+  readonly report: InspectReport;
+  readonly level: SandboxLevel;
+}
+
+/** Inspects the file, and those behind it that are allowed. */
+async function inspectPath(path: string, options: Options, terminal: Terminal): Promise<Inspected> {
   const policy = chosenPolicy(options);
   const depth = chosenDepth(path, options);
   const limits = limitsOf(options);
-  const job: InspectJob = { kind: 'inspect', policy, depth, declared: options.declared, limits };
+  const allowed = allowedReferences(path, options.allowReference);
   const { signal, release } = stopSignal();
   const warn = (line: string): void => terminal.note(`Note: ${line}`);
   const access = { forceShare: options.forceShare, maximumBytes: limits.maxRead + ROUNDING, warn, signal };
+  const look = (file: BlockFile, wanted: Look): Promise<Inspected> => {
+    return inspectFile(file, { kind: 'inspect', policy, depth, ...wanted }, wanted.limits.maxTime, options, signal);
+  };
+  const end = performance.now() + limits.maxTime;
   const file = path === STREAM_NAME ? await receive() : await openFile(path, access);
+  try {
+    const first = await look(file, { declared: options.declared, allowed, limits });
+    if (allowed === undefined) return first;
+    const chain = { ...allowed, maxChain: options.maxChain, open: openAllowed(allowed, options.forceShare) };
+    const report = await followChain(first.report, file, chain, async ({ file: next, declared, path, bytesRead }) => {
+      const maxRead = Math.max(0, limits.maxRead - bytesRead);
+      const left = { ...limits, maxRead, maxTime: Math.max(0, end - performance.now()) };
+      return (await look(next, { declared, allowed: { ...allowed, path }, limits: left })).report;
+    });
+    return { ...first, report };
+  } finally {
+    release();
+    await file.close();
+  }
+}
+
+/** Inspects one file in the sandbox that was asked for; what the sandbox cannot end by itself is ended from here. */
+async function inspectFile(
+  file: BlockFile,
+  job: InspectJob,
+  maxTime: number,
+  options: Options,
+  signal: AbortSignal,
+): Promise<Inspected> {
   const length = await file.size();
   const ended = (id: 'limit.time' | 'inspect.internal-error'): InspectReport => endedReport(length, job, id);
   try {
-    const { maxTime } = limits;
     const outcome = await runSandboxed(job, file, { ...sandboxOptions(options), maxTime, signal });
     return { report: outcome.answer ?? ended('limit.time'), level: outcome.level };
   } catch (error) {
     if (!(error instanceof SandboxBroken)) throw error;
     return { report: ended('inspect.internal-error'), level: error.level };
-  } finally {
-    release();
-    await file.close();
   }
 }
 

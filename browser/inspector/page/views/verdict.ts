@@ -1,8 +1,8 @@
 /** Whether to accept the image, and everything that was found, the worst first. */
 
-import type { Check, Evidence } from '../../../../host/inspect/findings.js';
+import type { Check, Evidence, Verdict } from '../../../../host/inspect/findings.js';
 import { POLICY_NAMES, type PolicyName } from '../../../../host/inspect/policy.js';
-import type { InspectReport, Verdict } from '../../../../host/inspect/report.js';
+import type { InspectReport } from '../../../../host/inspect/report.js';
 import { ruleOf, SEVERITIES } from '../../../../host/inspect/rules.js';
 import type { App } from '../app.js';
 import { h } from '../dom.js';
