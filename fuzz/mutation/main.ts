@@ -13,6 +13,10 @@ import { Failure, Progress, tryMutant } from './trial.js';
 const SHIPPED_CORE = new URL('../../corral.wasm', import.meta.url);
 const CHECKED_CORE = new URL('../../corral.debug.wasm', import.meta.url);
 
+/** Mutants whose inspection failed once. */
+const INSPECTED: readonly number[] = JSON.parse(
+  readFileSync(new URL('../../../fuzz/corpus/inspected-mutants.json', import.meta.url), 'utf8'),
+);
 /** So many inspections, and one in instances of its own. */
 const FRESH_EVERY = 8;
 
@@ -55,7 +59,9 @@ async function runMany(
   const isOver = () => minutes !== undefined && performance.now() - begin > minutes * 60000;
   const first = only ?? start;
   const end = only === undefined ? start + count : only + 1;
-  for (let seed = first; seed < end && !isOver(); seed++) {
+  const known = inspection === undefined || only !== undefined ? [] : INSPECTED;
+  for (const seed of seedsFrom(known, first, end)) {
+    if (isOver()) break;
     watched.seed = seed;
     // The core with assertions is slower: every fourth mutant.
     const core = cores[seed % 4 === 0 ? 0 : 1] as WebAssembly.Module;
@@ -77,6 +83,12 @@ async function runMany(
   );
   console.log(`${passed} passed, ${failed} failed`);
   return failed;
+}
+
+/** Those that failed once come first. */
+function* seedsFrom(known: readonly number[], first: number, end: number): Generator<number> {
+  yield* known;
+  for (let seed = first; seed < end; seed++) yield seed;
 }
 
 interface Setting {
