@@ -1,8 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import Ajv from 'ajv';
 import { beforeAll, expect, test } from 'vitest';
+import { formatJson, type Json } from '../../host/cli/output.js';
 import { type InspectOptions, type InspectReport, inspect, MemoryFile } from '../../host/index.js';
 import { RULE_IDS, type RuleId } from '../../host/inspect/rules.js';
+import { sarifOf } from '../../host/inspect/sarif.js';
 import { loadCore } from '../../host/node/index.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { qemuImg } from './run-corral.js';
@@ -57,6 +61,29 @@ test('no image makes the inspector err', async () => {
   for (const { name, bytes, options } of corpus) {
     expect(found(await look(bytes, options), 'inspect.internal-error'), name).toBe(false);
   }
+});
+
+/** Says what is wrong with a log, by the schema of SARIF 2.1.0. */
+function sarifJudge(): (log: unknown) => string {
+  const require = createRequire(import.meta.url);
+  const ajv = new Ajv({ schemaId: 'id', meta: false, unknownFormats: ['uri-reference', 'uri'] });
+  ajv.addMetaSchema(require('ajv/lib/refs/json-schema-draft-04.json'));
+  const validate = ajv.compile(require('@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json'));
+  return (log) => (validate(log) ? '' : ajv.errorsText(validate.errors));
+}
+
+test('the report of each image is a log of SARIF 2.1.0', async () => {
+  const judge = sarifJudge();
+  const complaints: string[] = [];
+
+  for (const { name, bytes, options } of corpus) {
+    const log = sarifOf(await look(bytes, { ...options, depth: 'full' }), '1.0', `a folder/${name}#?`);
+    const fault = judge(JSON.parse(formatJson(log as Json)));
+    if (fault !== '') complaints.push(`${name}: ${fault}`);
+  }
+
+  expect(complaints).toEqual([]);
+  expect(judge({ version: '2.1.0', runs: [{ results: [] }] })).toMatch(/tool/);
 });
 
 test('findings that end an inspection never let it accept', async () => {

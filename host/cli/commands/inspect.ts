@@ -53,8 +53,7 @@ interface Options extends SandboxChoice {
 
 export const inspect = defineVerb({
   about:
-    'Says whether to accept an image from a stranger. No file but the one that is named here, and those that are allowed,\n' +
-    'is opened or looked for.\n' +
+    'Says whether to accept an image from a stranger. No file is opened or looked for but the one that is named here.\n' +
     'Exit status: 0 accepted, 2 rejected, 3 not wholly inspected (never accept it), 1 the command failed.',
   operands: 'FILE|URL|-',
   options: {
@@ -66,7 +65,7 @@ export const inspect = defineVerb({
     content: flag('--content', 'the same as --depth full'),
     allowReference: list(
       '--allow-reference GLOB',
-      'the image may name these files, which are inspected, too; * is a name, ** any folders',
+      'files that the image may name: they are opened and inspected, too; * is a name, ** any folders',
     ),
     failOn: value('--fail-on SEVERITY', 'lowest severity that rejects: info, low, medium, high, critical', (given) =>
       oneOf(given, SEVERITIES, 'fail-on'),
