@@ -20,6 +20,7 @@ describe('the name of a device', () => {
     expect(path).toBe('a');
     expect(options).toEqual({
       ...COMMON,
+      format: 'qcow2',
       readOnly: true,
       cache: 'directsync',
       discard: 'ignore',
@@ -34,11 +35,18 @@ describe('the name of a device', () => {
   test('is a JSON object', () => {
     const name = 'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "a"}, "cache-size": 65536}';
 
-    expect(readDeviceName(name, {}, {})).toEqual({ path: 'a', options: { cacheSize: 65_536 } });
+    expect(readDeviceName(name, {}, {})).toEqual({ path: 'a', options: { format: 'qcow2', cacheSize: 65_536 } });
+  });
+
+  test('may be that of a raw disk', () => {
+    const { path, options } = readDeviceName('driver=raw,file.filename=a', { imageOpts: true }, {});
+
+    expect({ path, options }).toEqual({ path: 'a', options: { format: 'raw' } });
   });
 
   test.each([
-    ['driver=raw,file.filename=a', 'raw disk'],
+    ['driver=raw,file.filename=a,offset=512', 'a part of a file'],
+    ['driver=qcow2,file.driver=blkdebug,file.image.filename=a', 'error injector'],
     ['driver=qcow2,file.filename=a,backing.file.filename=b', 'continues from what the image names'],
     ['driver=qcow2,file.filename=a,data-file.filename=b', 'has the data file that the image names'],
     ['driver=qcow2,file.filename=a,file.locking=off', 'is always locked'],
