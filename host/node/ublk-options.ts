@@ -66,7 +66,7 @@ export interface UblkDeviceOptions {
   overlapCheck?: OverlapCheckOption | undefined;
   /** What becomes of the device when this process dies. Default: off. */
   recovery?: UblkRecovery | undefined;
-  /** How guest bytes get to the image and back; `auto` is the best that the driver has for this image. Default: plain. */
+  /** How guest bytes get to the image and back. Default: auto, the best that the driver has for this image. */
   dataPath?: UblkDataPath | 'auto' | undefined;
 }
 
@@ -106,8 +106,7 @@ export function checkOptions(options: UblkDeviceOptions): CheckedOptions {
     cache: options.cache ?? 'writeback',
     discard: options.discard ?? 'unmap',
     recovery: options.recovery ?? 'off',
-    // The others are young: user copy on Linux 6.12 has lost its server once under load.
-    dataPath: options.dataPath ?? 'plain',
+    dataPath: options.dataPath ?? 'auto',
   };
   const { id, queueDepth, queues, maxIoBytes, blockSize, helperJobs, cache, recovery, discard, dataPath } = checked;
   refuseUnless(['qcow2', 'raw'].includes(checked.format), "The format must be 'qcow2' or 'raw'");

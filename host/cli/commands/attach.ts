@@ -50,7 +50,7 @@ export const attach = defineVerb({
     ),
     dataPath: oneOf<UblkDataPath | 'auto'>(
       '--data-path PATH',
-      'plain (the default), user-copy, registered, zero-copy or auto: how bytes get to the image and back',
+      'auto (the default), zero-copy, registered, user-copy or plain: how bytes get to the image and back',
       ['auto', ...DATA_PATHS],
     ),
     overlay: text('--overlay FILE', 'serve this overlay over the image, which is only read; made when it is missing'),
