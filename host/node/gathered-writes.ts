@@ -26,6 +26,7 @@ export class GatheredWrites {
   private waiting: Asked[] = [];
   private scheduled = false;
   private underWay = false;
+  private readonly enders: (() => void)[] = [];
 
   private constructor(
     private readonly addon: Addon,
@@ -55,8 +56,16 @@ export class GatheredWrites {
     });
   }
 
+  /** Resolves when no write waits or is under way: until then the descriptor is needed. */
+  async ended(): Promise<void> {
+    while (this.waiting.length > 0 || this.underWay) await new Promise<void>((resolve) => this.enders.push(resolve));
+  }
+
   private startRound(): void {
-    if (this.waiting.length === 0) return;
+    if (this.waiting.length === 0) {
+      for (const resolve of this.enders.splice(0)) resolve();
+      return;
+    }
     const round = this.waiting.splice(0, this.roundLength());
     const places = new Float64Array(2 * round.length);
     round.forEach(({ offset, pieces }, index) => {

@@ -187,6 +187,9 @@ export class NodeFile implements BlockFile {
   }
 
   async close(): Promise<void> {
+    // A write that still waits would reach whatever file is given this number next.
+    await this.shortWrites?.ended();
+    await this.longWrites?.ended();
     await closeAsync(this.descriptor);
   }
 

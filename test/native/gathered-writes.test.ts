@@ -95,3 +95,21 @@ test.each([
 
   expect(write).toThrow(TypeError);
 });
+
+test('a file that is closed while writes wait is closed after them', async () => {
+  const { path, file } = await emptyFile();
+  const bytes = Buffer.from('hello');
+
+  const writes = Array.from({ length: 40 }, (_, index) => file.write(index * bytes.length, [bytes]));
+  const long = file.write(200, [Buffer.alloc(1 << 20, 1)]);
+  await file.close();
+  // The number of the closed descriptor is the next one's: a late write would reach it.
+  const others = Array.from({ length: 4 }, emptyFile);
+  await Promise.all([...writes, long]);
+
+  expect(readFileSync(path, 'latin1')).toBe('hello'.repeat(40) + '\u0001'.repeat(1 << 20));
+  for (const other of await Promise.all(others)) {
+    expect(statSync(other.path).size).toBe(0);
+    await other.file.close();
+  }
+});
