@@ -4,7 +4,7 @@
 // WebAssembly is little-endian: the views need a little-endian machine, as every JavaScript platform of today is.
 
 /** Hash of these declarations; the core exports its own. */
-export const ABI_HASH = 0x42b60204;
+export const ABI_HASH = 0x6bba17d9;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -244,7 +244,7 @@ export const BitmapItemLayout = {
     flags: 0,
     granularityBits: 4,
     nameLength: 8,
-    tableSize: 12,
+    extraDataLength: 12,
   },
 } as const;
 
@@ -299,11 +299,11 @@ export class BitmapItemView {
     this.words[(this.start >>> 2) + 2] = value;
   }
 
-  /** Entries of the bitmap's table. */
-  get tableSize(): number {
+  /** Bytes of extra data, of which no kind is known. */
+  get extraDataLength(): number {
     return this.words[(this.start >>> 2) + 3];
   }
-  set tableSize(value: number) {
+  set extraDataLength(value: number) {
     this.words[(this.start >>> 2) + 3] = value;
   }
 }

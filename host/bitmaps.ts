@@ -27,6 +27,8 @@ export interface BitmapFacts {
   readonly enabled: boolean;
   /** It was not stored after it had been changed: it can only be removed. */
   readonly inconsistent: boolean;
+  /** It has extra data, or a flag that is about them. No kind of them is known, and QEMU opens no such image. */
+  readonly extraData: boolean;
 }
 
 export interface BitmapOptions {
@@ -315,7 +317,7 @@ function readItems(core: CoreInstance, record: { result: number; progress: numbe
   const view = new BitmapItemView(core.memory);
   let address = core.layout.page + BitmapPage.Answer;
   const items = Array.from({ length: record.result }, (): BitmapFacts => {
-    const { flags, granularityBits, nameLength } = view.at(address);
+    const { flags, granularityBits, nameLength, extraDataLength } = view.at(address);
     const bytes = core.bytes(address + ITEM_SIZE, nameLength).slice();
     address += Math.ceil((ITEM_SIZE + nameLength) / 8) * 8;
     return {
@@ -324,6 +326,7 @@ function readItems(core: CoreInstance, record: { result: number; progress: numbe
       granularity: 2 ** granularityBits,
       enabled: (flags & BitmapFlag.Auto) !== 0,
       inconsistent: (flags & BitmapFlag.InUse) !== 0,
+      extraData: extraDataLength !== 0 || (flags & BitmapFlag.ExtraDataCompatible) !== 0,
     };
   });
   return { items, next: record.progress, end: record.progressTotal };

@@ -8,7 +8,7 @@
 namespace corral::abi {
 
 /** Hash of these declarations; the core exports its own. */
-inline constexpr uint32_t ABI_HASH = 0x42b60204u;
+inline constexpr uint32_t ABI_HASH = 0x6bba17d9u;
 
 // ---- assembly/abi/amend-options.ts
 
@@ -111,14 +111,14 @@ struct BitmapItem {
   uint32_t granularityBits;
   /** Bytes of the name behind this record. */
   uint32_t nameLength;
-  /** Entries of the bitmap's table. */
-  uint32_t tableSize;
+  /** Bytes of extra data, of which no kind is known. */
+  uint32_t extraDataLength;
 };
 static_assert(sizeof(BitmapItem) == 16 && alignof(BitmapItem) == 4);
 static_assert(offsetof(BitmapItem, flags) == 0);
 static_assert(offsetof(BitmapItem, granularityBits) == 4);
 static_assert(offsetof(BitmapItem, nameLength) == 8);
-static_assert(offsetof(BitmapItem, tableSize) == 12);
+static_assert(offsetof(BitmapItem, extraDataLength) == 12);
 
 /** One answer of BitmapRanges, or what a BitmapSet is about: a stretch of the virtual disk that is dirty. */
 struct BitmapRange {

@@ -45,8 +45,8 @@ export class BitmapItem {
   granularityBits: u32 = 0;
   /** Bytes of the name behind this record. */
   nameLength: u32 = 0;
-  /** Entries of the bitmap's table. */
-  tableSize: u32 = 0;
+  /** Bytes of extra data, of which no kind is known. */
+  extraDataLength: u32 = 0;
 }
 
 /** One answer of BitmapRanges, or what a BitmapSet is about: a stretch of the virtual disk that is dirty. */

@@ -52,7 +52,7 @@ function list(image: Image, task: Task, work: BitmapWork): Status {
     item.flags = ours ? entry.flags & ~u32(BitmapFlag.InUse) : entry.flags;
     item.granularityBits = entry.granularityBits;
     item.nameLength = entry.nameLength;
-    item.tableSize = entry.tableSize;
+    item.extraDataLength = entry.extraDataLength;
     work.cursor += (ITEM_SIZE + entry.nameLength + 7) & ~7;
     task.cursor += entry.length;
     task.request.result++;

@@ -85,6 +85,9 @@ function judgeSnapshots(findings: Findings, snapshots: readonly Snapshot[], offs
 function judgeBitmaps(findings: Findings, bitmaps: readonly BitmapFacts[]): void {
   const open = bitmaps.filter(({ inconsistent }) => inconsistent).length;
   if (open > 0) findings.add('bitmap.in-use', 'Bitmaps were not stored', { value: open });
+  const extended = bitmaps.filter(({ extraData }) => extraData).length;
+  if (extended > 0)
+    findings.add('bitmap.extra-data', 'Bitmaps with extra data, or with the flag for them', { value: extended });
   if (bitmaps.some(({ nameBytes }) => hasDeceivingText(nameBytes))) {
     findings.add('text.escape-sequences', 'Control characters in the name of a bitmap');
   }

@@ -90,6 +90,7 @@ export const RULES = {
   'snap.vm-state': rule('medium', 'a saved state of a machine, its memory included', 'header'),
   'bitmap.directory': rule('high', 'the directory of bitmaps', 'header'),
   'bitmap.stale': rule('info', 'bitmaps that no longer count', 'header'),
+  'bitmap.extra-data': rule('high', 'extra data of a bitmap', 'header'),
   'bitmap.in-use': rule('medium', 'a bitmap that was not stored', 'header'),
   'text.escape-sequences': rule('medium', 'text that could deceive a terminal', 'header'),
 

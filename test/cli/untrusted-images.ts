@@ -382,6 +382,12 @@ function lists(): UntrustedImage[] {
       twin: bitmaps,
     },
     {
+      rule: 'bitmap.extra-data',
+      name: 'a bitmap that may have extra data',
+      bytes: changed(bitmaps, u32(directory + 12, 6)),
+      twin: bitmaps,
+    },
+    {
       rule: 'bitmap.in-use',
       name: 'a bitmap in use',
       bytes: changed(bitmaps, u32(directory + 12, 3)),
