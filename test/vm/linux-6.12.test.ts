@@ -69,3 +69,7 @@ test('user copy carries requests of every size, and all that an image holds', as
 test('storage that is full or broken costs the guest an error, and nothing that was written', async () => {
   await scenario('storage-fails');
 });
+
+test('twenty devices, one after the other, leave nothing behind', async () => {
+  await scenario('many-times', '20');
+});

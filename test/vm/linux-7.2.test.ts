@@ -43,10 +43,6 @@ test('a server is not given an image that lies on its own device', async () => {
   await scenario('own-device');
 });
 
-test('twenty devices, one after the other, leave nothing behind', async () => {
-  await scenario('many-times', '20');
-});
-
 test('the data paths of this driver carry requests of every size, and all that an image holds', async () => {
   await scenario('data-paths', 'zero-copy', 'registered');
 });
