@@ -20,9 +20,10 @@ export const FUZZERS = new Map([
   [
     'mutation',
     [
-      ['--minutes', '1'],
-      ['--minutes', '0.7', '--start', '1000001'],
-      ['--minutes', '0.5', '--start', '2000001', '--inspect', '--judge', '10'],
+      // Counts: the run is the same on every machine, and what is new is found by the long runs.
+      ['--count', '25000'],
+      ['--count', '17000', '--start', '1000001'],
+      ['--count', '13000', '--start', '2000001', '--inspect', '--judge', '10'],
     ],
   ],
 ]);
