@@ -139,19 +139,19 @@ export class UblkDevice {
    * when the time was up, and then the device goes on stopping; with ERR_LOCKED while it holds swap space, and goes on.
    */
   stop({ timeout }: StopOptions = {}): Promise<void> {
-    this.stopping ??= this.unlessSwap(() => this.end()).catch((error) => {
-      if (this.current === 'live' && isSwapRefusal(error)) this.stopping = undefined;
-      throw error;
-    });
+    const again = (): void => {
+      this.stopping = undefined;
+    };
+    this.stopping ??= this.unlessSwap(() => this.end(), again);
     return timeout === undefined ? this.stopping : inTime(this.stopping, timeout, this.node);
   }
 
   /** Lets the driver forget the device, which is stopped if it is not; rejects as that. A second call is the first one's. */
   delete(): Promise<void> {
-    this.deleting ??= this.unlessSwap(() => this.forget()).catch((error) => {
-      if (this.current === 'live' && isSwapRefusal(error)) this.deleting = undefined;
-      throw error;
-    });
+    const again = (): void => {
+      this.deleting = undefined;
+    };
+    this.deleting ??= this.unlessSwap(() => this.forget(), again);
     return this.deleting;
   }
 
@@ -281,8 +281,14 @@ export class UblkDevice {
     events.emit({ type: 'started', node: this.node });
   }
 
-  private async unlessSwap(end: () => Promise<void>): Promise<void> {
-    if (this.current === 'live' && this.handing === undefined) await refuseSwap(this.id);
+  /** Before anything has changed. Whoever is refused may ask again. */
+  private async unlessSwap(end: () => Promise<void>, again: () => void): Promise<void> {
+    if (this.current === 'live' && this.handing === undefined) {
+      await refuseSwap(this.id).catch((error: unknown) => {
+        again();
+        throw error;
+      });
+    }
     return end();
   }
 
@@ -445,10 +451,6 @@ async function inTime(work: Promise<void>, milliseconds: number, node: string): 
     timer = setTimeout(() => reject(new CorralError('ERR_CANCELLED', { path: node, reason })), milliseconds);
   });
   await Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
-function isSwapRefusal(error: unknown): boolean {
-  return error instanceof CorralError && error.code === 'ERR_LOCKED';
 }
 
 function passUnless(code: string): (error: unknown) => void {

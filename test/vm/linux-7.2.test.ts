@@ -39,7 +39,7 @@ test('npm start makes a block device, or says why it is NBD, and what it says to
   await scenario('serve');
 });
 
-test('a server is not given an image that lies on its own device', async () => {
+test('a server is not given an image that lies on its own device, and no device with swap space is taken away', async () => {
   await scenario('own-device');
 });
 

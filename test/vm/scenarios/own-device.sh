@@ -1,5 +1,7 @@
-# A server whose image lies on its own device would wait for itself: it is refused, and works when that has an end.
+# A server whose image lies on its own device would wait for itself: it is refused, and works when that has an end. So is
+# the end of a device that holds swap space.
 . "$CORRAL/test/vm/guest/common.bash"
+cd "$SCRATCH"
 folder=$SCRATCH/folder
 mkdir "$folder"
 corral create "$folder/image.qcow2" 256M
@@ -38,3 +40,8 @@ device=$outer server=$outer_server corral_output=$outer_output
 kill -TERM "$server"
 server_ends_well
 qemu-img check "$folder/image.qcow2"
+
+# What programs have on a device as memory may be its server's own.
+corral create swap.qcow2 64M
+node "$CORRAL/test/vm/guest/swap.mjs" swap.qcow2
+qemu-img check swap.qcow2
