@@ -40,7 +40,9 @@ export async function makeImage(
 
 async function fillImage(file: NodeFile, image: NewImage, size: bigint, data: NodeFile | undefined): Promise<void> {
   const { clusterSize, compat, lazyRefcounts, refcountBits, extendedL2, compressionType } = image;
-  if (data !== undefined) await clearDataFile(data, size);
+  // Behind the end of an empty file nothing has to be made zeros, which would take space: it becomes as long as the disk.
+  const grows = image.preallocation === 'metadata' && !image.dataFileRaw;
+  if (data !== undefined) await clearDataFile(data, grows ? 0n : size);
   await Image.create(file, {
     core: loadCore(),
     virtualSize: size,
@@ -65,7 +67,7 @@ async function openUnchanged(path: string): Promise<{ file: NodeFile; isNew: boo
   return { file: await NodeFile.open(path, isNew ? { create: true } : { write: true }), isNew };
 }
 
-/** The file of the guest's data: all zeros, as long as the disk. */
+/** The file of the guest's data: all zeros, `size` bytes. */
 async function clearDataFile(file: NodeFile, size: bigint): Promise<void> {
   await file.truncate(0);
   await makeRaw(file, size);

@@ -174,3 +174,15 @@ describe('corral create', () => {
     expect(existsSync(path)).toBe(false);
   });
 });
+
+test('metadata alone takes no space in an external data file', async () => {
+  const folder = temporaryFolder();
+  const [image, data] = [join(folder, 'image'), join(folder, 'data')];
+  writeFileSync(data, new Uint8Array(1 << 20).fill(1));
+
+  await corralHere('create', '-q', '-o', `data_file=${data},preallocation=metadata`, image, '4M');
+
+  const { size, blocks } = statSync(data);
+  expect([size, blocks * 512 < 65536]).toEqual([4 << 20, true]);
+  expect(JSON.parse(mustQemuImg('check', '--output=json', image))['allocated-clusters']).toBe(64);
+});
