@@ -13,7 +13,8 @@ const ROUND_LENGTH = 2 ** 36;
 export interface CommitTarget {
   readonly size: number;
   write(offset: number, source: Uint8Array): Promise<void>;
-  writeZeroes(offset: number, length: number): Promise<void>;
+  /** With `unmap` what lies there gives its space back. */
+  writeZeroes(offset: number, length: number, options: { unmap: boolean }): Promise<void>;
   /** Makes the disk longer; what is new reads as zeros. */
   resize(size: number): Promise<unknown>;
   flush(): Promise<void>;
@@ -48,9 +49,9 @@ export async function commitLayers(image: Image, target: CommitTarget, options: 
     } else if (kind === 'unallocated') {
       // A layer in between is too short: there are zeros, whatever the target holds.
       const zeroes = depth === targetDepth - 1 ? 0 : Math.min(end, targetLength) - offset;
-      if (zeroes > 0) await target.writeZeroes(offset, zeroes);
+      if (zeroes > 0) await target.writeZeroes(offset, zeroes, { unmap: true });
     } else if (kind === 'zero') {
-      await target.writeZeroes(offset, length);
+      await target.writeZeroes(offset, length, { unmap: true });
     } else {
       for (let at = offset; at < end; at += PIECE_LENGTH) {
         if (signal?.aborted) throw cancelled(signal);

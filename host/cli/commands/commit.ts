@@ -94,7 +94,7 @@ function named(target: Disk, path: string): CommitTarget {
   return {
     size: target.size,
     write: (offset, source) => inFile(path, () => target.write(offset, source)),
-    writeZeroes: (offset, length) => inFile(path, () => target.writeZeroes(offset, length)),
+    writeZeroes: (offset, length, how) => inFile(path, () => target.writeZeroes(offset, length, how)),
     resize: (size) => inFile(path, () => target.resize(size)),
     flush: () => inFile(path, () => target.flush()),
   };
