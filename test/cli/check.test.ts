@@ -159,10 +159,11 @@ describe('corral check -r repairs as qemu-img check -r does', () => {
     copyFileSync(path, theirs);
     const options = ['-r', kind, `--output=${output}`];
 
-    const { status, stdout } = await corralHere('check', ...options, path);
+    const { status, stdout, stderr } = await corralHere('check', ...options, path);
 
     const expected = qemuImg(['check', ...options, theirs]);
     expect(status).toBe(expected.status);
+    expect(stderr).toBe(expected.stderr);
     expect(stdout).toBe(expected.stdout.replaceAll(theirs, path));
     expect(qemuImg(['check', path]).status).toBe(0);
   });

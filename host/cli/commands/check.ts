@@ -1,11 +1,11 @@
 /** `corral check`: reads all tables of an image and says what is wrong with them; with `-r` puts it right. */
 
-import { Field, Structure } from '../../abi.js';
 import type { BlockFile } from '../../block-file.js';
 import type { CacheMode } from '../../cache-mode.js';
-import type { CheckFinding, CheckReport } from '../../check-report.js';
+import type { CheckReport } from '../../check-report.js';
 import { loadCore } from '../../node/core.js';
 import { type RepairKind, repairImage } from '../../repair.js';
+import { type CheckedImage, findingLines } from '../check-findings.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
 import { withFaults } from '../faults.js';
 import { readImageName } from '../image-name.js';
@@ -76,13 +76,13 @@ async function checkImage(text: string, options: Options, terminal: Terminal): P
     await file.close();
     throw new CommandError('This image format does not support checks', Result.Unsupported);
   }
-  const { clusterSize, report } =
+  const { info, report } =
     options.repair === undefined
       ? await checkOnly(file, path, text)
       : await repair(file, path, { kind: options.repair, text });
   const listed = report.findings.length;
   const all = report.corruptions + report.leaks + report.corruptionsFixed + report.leaksFixed;
-  for (const finding of report.findings) terminal.note(findingLine(finding, clusterSize));
+  for (const line of findingLines(report, info)) terminal.note(line);
   if (listed >= LISTED && all > listed) {
     terminal.note(`Only the first ${listed} findings are listed; the counts are of all.`);
   }
@@ -100,7 +100,7 @@ async function checkImage(text: string, options: Options, terminal: Terminal): P
 }
 
 interface Outcome {
-  readonly clusterSize: number;
+  readonly info: CheckedImage;
   readonly report: CheckReport;
 }
 
@@ -108,7 +108,7 @@ async function checkOnly(file: BlockFile, path: string, name: string): Promise<O
   const options = { tablesOnly: true, requestCapacity: 1, checkSize: CHECK_SIZE, cacheSize: CACHE_SIZE, name };
   await using image = await openImageIn(file, path, options);
   const report = await stoppable(name, (signal) => image.check({ signal }));
-  return { clusterSize: image.info.clusterSize, report };
+  return { info: image.info, report };
 }
 
 async function repair(
@@ -119,7 +119,7 @@ async function repair(
   try {
     const options = { core: loadCore(), checkSize: CHECK_SIZE };
     const { info, report } = await stoppable(text, (signal) => repairImage(file, kind, { ...options, signal }));
-    return { clusterSize: info.clusterSize, report };
+    return { info, report };
   } catch (error) {
     // What cannot be opened, or not be repaired, is told in the words of opening.
     throw error instanceof CommandError ? error : cannotOpen(path, error, { name: text });
@@ -198,49 +198,4 @@ function humanReport(report: CheckReport): string {
   }
   if (report.imageEndOffset > 0) text += `Image end offset: ${report.imageEndOffset}\n`;
   return text;
-}
-
-const STRUCTURES: Readonly<Record<number, string>> = {
-  [Structure.Header]: 'header',
-  [Structure.L1Table]: 'L1 table',
-  [Structure.L2Table]: 'L2 table',
-  [Structure.RefcountTable]: 'refcount table',
-  [Structure.RefcountBlock]: 'refcount block',
-  [Structure.SnapshotTable]: 'snapshot table',
-  [Structure.DataCluster]: 'data cluster',
-  [Structure.HeaderExtension]: 'header extension',
-  [Structure.BitmapDirectory]: 'bitmap directory',
-  [Structure.BitmapTable]: 'bitmap table',
-};
-
-/** One finding in one line; QEMU's words for the frequent ones. */
-function findingLine(finding: CheckFinding, clusterSize: number): string {
-  const { structure, field, hostOffset, found, expected, leak, repaired } = finding;
-  const cluster = Math.floor(hostOffset / clusterSize);
-  if (repaired && field === Field.Refcount)
-    return `Repairing cluster ${cluster} refcount=${found} reference=${expected}`;
-  if (leak) return `Leaked cluster ${cluster} refcount=${found} reference=${expected}`;
-  if (field === Field.Refcount) return `ERROR cluster ${cluster} refcount=${found} reference=${expected}`;
-  const entry = `${STRUCTURES[structure] ?? 'structure'} entry ${found.toString(16)} at file offset 0x${hostOffset.toString(16)}`;
-  if (repaired) return `Repairing ${field === Field.Copied ? 'OFLAG_COPIED' : fieldName(field)}: ${entry}`;
-  switch (field) {
-    case Field.ReservedBits:
-      return `ERROR reserved bits are set: ${entry}`;
-    case Field.Alignment:
-      return `ERROR not cluster aligned: ${entry}`;
-    case Field.Offset:
-      return `ERROR points beyond the end of the file: ${entry}`;
-    case Field.Copied:
-      return `ERROR OFLAG_COPIED: ${entry}`;
-    case Field.Overlap:
-      return `ERROR overlaps another structure: ${entry}`;
-    default:
-      return `ERROR wrong ${fieldName(field)}: ${entry}, expected ${expected.toString(16)}`;
-  }
-}
-
-/** "L1TableOffset" as "L1 table offset". */
-function fieldName(field: number): string {
-  const name = Object.entries(Field).find(([, value]) => value === field)?.[0] ?? 'Field';
-  return name.replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
