@@ -16,8 +16,7 @@ import { type BackingNode, type ImageName, type NameOptions, readImageName } fro
 import { cacheModeOf, isDetected } from './node-options.js';
 import { type FileOptions, isUrl, openFile, openImageIn, probeFormat } from './open.js';
 import { CommandError, type Terminal } from './output.js';
-
-const SECTOR = 512;
+import { refuseFixed, windowIn } from './raw-window.js';
 
 export interface DiskOptions extends NameOptions, FileOptions {
   /** Read this internal snapshot. */
@@ -48,7 +47,8 @@ export interface Disk {
   readonly file: BlockFile;
   read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, source: Uint8Array): Promise<void>;
-  writeZeroes(offset: number, length: number): Promise<void>;
+  /** With `unmap` what lies there gives its space back. */
+  writeZeroes(offset: number, length: number, options?: { unmap?: boolean }): Promise<void>;
   /** Makes the disk longer; what is new reads as zeros. */
   resize(size: number): Promise<void>;
   flush(): Promise<void>;
@@ -163,17 +163,22 @@ export function warnOfGuess(text: string, terminal: Terminal | undefined): void 
   terminal?.note("         Specify the 'raw' format explicitly to remove the restrictions.");
 }
 
-async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
-  const base = name.window?.offset ?? 0;
-  const fileLength = await file.size();
-  const length = Math.ceil(fileLength / SECTOR) * SECTOR;
-  const size = name.window?.size ?? Math.max(0, length - base);
-  if (base + size > length) {
+async function placeIn(
+  { text, window }: ImageName,
+  file: BlockFile,
+  fileLength: number,
+): Promise<{ offset: number; size: number }> {
+  try {
+    return windowIn(window, fileLength);
+  } catch (error) {
     await file.close();
-    throw new CommandError(
-      `Could not open '${name.text}': The sum of offset (${base}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${length})`,
-    );
+    throw error instanceof CommandError ? new CommandError(`Could not open '${text}': ${error.message}`) : error;
   }
+}
+
+async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
+  const fileLength = await file.size();
+  const { offset: base, size } = await placeIn(name, file, fileLength);
   return {
     name,
     format: 'raw',
@@ -185,8 +190,15 @@ async function rawDisk(name: ImageName, file: BlockFile): Promise<Disk> {
       isDetected(name.generic.detectZeroes, source)
         ? file.writeZeroes(base + offset, source.length)
         : file.write(base + offset, [source]),
-    writeZeroes: (offset, count) => file.writeZeroes(base + offset, count),
-    resize: (length) => file.truncate(base + length),
+    async writeZeroes(offset, count, { unmap = false } = {}) {
+      await file.writeZeroes(base + offset, count);
+      // What is zeros by now may be a hole.
+      if (unmap) await file.discard(base + offset, count);
+    },
+    async resize(length) {
+      refuseFixed(name.window);
+      await file.truncate(base + length);
+    },
     flush: () => file.flush(),
     async *extents({ offset = 0, length: wanted = size - offset } = {}) {
       const whole = Math.min(wanted, size - offset);
@@ -217,7 +229,7 @@ function imageDisk(name: ImageName, file: BlockFile, image: Image): Disk {
       isDetected(detectZeroes, source)
         ? image.writeZeroes(offset, source.length, { unmap: detectZeroes === 'unmap' })
         : image.write(offset, source),
-    writeZeroes: (offset, length) => image.writeZeroes(offset, length),
+    writeZeroes: (offset, length, options) => image.writeZeroes(offset, length, options),
     resize: (length) => image.resize(length),
     flush: () => image.flush(),
     extents: ({ offset = 0, length = image.size - offset } = {}) =>

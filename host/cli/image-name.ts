@@ -17,16 +17,16 @@ import {
   takeChild,
   takeGeneric,
   takeImageSettings,
-  takeSize,
 } from './node-options.js';
 import { CommandError } from './output.js';
+import { type RawWindow, takeWindow } from './raw-window.js';
 
 /** What a name says of a disk. */
 export interface DiskNode {
   /** Undefined: found out by the first bytes. */
   readonly format: Format | undefined;
   /** Where a raw disk lies in its file, in bytes. */
-  readonly window: { readonly offset: number; readonly size: number | undefined } | undefined;
+  readonly window: RawWindow | undefined;
   readonly generic: GenericOptions;
   /** Of an image. */
   readonly settings: ImageSettings;
@@ -102,7 +102,9 @@ export function nameOfPath(path: string): string {
 }
 
 function topNode(options: NodeOptions, format: string | undefined): DiskNode & FileNode {
-  const driver = take(options, 'driver') ?? format;
+  // What `-f` says goes before.
+  const named = take(options, 'driver');
+  const driver = format ?? named;
   if (driver !== undefined && isFileDriver(driver)) {
     return { ...PLAIN, generic: takeGeneric(new Map(options)), ...takeFileOf(driver, options), format: 'raw' };
   }
@@ -138,11 +140,6 @@ function diskNode(options: NodeOptions, format: Format | undefined): DiskNode {
   const [left] = options.keys();
   if (left === undefined) return node;
   throw new CommandError(`Block format '${format ?? 'qcow2'}' does not support the option '${left}'`);
-}
-
-function takeWindow(options: NodeOptions): ImageName['window'] {
-  const [offset, size] = ['offset', 'size'].map((name) => takeSize(options, name));
-  return offset === undefined && size === undefined ? undefined : { offset: offset ?? 0, size };
 }
 
 /** An empty text, or null in JSON: nothing. */

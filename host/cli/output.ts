@@ -148,7 +148,7 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
 export function humanSize(bytes: number): string {
   const power = bytes === 0 ? 0 : Math.max(0, Math.floor(Math.log2((bytes * 1024) / 1000) / 10));
   const value = bytes / 1024 ** power;
-  const scale = value < 10 ? 100 : value < 100 ? 10 : 1;
+  const scale = value < 1 ? 1000 : value < 10 ? 100 : value < 100 ? 10 : 1;
   const digits = roundHalfEven(value * scale) / scale;
   return `${digits === 1000 ? '1e+03' : digits} ${UNITS[power]}`;
 }

@@ -9,9 +9,11 @@ import { cacheReport } from '../cache-report.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
 import { withFaults } from '../faults.js';
 import { type ImageName, readImageName } from '../image-name.js';
+import { isJsonName } from '../node-options.js';
 import { cannotOpen, isUrl, type OpenedFile, openFile, openImageIn, probeFormat } from '../open.js';
 import { flag } from '../option-table.js';
 import { CommandError, escapeText, formatJson, humanSize, type Json } from '../output.js';
+import { windowIn } from '../raw-window.js';
 import { snapshotFact, snapshotTable } from '../snapshot-text.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
@@ -25,13 +27,15 @@ interface Options {
 
 /** A file to look at. */
 type Named = Pick<ImageName, 'path' | 'format' | 'faults'> &
-  Partial<Pick<ImageName, 'text' | 'locked' | 'generic' | 'settings'>>;
+  Partial<Pick<ImageName, 'text' | 'locked' | 'generic' | 'settings' | 'window'>>;
 
 /** What is printed. Numbers are bytes. */
 interface Facts {
   readonly path: string;
   /** What the error injector on the file is called; undefined: there is none. */
   readonly injector: string | undefined;
+  /** The raw disk, when it is a part of the file. */
+  readonly part: { readonly name: string; readonly size: number } | undefined;
   /** The same for one file under several names. */
   readonly identity: string;
   /** Length of the file in whole sectors, as QEMU counts. */
@@ -116,11 +120,12 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
     await file.close();
     throw cannotOpen(path, error);
   });
+  const whole = { path, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
   const { identity } = file;
   const injector = named.faults?.name;
   if (format === 'raw') {
     await file.close();
-    return { path, injector, identity, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
+    return { ...whole, injector, identity, part: partOf(named, fileLength) };
   }
   await using image = await openImageIn(withFaults(file, named, format), path, {
     inspect: true,
@@ -132,9 +137,25 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
   try {
     const [bitmaps, snapshots] = [await image.bitmaps.list(), await image.snapshots.list()];
     const cache = options.statistics ? await cacheReport(path, options) : undefined;
-    return { path, injector, identity, fileLength, diskSize, image: image.info, bitmaps, snapshots, cache };
+    return { ...whole, injector, identity, part: undefined, image: image.info, bitmaps, snapshots, cache };
   } catch (error) {
     throw cannotOpen(path, error);
+  }
+}
+
+/** A part of a file is called by all of its options, in QEMU's order. */
+function partOf({ text = '', path, window }: Named, fileLength: number): Facts['part'] {
+  if (window === undefined) return undefined;
+  const value = (given: string): string => (isJsonName(text) ? given : JSON.stringify(given));
+  const [offset, size] = ['offset', 'size'].map((name) => {
+    const given = window.given.get(name);
+    return given === undefined ? '' : `"${name}": ${value(given)}, `;
+  });
+  const file = `"file": {"driver": "file", "filename": ${JSON.stringify(path)}}`;
+  try {
+    return { name: `json:{${offset}"driver": "raw", ${size}${file}}`, size: windowIn(window, fileLength).size };
+  } catch (error) {
+    throw error instanceof CommandError ? new CommandError(`Could not open '${text}': ${error.message}`) : error;
   }
 }
 
@@ -156,13 +177,13 @@ async function measure(file: OpenedFile, wanted: Format | undefined): Promise<Me
 
 /** The same facts under QEMU's keys. */
 function jsonFacts(facts: Facts): Json {
-  const { path, injector, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
+  const { path, injector, part, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
   return {
     children: [{ name: 'file', info: jsonInjectorFacts(facts) ?? jsonFileFacts(facts) }],
     'backing-filename-format': image?.backingFormat,
     snapshots: snapshots.length === 0 ? undefined : snapshots.map(snapshotFact),
-    'virtual-size': image === undefined ? fileLength : image.virtualSize,
-    filename: injector ?? path,
+    'virtual-size': image?.virtualSize ?? part?.size ?? fileLength,
+    filename: part?.name ?? injector ?? path,
     'cluster-size': image?.clusterSize,
     format: image === undefined ? 'raw' : 'qcow2',
     'actual-size': injector === undefined ? diskSize : undefined,
@@ -223,11 +244,11 @@ function bitmapFact({ name, granularity, enabled, inconsistent }: BitmapFacts): 
 }
 
 function humanFacts(facts: Facts): string {
-  const { path, injector, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
-  const size = image === undefined ? fileLength : image.virtualSize;
+  const { path, injector, part, fileLength, diskSize, image, bitmaps, snapshots, cache } = facts;
+  const size = image?.virtualSize ?? part?.size ?? fileLength;
   const name = escapeText(injector ?? path);
   const lines = [
-    `image: ${name}`,
+    `image: ${part === undefined ? name : escapeText(part.name)}`,
     `file format: ${image === undefined ? 'raw' : 'qcow2'}`,
     `virtual size: ${sizeText(size)}`,
     `disk size: ${spaceText(injector === undefined ? diskSize : undefined)}`,

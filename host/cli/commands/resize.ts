@@ -7,6 +7,7 @@ import { type Disk, openDisk } from '../disk.js';
 import { askLive, type Live, liveDevice } from '../live.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonIn, type Terminal, UsageError } from '../output.js';
+import { refuseFixed } from '../raw-window.js';
 import { defineVerb } from '../verb.js';
 
 const SECTOR = 512n;
@@ -127,6 +128,7 @@ async function resizeDisk(
     return image.resize(size, how);
   }
   const { preallocation: mode } = how;
+  refuseFixed(disk.name.window);
   if (mode === 'metadata') throw new CommandError('Unsupported preallocation mode: metadata');
   const before = disk.size;
   const fileLength = await disk.file.size();
