@@ -76,8 +76,22 @@ export function takeFile(options: NodeOptions): FileNode {
 export function takeFileOf(driver: string, options: NodeOptions): FileNode {
   if (driver === 'blkdebug') return takeFaultyFile(options);
   if (!FILE_PROTOCOLS.has(driver)) throw new CommandError(`Unknown driver '${driver}'`);
-  takeGeneric(options);
   const path = take(options, 'filename');
+  const locked = takeLocking(options);
+  if (path === undefined || path === '') throw new CommandError("The 'file' block driver requires a file name");
+  return { path, locked: locked ?? true };
+}
+
+/** A file that has been named, with options of its node besides, all of them. */
+export function withFileOptions(file: FileNode, options: NodeOptions): FileNode {
+  if (file.faults === undefined) return { ...file, locked: takeLocking(options) ?? file.locked };
+  const rules = takeInjection(options);
+  return { ...file, faults: { ...file.faults, rules: [...rules, ...file.faults.rules] } };
+}
+
+/** All options of a file but its name; undefined when they do not say whether locks count. */
+function takeLocking(options: NodeOptions): boolean | undefined {
+  takeGeneric(options);
   const locking = take(options, 'locking');
   if (locking !== undefined && !['auto', 'on', 'off'].includes(locking)) {
     throw new CommandError(`invalid parameter value: ${locking}`);
@@ -85,22 +99,27 @@ export function takeFileOf(driver: string, options: NodeOptions): FileNode {
   for (const word of FILE_WORDS) options.delete(word);
   const [left] = options.keys();
   if (left !== undefined) throw new CommandError(`Block protocol 'file' doesn't support the option '${left}'`);
-  if (path === undefined || path === '') throw new CommandError("The 'file' block driver requires a file name");
-  return { path, locked: locking !== 'off' };
+  return locking === undefined ? undefined : locking !== 'off';
 }
 
 function takeFaultyFile(options: NodeOptions): FileNode {
-  takeGeneric(options);
   const config = take(options, 'config') ?? '';
   const fileRules = rulesInFile(config);
-  const rules = reasoned(() => takeFaultRules(options));
   refuseReference(options, 'image');
   const inner = takeChild(options, 'image');
+  const rules = takeInjection(options);
+  if (inner === undefined) throw new CommandError('A block device must be specified for "image"');
+  return faulty(takeFile(inner), config, [...fileRules, ...rules]);
+}
+
+/** All options of an injector but its file of rules and what it is on. */
+function takeInjection(options: NodeOptions): FaultRule[] {
+  takeGeneric(options);
+  const rules = reasoned(() => takeFaultRules(options));
   for (const name of BLKDEBUG_SIZES) takeSize(options, name);
   const [left] = options.keys();
   if (left !== undefined) throw new CommandError(`Block protocol 'blkdebug' doesn't support the option '${left}'`);
-  if (inner === undefined) throw new CommandError('A block device must be specified for "image"');
-  return faulty(takeFile(inner), config, [...fileRules, ...rules]);
+  return rules;
 }
 
 function rulesInFile(path: string): FaultRule[] {

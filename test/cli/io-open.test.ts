@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
 import { mustQemuImg } from './run-corral.js';
-import { expectSame, IMAGE, OVERLAY, RAW, shellHere } from './run-io.js';
+import { expectSame, IMAGE, OVERLAY, RAW, SUBCLUSTERS, shellHere } from './run-io.js';
 
 function each(commands: readonly string[]): string[] {
   return commands.flatMap((command) => ['-c', command]);
@@ -21,6 +21,10 @@ describe('a list of options, as by qemu-io', () => {
     'file.filename={}/disk',
     'driver=raw,file.filename={}/disk',
     'driver=file,filename={}/disk',
+    'driver=raw,file.filename={}/disk,offset=64k,size=64k',
+    'driver=raw,file.filename={}/disk,offset=20M',
+    'driver=host_device,filename={}/gone',
+    'driver=file,filename={}',
     'driver=blkdebug,image.filename={}/disk',
     'driver=qcow2,file.filename={}/disk,l2-cache-size=1M,lazy-refcounts=on,discard=unmap,cache.direct=off,overlap-check=all',
     'driver=qcow2,file.driver=file,file.filename={}/nothing',
@@ -111,6 +115,21 @@ describe('open and reopen, as of qemu-io', () => {
         'open -o driver=raw blkdebug::{}/disk',
         'read 0 1k',
         'close',
+        'open -o driver=qcow2,file.align=4k blkdebug::{}/disk',
+        'info',
+        'close',
+        'open -o driver=blkdebug,align=4k blkdebug::{}/disk',
+        'info',
+        'close',
+        'open -o driver=qcow2,file.locking=off {}/disk',
+        'close',
+        'open -o driver=qcow2,file.bogus=1 {}/disk',
+        'open -o driver=qcow2 json:{"driver":"raw","file.filename":"{}/disk"}',
+        'info',
+        'close',
+        'open -r {}',
+        'open -k {}/disk',
+        'help bogus',
         'open -s {}/disk',
         'write -P 9 64k 1k',
         'read -P 9 64k 1k',
@@ -204,6 +223,13 @@ describe('writes to the side, as by qemu-io', () => {
   });
 });
 
+test('a part of a file is written, and nothing beside it, as by qemu-io', async () => {
+  const part = 'driver=raw,file.filename={}/disk,offset=64k,size=1k';
+  const commands = ['length', 'write -P 9 512 512', 'write 0 2k', 'read -P 9 512 512', 'truncate 4k'];
+
+  await expectSame(RAW, ['--image-opts', ...each(commands), part]);
+});
+
 describe('what is read is kept, as by qemu-io', () => {
   test.each([
     [
@@ -212,6 +238,7 @@ describe('what is read is kept, as by qemu-io', () => {
       ['read -P 1 0 1k', 'map', 'read 60k 20k', 'map', 'read 1M 1M', 'map', 'read 3100k 1', 'read -v 65520 32'],
     ],
     ['an image', IMAGE, ['read 0 1k', 'map', 'read -P 1 64k 64k', 'read 5M 1M', 'map', 'read 11M 1k']],
+    ['an overlay with subclusters', SUBCLUSTERS, ['read 30k 4k', 'map', 'read 100k 1', 'map']],
     ['a request of many clusters', OVERLAY, ['read 0 3M', 'map', 'write -P 5 0 100k', 'read -P 5 0 100k']],
     [
       'requests in the background',

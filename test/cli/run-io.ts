@@ -45,6 +45,18 @@ export const OVERLAY: Disks = {
   compared: { disk: 'qcow2', base: 'qcow2' },
 };
 
+/** 1 MiB over as much, in clusters with subclusters, two of which are there. */
+export const SUBCLUSTERS: Disks = {
+  make(folder) {
+    const [base, disk] = [join(folder, 'base'), join(folder, 'disk')];
+    mustQemuImg('create', '-q', '-f', 'qcow2', base, '1M');
+    mustQemuIo('-f', 'qcow2', '-c', 'write -P 1 0 128k', base);
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-o', 'extended_l2=on', '-b', 'base', '-F', 'qcow2', disk);
+    mustQemuIo('-f', 'qcow2', '-c', 'write -P 2 28k 2k', '-c', 'write -P 3 34k 2k', disk);
+  },
+  compared: { disk: 'qcow2', base: 'qcow2' },
+};
+
 /** Files of disks that were made before, by their names. */
 const made = new Map<Disks, Map<string, Buffer>>();
 

@@ -9,6 +9,8 @@ export interface DiskOptions {
   /** Also when somebody else writes to it. */
   readonly forceShare: boolean;
   readonly cache: CacheMode;
+  /** Asked for the kernel's AIO, which only works past the page cache. */
+  readonly native: boolean;
   /** Discards are carried out. */
   readonly discard: boolean;
   /** Writes go into a temporary file. */
@@ -21,6 +23,7 @@ export const DEFAULT_DISK_OPTIONS: DiskOptions = {
   write: true,
   forceShare: false,
   cache: 'writeback',
+  native: false,
   discard: true,
   snapshot: false,
   copyOnRead: false,
@@ -47,7 +50,9 @@ export function withDiskOption(options: DiskOptions, letter: string, value: stri
       return { ...options, discard: discardArgument(value) };
     case 'i':
       if (!AIO_MODES.includes(value)) throw new CommandError(`Invalid aio option: ${value}`);
-      return options;
+      return { ...options, native: value === 'native' };
+    case 'k':
+      return { ...options, native: true };
     default:
       return options;
   }

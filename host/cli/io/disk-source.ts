@@ -1,7 +1,7 @@
 /** Which disk is meant: a file name with or without a protocol, or a list of options, as QEMU's block drivers read them. */
 
 import type { CacheMode } from '../../cache-mode.js';
-import { type FileNode, namedFile, takeFile, takeFileOf } from '../file-node.js';
+import { type FileNode, namedFile, takeFile, takeFileOf, withFileOptions } from '../file-node.js';
 import { type BackingNode, takeBacking, takeDataFile } from '../image-name.js';
 import {
   cacheModeOf,
@@ -17,6 +17,9 @@ import {
   takeImageSettings,
 } from '../node-options.js';
 import { CommandError } from '../output.js';
+import { type RawWindow, takeWindow } from '../raw-window.js';
+
+type Protocol = 'file' | 'host_device' | 'blkdebug';
 
 export interface DiskSource extends FileNode {
   /** What it was called; undefined for a list of options. */
@@ -24,7 +27,9 @@ export interface DiskSource extends FileNode {
   /** Found out when undefined. */
   readonly format: 'raw' | 'qcow2' | undefined;
   /** What `info` calls a disk that is no image. */
-  readonly rawName: 'raw' | 'file' | 'blkdebug';
+  readonly rawName: 'raw' | Protocol;
+  /** Where a raw disk lies in the file. */
+  readonly window?: RawWindow | undefined;
   readonly settings: DiskSettings;
 }
 
@@ -55,10 +60,25 @@ export function namedSource(name: string, format: string | undefined): DiskSourc
   };
 }
 
+/** The same with options besides, all of which are taken. */
+export function namedSourceWith(name: string, options: NodeOptions): DiskSource {
+  const driver = take(options, 'driver');
+  const protocol = protocolOf(driver);
+  const source = namedSource(name, protocol === undefined ? driver : 'raw');
+  const settings = protocol === undefined ? takeChanges(options) : takeSettings(options);
+  const below = protocol === undefined ? takeChild(options, 'file') : options;
+  const file = below === undefined ? {} : withFileOptions(source, below);
+  const [left] = options.keys();
+  if (left === undefined) return { ...source, ...file, rawName: protocol ?? source.rawName, settings };
+  throw new CommandError(`Block format '${driver ?? 'qcow2'}' does not support the option '${left}'`);
+}
+
 /** The disk that options describe. A name among them is left to `name`. Throws CommandError with the reason alone. */
 export function optionSource(options: NodeOptions, format: string | undefined, name?: string): DiskSource {
-  const driver = take(options, 'driver') ?? format;
-  const protocol = driver === 'file' || driver === 'blkdebug' ? driver : undefined;
+  // What `-f` says goes before.
+  const named = take(options, 'driver');
+  const driver = format ?? named;
+  const protocol = protocolOf(driver);
   const settings = {
     ...takeSettings(options),
     ...(protocol === undefined && driver !== 'raw' ? takeImage(options) : {}),
@@ -72,6 +92,11 @@ export function optionSource(options: NodeOptions, format: string | undefined, n
   return { ...source, name, settings };
 }
 
+/** A driver whose disks are no images. */
+function protocolOf(driver: string | undefined): Protocol | undefined {
+  return driver === 'file' || driver === 'host_device' || driver === 'blkdebug' ? driver : undefined;
+}
+
 function takeImage(options: NodeOptions): Pick<DiskSettings, 'image' | 'backing' | 'dataFile'> {
   return { image: takeImageSettings(options), backing: takeBacking(options), dataFile: takeDataFile(options) };
 }
@@ -81,7 +106,7 @@ export function takeChanges(options: NodeOptions): DiskSettings {
   return { ...takeSettings(options), image: takeImageSettings(options) };
 }
 
-type Source = Pick<DiskSource, 'path' | 'locked' | 'format' | 'rawName' | 'faults'>;
+type Source = Pick<DiskSource, 'path' | 'locked' | 'format' | 'rawName' | 'faults' | 'window'>;
 
 function formatNode(driver: string | undefined, options: NodeOptions): Source {
   const format = driver === undefined ? undefined : formatOf(driver);
@@ -92,7 +117,8 @@ function formatNode(driver: string | undefined, options: NodeOptions): Source {
       driver === undefined ? 'Must specify either driver or file' : 'A block device must be specified for "file"',
     );
   }
-  return { ...takeFile(inner), format, rawName: 'raw' };
+  const window = format === 'raw' ? takeWindow(options) : undefined;
+  return { ...takeFile(inner), format, rawName: 'raw', window };
 }
 
 function formatOf(driver: string): 'raw' | 'qcow2' {

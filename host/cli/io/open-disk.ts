@@ -1,6 +1,7 @@
 /** Opening a disk: its file, the error injector on it, its image. */
 
 import type { BlockFile } from '../../block-file.js';
+import { isDirect } from '../../cache-mode.js';
 import type { BackingChoice } from '../../chain.js';
 import { CorralError } from '../../errors.js';
 import { FaultFile } from '../../fault-file.js';
@@ -11,6 +12,7 @@ import { backingChoice } from '../disk.js';
 import { withFaults } from '../faults.js';
 import { type FileOptions, gateOf, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
+import { type RawWindow, WindowFile } from '../raw-window.js';
 import { CopyOnReadDisk } from './copy-on-read.js';
 import type { Disk } from './disk.js';
 import type { DiskOptions } from './disk-options.js';
@@ -21,6 +23,7 @@ import { openTemporaryOverlay } from './temporary-overlay.js';
 
 /** Copying a raw disk on reading copies nothing. */
 const RAW_UNIT = 512;
+const SUBCLUSTERS = 32;
 
 export interface OpenedDisk {
   readonly disk: Disk;
@@ -41,12 +44,15 @@ export async function openDisk(
   if (!options.write && options.copyOnRead) throw new CommandError("Can't use copy-on-read on read-only device");
   const write = options.write && !options.snapshot;
   const cache = settings.cache ?? options.cache;
+  if (options.native && !isDirect(cache)) {
+    throw new CommandError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
+  }
   const plain = await openFile(path, { write, forceShare, locked: source.locked, cache }).catch((error: unknown) => {
     throw fileReason(path, error);
   });
   const format = source.format ?? (await probeFormat(plain));
   const faulty = injector && new FaultFile(plain, injector, format);
-  const file = faulty ?? plain;
+  const file = partOf(faulty ?? plain, source.window);
   const guessed = source.format === undefined && format === 'raw' && write;
   const discard = settings.discard ?? options.discard;
   if (format === 'qcow2' || options.snapshot) {
@@ -69,7 +75,9 @@ export async function openDisk(
       throw new CommandError('The image names no backing file in whose place another one could be put');
     }
     const disk = new ImageDisk(image, { discard, detectZeroes: settings.detectZeroes });
-    return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, image.info.clusterSize) : disk, warnings: [] };
+    const { clusterSize, extendedL2 } = image.info;
+    const unit = extendedL2 ? clusterSize / SUBCLUSTERS : clusterSize;
+    return { disk: options.copyOnRead ? new CopyOnReadDisk(disk, unit) : disk, warnings: [] };
   }
   const disk = await openRaw(file, {
     cache,
@@ -82,6 +90,10 @@ export async function openDisk(
     disk: options.copyOnRead ? new CopyOnReadDisk(disk, RAW_UNIT) : disk,
     warnings: guessed ? guessedRaw(path) : [],
   };
+}
+
+function partOf(file: BlockFile, window: RawWindow | undefined): BlockFile {
+  return window === undefined ? file : new WindowFile(file, window);
 }
 
 /** The data file that the user names instead of the image; `image` is closed when that fails. */
@@ -141,6 +153,9 @@ async function openRaw(file: BlockFile, options: Parameters<typeof RawDisk.open>
 function fileReason(path: string, error: unknown): unknown {
   const { cause } = error as { cause?: unknown };
   if (!(cause instanceof CorralError)) return error;
+  if (cause.details.reason?.startsWith('Not a regular file')) {
+    return new CommandError(`'file' driver requires '${path}' to be a regular file`, 1, { cause });
+  }
   if (cause.code !== 'ERR_LOCKED')
     return new CommandError(`Could not open '${path}': ${reasonOf(cause)}`, 1, { cause });
   const lock = cause.message.includes('writing') ? 'shared "write"' : '"write"';

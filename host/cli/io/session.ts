@@ -1,6 +1,9 @@
 /** What the shell's commands work in: the open disk, and the requests that have not ended. */
 
+import { Structure } from '../../abi.js';
+import { CorralError } from '../../errors.js';
 import { FaultInjector } from '../../fault-injector.js';
+import { requestErrorText } from '../errno-text.js';
 import { CommandError, errorLine, type Terminal } from '../output.js';
 import type { Disk } from './disk.js';
 import type { DiskOptions } from './disk-options.js';
@@ -90,7 +93,7 @@ export class Session {
       await disk.close();
     } catch (error) {
       this.lost = true;
-      this.output.complain(`Failed to flush what was written: ${errorLine(error)}`);
+      this.output.complain(`Failed to flush ${unwritten(error)}: ${requestErrorText(error)}`);
     }
     this.injector = undefined;
   }
@@ -112,4 +115,11 @@ export class Session {
     const hints = error instanceof CommandError ? error.hints : [];
     for (const next of [...more, ...hints]) this.output.note(next);
   }
+}
+
+/** What could not be written when a disk was closed: QEMU names its cache. */
+function unwritten(error: unknown): string {
+  const structure = error instanceof CorralError ? error.details.structureCode : undefined;
+  if (structure === Structure.L2Table) return 'the L2 table cache';
+  return structure === Structure.RefcountBlock ? 'the refcount block cache' : 'what was written';
 }

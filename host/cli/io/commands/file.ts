@@ -4,7 +4,7 @@ import { cacheArgument, optionList } from '../../arguments.js';
 import { CommandError } from '../../output.js';
 import type { Command } from '../command.js';
 import { DEFAULT_DISK_OPTIONS, withDiskOption } from '../disk-options.js';
-import { type DiskSource, namedSource, optionSource, takeChanges } from '../disk-source.js';
+import { type DiskSource, namedSource, namedSourceWith, optionSource, takeChanges } from '../disk-source.js';
 import { CommandFailure, UsageFailure } from '../failures.js';
 import type { Words } from '../words.js';
 import { optionMap } from './transfer.js';
@@ -97,14 +97,5 @@ function listedOptions({ options }: Words): Map<string, string> | undefined {
 
 function sourceOf(path: string | undefined, listed: Map<string, string> | undefined): DiskSource {
   if (path === undefined) return optionSource(listed ?? new Map(), undefined);
-  const driver = listed?.get('driver');
-  const source = namedSource(path, driver);
-  if (listed === undefined) return source;
-  listed.delete('driver');
-  const settings = takeChanges(listed);
-  const [left] = listed.keys();
-  if (left !== undefined) {
-    throw new CommandError(`Block format '${driver ?? 'qcow2'}' does not support the option '${left}'`);
-  }
-  return { ...source, settings };
+  return listed === undefined ? namedSource(path, undefined) : namedSourceWith(path, listed);
 }

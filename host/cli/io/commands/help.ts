@@ -26,7 +26,7 @@ export function helpCommand(commands: readonly Command[]): Command {
       const found = all.find((command) => command.name === name || command.short === name);
       if (found === undefined) session.output.print(`command ${name} not found\n`);
       else session.output.print(aboutLine(found, name) + (found.help === undefined ? '' : `\n${found.help}\n\n`));
-      return true;
+      return found !== undefined;
     },
   };
   return help;
