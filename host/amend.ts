@@ -113,7 +113,7 @@ function checkOptions(info: ImageFacts, options: AmendImageOptions): void {
   };
   const old = options.compat === undefined ? info.version === 2 : options.compat === '0.10';
   const bits = options.refcountBits ?? info.refcountBits;
-  if (old && options.compat === '0.10' && bits !== 16) refuse('compat=0.10 requires refcount_bits=16');
+  if (old && options.refcountBits === undefined && bits !== 16) refuse('compat=0.10 requires refcount_bits=16');
   if (old && bits !== 16) {
     refuse('Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)');
   }

@@ -13,7 +13,6 @@ import type { Engine } from './engine.js';
 import { SECTOR } from './pattern.js';
 import { CALLS, type Sent, type World } from './sent.js';
 import { sendSnapshotRequest } from './snapshot-requests.js';
-import { examine } from './survivors.js';
 import { SimulationFailure } from './trace.js';
 import { drawAmend, drawPreallocation, drawSize, type Verb } from './workload.js';
 
@@ -132,8 +131,7 @@ export function sendCall({ world, engine, healed }: Administrator, slot: number)
 
 /**
  * Nothing has changed, as something is in the way: refcounts of fewer bits cannot count what is shared, the first
- * cluster has no room for a name, version 2 has no place for sizes of snapshots nor zeros over a backing file. What a
- * power cut left of a snapshot is still counted as shared.
+ * cluster has no room for a name, version 2 has no place for sizes of snapshots nor zeros over a backing file.
  */
 export function isRefused({ world, engine }: Administrator, { request }: Sent, status: Status): boolean {
   const { scenario, model, disk } = world;
@@ -142,12 +140,8 @@ export function isRefused({ world, engine }: Administrator, { request }: Sent, s
   if (status === Status.Unsupported && request.verb === 'resize') return info.version === 2 && shares;
   if (request.verb === 'resize' && isSpoilt(world, status)) return true;
   if (request.verb !== 'amend') return false;
-  if (status !== Status.TooLarge && status !== Status.Unsupported) return false;
-  const expected =
-    status === Status.TooLarge
-      ? shares || scenario.clusterBits === 9 || disk.length > LONGEST_COUNTED
-      : model.snapshots.size > 0 || scenario.backingLength > 0;
-  return expected || examine(disk.currentState(), model, false).hasSharedLeak();
+  if (status === Status.TooLarge) return shares || scenario.clusterBits === 9 || disk.length > LONGEST_COUNTED;
+  return status === Status.Unsupported && (model.snapshots.size > 0 || scenario.backingLength > 0);
 }
 
 /** A bitmap that cannot be used keeps the disk from another size. */

@@ -19,8 +19,6 @@ export interface CheckOutcome {
   readonly copied: readonly number[];
   /** How many clusters below `limit` are counted more often than used; takes a walk over all refcounts. */
   countLeaks(limit?: number): number;
-  /** Whether a leak looks like a shared cluster: it is counted more than once. A walk as long as that. */
-  hasSharedLeak(): boolean;
 }
 
 /**
@@ -69,8 +67,7 @@ export function walkImage(reader: ImageReader, judgesFlags: boolean, counts = tr
     references,
     bitmaps,
     copied,
-    countLeaks: (limit = Number.POSITIVE_INFINITY) => leaked(reader, references, blocks, limit).length,
-    hasSharedLeak: () => leaked(reader, references, blocks).some((cluster) => reader.refcount(cluster) > 1),
+    countLeaks: (limit = Number.POSITIVE_INFINITY) => countLeaks(reader, references, blocks, limit),
   };
 }
 
@@ -86,13 +83,13 @@ function addBlocks(reader: ImageReader, references: References): number[] {
   return blocks;
 }
 
-function leaked(reader: ImageReader, references: References, blocks: number[], limit = Number.POSITIVE_INFINITY) {
-  const clusters: number[] = [];
+function countLeaks(reader: ImageReader, references: References, blocks: number[], limit: number): number {
+  let leaks = 0;
   for (const block of blocks) {
     const start = block * reader.blockCoverage;
     for (let cluster = start; cluster < Math.min(limit, start + reader.blockCoverage); cluster++) {
-      if (reader.refcount(cluster) > references.countOf(cluster)) clusters.push(cluster);
+      if (reader.refcount(cluster) > references.countOf(cluster)) leaks++;
     }
   }
-  return clusters;
+  return leaks;
 }

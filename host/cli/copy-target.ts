@@ -52,7 +52,8 @@ export async function copyToNew(
   const replaced = statOf(target, about);
   if (replaced !== undefined && !replaced.isFile()) {
     if (image.format !== 'raw' || !replaced.isBlockDevice()) {
-      throw new CommandError(`${about}: Could not create '${target}': Not a regular file`);
+      const reason = replaced.isDirectory() ? 'Is a directory' : 'Not a regular file';
+      throw new CommandError(`${about}: Could not create '${target}': ${reason}`);
     }
     return copyToExisting(source, nameOfPath(target), { format: 'raw' }, { options, around, targetIsZero: false });
   }

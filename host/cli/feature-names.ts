@@ -30,13 +30,15 @@ export async function featureNames(file: BlockFile, bits: bigint): Promise<strin
 
 function findTable(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer);
+  let table = bytes.subarray(0, 0);
   for (let at = view.getUint32(100); at + 8 <= bytes.length; ) {
     const [kind, length] = [view.getUint32(at), view.getUint32(at + 4)];
-    if (kind === FEATURE_TABLE) return bytes.subarray(at + 8, at + 8 + length);
+    // Of several, the last one counts in QEMU.
+    if (kind === FEATURE_TABLE) table = bytes.subarray(at + 8, at + 8 + length);
     if (kind === 0) break;
     at += 8 + Math.ceil(length / 8) * 8;
   }
-  return bytes.subarray(0, 0);
+  return table;
 }
 
 function nameOf(bytes: Uint8Array): string {

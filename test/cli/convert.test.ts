@@ -245,7 +245,7 @@ describe('corral convert fails in one line and changes nothing', () => {
       (image: string) => ['--compression-level', '3', '-O', 'qcow2', image, 'x'],
       /no effect without -c/,
     ],
-    ['into a folder', (image: string) => [image, '.'], /Could not create '\.': Not a regular file/],
+    ['into a folder', (image: string) => [image, '.'], /Could not create '\.': Is a directory/],
   ])('%s', (_, args, reason) => {
     const image = writtenImage();
     const before = readFileSync(image);

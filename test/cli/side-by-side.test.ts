@@ -25,6 +25,7 @@ const files = settingOf((folder) => {
   create('-b', 'sparse.raw', '-F', 'raw', at('over.qcow2'), '9M');
   qemuIo(at('over.qcow2'), 'write -P 6 1M 64k');
   writeFileSync(at('text'), 'no image');
+  writeFileSync(at('kibibytes.raw'), Buffer.alloc(1020 * 1024));
   create(at('marked.qcow2'), '4M');
   mustQemuImg('bitmap', '--add', '-g', '512', at('marked.qcow2'), 'fine');
   create(at('future.qcow2'), '1M');
@@ -32,6 +33,10 @@ const files = settingOf((folder) => {
     at('future.qcow2'),
     withFeatures(readFileSync(at('future.qcow2')), [0, 63, 'third'], [1, 62, 'x'], [0, 61, 'first']),
   );
+  create(at('renamed.qcow2'), '1M');
+  writeFileSync(at('renamed.qcow2'), withFeatures(readFileSync(at('renamed.qcow2')), [0, 61, 'old'], [0, 61, 'new']));
+  splitFeatureTable(at('renamed.qcow2'));
+  create('-o', `data_file=${at('split.raw')}`, at('split.qcow2'), '1M');
   writeFileSync(at('read-error'), '[inject-error]\nevent = "read_aio"\n');
 });
 
@@ -50,6 +55,15 @@ function withFeatures(
   image.fill(0, 112, 1024);
   Buffer.concat([extension, ...table]).copy(image, 112);
   return image;
+}
+
+/** Two tables of names in the place of one with two entries. */
+function splitFeatureTable(path: string): void {
+  const image = readFileSync(path);
+  image.writeUInt32BE(48, 116);
+  image.copy(image, 176, 168, 216);
+  image.copy(image, 168, 112, 120);
+  writeFileSync(path, image);
 }
 
 /** Holes, data, zeros that are written, and an end within a sector. */
@@ -87,6 +101,7 @@ sameFor('info', [
   ['info -f foo base.qcow2'],
   ['info -f qcow2 text'],
   ['info text'],
+  ['info -f raw kibibytes.raw'],
   ['info orphan.qcow2'],
   ['info --backing-chain orphan.qcow2'],
   ['info file:base.qcow2'],
@@ -126,6 +141,7 @@ sameFor('compare', [
   ['compare -f raw -F raw disk.raw disk.raw'],
   ['compare -f raw -F raw sparse.raw disk.raw'],
   ['compare -f raw -F qcow2 sparse.raw over.qcow2'],
+  ['compare blkdebug:read-error:base.qcow2 other.qcow2'],
   ['compare base.qcow2 gone'],
   ['compare gone base.qcow2'],
   ['compare base.qcow2 orphan.qcow2'],
@@ -157,7 +173,12 @@ sameFor('names of error injectors:', [
   [`snapshot -c new --image-opts ${INJECTED},file.inject-error.0.event=write_aio`],
 ]);
 
-sameFor('features that nobody knows:', [['info future.qcow2'], ['check future.qcow2'], ['snapshot -l future.qcow2']]);
+sameFor('features that nobody knows:', [
+  ['info renamed.qcow2'],
+  ['info future.qcow2'],
+  ['check future.qcow2'],
+  ['snapshot -l future.qcow2'],
+]);
 
 sameFor('measure', [
   ['measure -O qcow2 marked.qcow2'],
@@ -182,6 +203,7 @@ sameFor('measure', [
   ['measure -O qcow2 -o help --size 1'],
   ['measure -O raw -o help base.qcow2'],
   ['measure -O qcow2 -o foo=1 --size 1'],
+  ['measure -O qcow2 -o preallocation=foo --size 1'],
   ['measure base.qcow2'],
   ['measure -f raw disk.raw'],
   ['measure -f raw sparse.raw'],
@@ -234,6 +256,11 @@ sameFor('convert', [
   ['convert -O raw -o nocow=on base.qcow2 new'],
   ['convert -O qcow2 -B base.qcow2 -F foo mid.qcow2 new'],
   ['convert --salvage -C base.qcow2 new'],
+  ['convert -c -O qcow2 -o preallocation=metadata base.qcow2 new'],
+  ['convert -c -O qcow2 -o preallocation=off base.qcow2 new'],
+  ['convert --target-image-opts -O qcow2 base.qcow2 driver=qcow2,file.filename=other.qcow2'],
+  ['convert -S -1 base.qcow2 new'],
+  ['convert -O qcow2 base.qcow2 .'],
   ['convert -n --target-image-opts -O qcow2 base.qcow2 driver=raw,file.filename=disk.raw'],
 ]);
 
@@ -312,6 +339,7 @@ sameFor('rebase', [
   ['rebase -b base.qcow2 -F qcow2 gone'],
   ['rebase -f raw -b base.qcow2 -F qcow2 top.qcow2'],
   ["rebase -c -f raw -b '' disk.raw"],
+  ['rebase -u -b base.qcow2 -F qcow2 split.qcow2'],
 ]);
 
 describe('rebase leaves the same disk', () => {
@@ -369,9 +397,15 @@ describe('commit leaves the same disks', () => {
     for (const name of ['base.qcow2', 'mid.qcow2', 'top.qcow2']) {
       expectSameDisk(join(ours, name), join(theirs, name));
       expect(dataOf(join(ours, name)), name).toEqual(dataOf(join(theirs, name)));
+      expect(clustersIn(join(ours, name)), name).toBe(clustersIn(join(theirs, name)));
     }
   });
 });
+
+/** How many clusters of the disk have space. */
+function clustersIn(path: string): number {
+  return JSON.parse(mustQemuImg('check', '--output=json', path))['allocated-clusters'] ?? 0;
+}
 
 /** What holds data, and how far behind. Zeros may be there in several ways. */
 function dataOf(path: string): unknown[] {
@@ -546,6 +580,8 @@ sameFor('snapshot', [
   ['snapshot -d one base.qcow2'],
   ['snapshot -U -c one base.qcow2'],
   ['snapshot -c one disk.raw'],
+  ['snapshot -d one -f raw disk.raw'],
+  ['snapshot -a one -f raw disk.raw'],
   ['snapshot -c one -f raw disk.raw'],
   ['snapshot -l disk.raw'],
   ['snapshot -l gone'],
@@ -567,7 +603,9 @@ sameFor('amend', [
   ['amend -o lazy_refcounts=on base.qcow2'],
   ['amend -t none -o lazy_refcounts=yes base.qcow2'],
   ['amend -o backing_fmt=raw top.qcow2'],
+  ['amend -o help'],
   ['amend -o help gone'],
+  ['amend -o compat=0.10,refcount_bits=8 base.qcow2'],
   ['amend -o help disk.raw'],
   ["amend -o '' base.qcow2"],
 ]);
@@ -580,6 +618,7 @@ sameFor('bitmap', [
   ['bitmap --add base.qcow2'],
   ['bitmap --add base.qcow2 b c'],
   ['bitmap base.qcow2 b'],
+  ['bitmap base.qcow2'],
   ['bitmap --enable -g 1k base.qcow2 b'],
   ['bitmap --add gone b'],
 ]);

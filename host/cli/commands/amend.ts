@@ -49,7 +49,7 @@ export const amend = defineVerb({
     if (values.options.length === 0) throw new UsageError('Must specify options (-o)');
     if (asksForOptions(values.options)) {
       // Whose options they are, the image says where -f does not.
-      if (values.format === undefined && operands.length > 0) await formatOf(oneOperand(operands), values, terminal);
+      if (values.format === undefined) await formatOf(helpedFile(operands), values, terminal);
       if (values.format === 'raw') throw new CommandError(NO_AMENDMENT);
       if (values.format !== undefined && values.format !== 'qcow2') {
         throw new CommandError(`Unknown file format '${values.format}'`);
@@ -58,6 +58,11 @@ export const amend = defineVerb({
     } else await amendImage(oneOperand(operands), values, terminal);
   },
 });
+
+function helpedFile([path, ...more]: readonly string[]): string {
+  if (path !== undefined && more.length === 0) return path;
+  throw new CommandError('Expecting one image file name');
+}
 
 /** Throws when the file cannot be opened, or cannot be amended. */
 async function formatOf(path: string, { imageOpts }: Options, terminal: Terminal): Promise<void> {

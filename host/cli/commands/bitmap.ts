@@ -65,13 +65,13 @@ async function change(
   options: Options,
   terminal: Terminal,
 ): Promise<void> {
+  if (actions.length === 0) {
+    throw new CommandError('Need at least one of --add, --remove, --clear, --enable, --disable, or --merge');
+  }
   const [path, name = ''] = names;
   const nameless = actions.length > 0 && actions.every(({ verb }) => verb === 'removeAll');
   if (path === undefined || (names.length !== 2 && !(nameless && names.length === 1))) {
     throw new CommandError('Expecting filename and bitmap name');
-  }
-  if (actions.length === 0) {
-    throw new CommandError('Need at least one of --add, --remove, --clear, --enable, --disable, or --merge');
   }
   if (options.granularity !== undefined && !actions.some(({ verb }) => verb === 'add')) {
     throw new CommandError('granularity only supported with --add');

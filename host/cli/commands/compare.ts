@@ -4,6 +4,7 @@ import { type ComparedDisk, compareDisks, type Difference } from '../../compare.
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, IMAGE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type Disk, openDisk } from '../disk.js';
+import { requestErrorText } from '../errno-text.js';
 import { flag, text } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { type Progress, type ProgressKind, showProgress } from '../progress.js';
@@ -120,7 +121,7 @@ function named(disk: Disk): ComparedDisk {
         await disk.read(offset, target);
       } catch (error) {
         const about = `Error while reading offset ${offset} of ${disk.name.text}`;
-        throw new CommandError(`${about}: ${reasonOf(error)}`, Result.CannotRead, { cause: error });
+        throw new CommandError(`${about}: ${requestErrorText(error)}`, Result.CannotRead, { cause: error });
       }
     },
   };

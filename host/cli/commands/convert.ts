@@ -1,7 +1,7 @@
 /** `corral convert`: copies a disk, or several one behind the other, into a new image or into one that is there. */
 
 import { joinedSource } from '../../convert.js';
-import { countArgument, type Format, parseSize, sizeArgument } from '../arguments.js';
+import { countArgument, type Format, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
@@ -154,14 +154,14 @@ function checkOptions(options: Options, sources: number): void {
   }
   if (options.copyRange && options.compress) throw new CommandError('Cannot enable copy offloading when -c is used');
   if (options.copyRange && options.salvage) throw new CommandError('Cannot use copy offloading in salvaging mode');
-  if (options.targetImageOpts && options.targetFormat !== undefined) {
-    throw new CommandError('--image-opts and --format are mutually exclusive');
-  }
   if (options.targetIsZero && options.backing !== undefined) {
     throw new CommandError('Cannot use --target-is-zero when the destination image has a backing file');
   }
   if (options.targetImageOpts && !options.noCreate) {
     throw new CommandError('--target-image-opts requires use of -n flag');
+  }
+  if (options.targetImageOpts && options.targetFormat !== undefined) {
+    throw new CommandError('--image-opts and --format are mutually exclusive');
   }
   if (options.targetIsZero && !options.noCreate) throw new CommandError('--target-is-zero requires use of -n flag');
   if (options.noCreate && options.options.length > 0) {
@@ -202,6 +202,9 @@ async function convertDisks(
   if (image.problem !== undefined) throw new CommandError(`${about}: ${image.problem}`);
   if (options.compress && image.dataFile !== undefined) {
     throw new CommandError('An image with an external data file has no compressed clusters');
+  }
+  if (options.compress && (image.preallocation ?? 'off') !== 'off') {
+    throw new CommandError('Compression and preallocation not supported at the same time');
   }
   if (image.backingFile !== undefined && disks.length > 1) {
     throw new CommandError(
@@ -247,20 +250,12 @@ function refuseSameFile(disk: Disk, target: string, options: Options): void {
 }
 
 function sparseArgument(given: string): number {
-  const size = Number(sparseSize(given));
+  const size = Number(sizeArgument(given, 'buffer size for sparse output'));
   if (size % SECTOR === 0 && size <= MAXIMUM_SPARSE_SIZE) return size;
   throw new CommandError(
     `Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to ${MAXIMUM_SPARSE_SIZE}. ` +
       'Select 0 to disable sparse detection (fully allocates output).',
   );
-}
-
-function sparseSize(given: string): bigint {
-  try {
-    return parseSize(given);
-  } catch {
-    throw new CommandError(`Invalid buffer size for sparse output specified: '${given}'.`);
-  }
 }
 
 function requestsArgument(given: string): number {

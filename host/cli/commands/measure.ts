@@ -3,7 +3,7 @@
 import { bitmapsLength, fullyAllocatedLength } from '../../measure.js';
 import { type Format, sizeArgument } from '../arguments.js';
 import { FORCE_SHARE, IMAGE, NO_BACKING, OUTPUT } from '../common-options.js';
-import { checkSize, type NewImage, newImage, readNewImage } from '../create-options.js';
+import { checkSize, type NewImage, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { list, text, value } from '../option-table.js';
 import { CommandError, formatJson } from '../output.js';
@@ -18,6 +18,8 @@ interface Measured {
   readonly fullyAllocated: number;
   readonly bitmaps: number | undefined;
 }
+
+const BAD_MODE = 'invalid parameter value: $1';
 
 export const measure = defineVerb({
   about: 'Says how long the file of a new image would become: of a size, or of what another image holds.',
@@ -56,14 +58,20 @@ export const measure = defineVerb({
 
 function targetOf(format: string, options: readonly string[]): NewImage {
   if (format !== 'qcow2' && format !== 'raw') throw new CommandError(`Unknown file format '${format}'`);
+  const image = readTarget(format, options);
+  if (image.problem === undefined) return image;
+  // The driver reads the mode by itself when it measures.
+  throw new CommandError(image.problem.replace(/^Parameter 'preallocation' does not accept value '(.*)'$/s, BAD_MODE));
+}
+
+function readTarget(format: Format, options: readonly string[]): NewImage {
   try {
-    readNewImage(format satisfies Format, options, {}, '');
+    return readNewImage(format, options, {}, '');
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const earlier = [error.message];
     throw new CommandError(`Invalid options for file format '${format}'`, 1, { cause: error, earlier });
   }
-  return newImage('', format satisfies Format, options);
 }
 
 function measureSize(target: NewImage, size: bigint): Measured {

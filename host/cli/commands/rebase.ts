@@ -1,5 +1,6 @@
 /** `corral rebase`: a disk continues from another backing file, or from none. */
 
+import { Field } from '../../abi.js';
 import { CorralError } from '../../errors.js';
 import { copyDifferences } from '../../rebase.js';
 import { Closers } from '../closers.js';
@@ -65,7 +66,8 @@ async function rebaseImage(path: string, options: Options, terminal: Terminal): 
     );
   } catch (error) {
     if (!(error instanceof CorralError)) throw error;
-    cannotChange(reasonIn(path, error));
+    const isSplit = error.code === 'ERR_UNSUPPORTED' && error.details.fieldCode === Field.DataFile;
+    cannotChange(isSplit ? 'Invalid argument' : reasonIn(path, error));
   }
   await image.close();
 }

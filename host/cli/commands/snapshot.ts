@@ -56,8 +56,14 @@ async function run(path: string, options: Options, terminal: Terminal): Promise<
   if (image === undefined) {
     if (!write) return;
     const [verb, name] =
-      create !== undefined ? ['create', create] : apply !== undefined ? ['apply', apply] : ['delete', options.delete];
-    throw new CommandError(`Could not ${verb} snapshot '${name}': Operation not supported`);
+      create !== undefined
+        ? (['create', create] as const)
+        : apply !== undefined
+          ? (['apply', apply] as const)
+          : (['delete', options.delete] as const);
+    const reasons = { create: 'Operation not supported', apply: 'Block driver does not support snapshots' };
+    const reason = verb === 'delete' ? 'snapshot not found' : reasons[verb];
+    throw new CommandError(`Could not ${verb} snapshot '${name}': ${reason}`);
   }
   const { snapshots } = image;
   if (create !== undefined)
