@@ -14,6 +14,7 @@ import type { OpenGate } from '../open-gate.js';
 import type { OpenOptions } from '../open-options.js';
 import type { Format } from './arguments.js';
 import { featureNames } from './feature-names.js';
+import { headerWords } from './header-words.js';
 import { CommandError, escapeText, reasonOf } from './output.js';
 
 /** Layers behind an image: qemu-img has no limit, and each of them takes memory. */
@@ -153,7 +154,7 @@ function cannotOpenBehind(path: string, error: CorralError, options: FileOptions
 /** What is wrong with a file names it once more; what is wrong with its content does not. */
 function fileReason(error: CorralError): string {
   const { path, reason } = error.details;
-  if (path === undefined) return reasonOf(error);
+  if (path === undefined) return headerWords(error) ?? reasonOf(error);
   if (reason?.startsWith('Not a regular file')) return `'file' driver requires '${path}' to be a regular file`;
   return `Could not open '${path}': ${reasonOf(error)}`;
 }

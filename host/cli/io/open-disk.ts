@@ -10,6 +10,7 @@ import type { OpenGate } from '../../open-gate.js';
 import { WatchedBacking } from '../../watched-backing.js';
 import { backingChoice } from '../disk.js';
 import { withFaults } from '../faults.js';
+import { headerWords } from '../header-words.js';
 import { type FileOptions, gateOf, openFile, openImageIn, probeFormat } from '../open.js';
 import { CommandError, reasonOf } from '../output.js';
 import { type RawWindow, WindowFile } from '../raw-window.js';
@@ -170,7 +171,8 @@ function imageReason(path: string, error: unknown): unknown {
     const reason = error.message.slice(`Could not open '${path}': `.length);
     return new CommandError(reason, 1, { cause: error, hints: error.hints });
   }
-  return about instanceof CorralError ? new CommandError(reasonOf(about), 1, { cause: error }) : error;
+  if (!(about instanceof CorralError)) return error;
+  return new CommandError(headerWords(about) ?? reasonOf(about), 1, { cause: error });
 }
 
 function guessedRaw(path: string): string[] {
