@@ -124,7 +124,7 @@ async function openLayer(
   try {
     const format = wanted ?? (await probe(opened));
     if (format === 'raw') return rawLayer(opened, await opened.size());
-    if (format !== 'qcow2') throw new CorralError('ERR_UNSUPPORTED', { reason: `Unknown format '${format}'` });
+    if (format !== 'qcow2') throw new CorralError('ERR_UNSUPPORTED', { reason: `Unknown driver '${format}'` });
     return imageLayer(opened, await openImage(opened, above, depth + 1));
   } catch (error) {
     await opened.close();

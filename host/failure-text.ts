@@ -147,6 +147,8 @@ function tooLargeText(failure: FailureView, structure: string, field: string, at
   switch (failure.field) {
     case Field.Refcount:
       return `Refcount of the cluster ${at} would overflow: ${failure.limitBig} is the largest that the image's refcounts hold`;
+    case Field.RefcountBits:
+      return `Cannot decrease refcount entry width to ${failure.limitBig.toString(2).length} bits: Cluster at offset 0x${failure.hostOffsetBig.toString(16)} has a refcount of ${failure.foundBig}`;
     case Field.BitmapGranularity:
       return 'Too much space will be occupied by the bitmap. Use larger granularity';
     case Field.HeaderRoom:

@@ -33,12 +33,18 @@ function findTable(bytes: Uint8Array): Uint8Array {
   let table = bytes.subarray(0, 0);
   for (let at = view.getUint32(100); at + 8 <= bytes.length; ) {
     const [kind, length] = [view.getUint32(at), view.getUint32(at + 4)];
-    // Of several, the last one counts in QEMU.
-    if (kind === FEATURE_TABLE) table = bytes.subarray(at + 8, at + 8 + length);
+    // Of several, the last one counts in QEMU, and so does an entry that is cut off.
+    if (kind === FEATURE_TABLE) table = padded(bytes.subarray(at + 8, at + 8 + length));
     if (kind === 0) break;
     at += 8 + Math.ceil(length / 8) * 8;
   }
   return table;
+}
+
+function padded(table: Uint8Array): Uint8Array {
+  const entries = new Uint8Array(Math.ceil(table.length / ENTRY) * ENTRY);
+  entries.set(table);
+  return entries;
 }
 
 function nameOf(bytes: Uint8Array): string {

@@ -72,6 +72,12 @@ describe('a list of options, as by qemu-io', () => {
     await expectSame({ ...OVERLAY, make }, [...listed, ...each(['read -v 0 4k', 'write -P 9 512k 3k', 'map']), name]);
   });
 
+  test('with another one besides the name of the image', async () => {
+    const raw = 'open -o backing.driver=raw {}/disk';
+
+    await expectSame(OVERLAY, each([raw, 'info', 'read -v 0 16', 'close', 'open -o backing.bogus=1 {}/disk']));
+  });
+
   test.each([
     'json:{"driver":"qcow2","file":{"driver":"file","filename":"{}/disk"}}',
     'json:{"driver":"raw","file.filename":"{}/disk"}',

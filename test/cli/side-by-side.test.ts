@@ -25,6 +25,9 @@ const files = settingOf((folder) => {
   create('-b', 'sparse.raw', '-F', 'raw', at('over.qcow2'), '9M');
   qemuIo(at('over.qcow2'), 'write -P 6 1M 64k');
   writeFileSync(at('text'), 'no image');
+  writeFileSync(at('a:colon'), '');
+  create('-u', '-b', 'base.qcow2', '-F', 'qcow2', at('strange.qcow2'), '1M');
+  writeFileSync(at('strange.qcow2'), renamedFormat(readFileSync(at('strange.qcow2'))));
   writeFileSync(at('kibibytes.raw'), Buffer.alloc(1020 * 1024));
   create(at('marked.qcow2'), '4M');
   mustQemuImg('bitmap', '--add', '-g', '512', at('marked.qcow2'), 'fine');
@@ -36,6 +39,9 @@ const files = settingOf((folder) => {
   create(at('renamed.qcow2'), '1M');
   writeFileSync(at('renamed.qcow2'), withFeatures(readFileSync(at('renamed.qcow2')), [0, 61, 'old'], [0, 61, 'new']));
   splitFeatureTable(at('renamed.qcow2'));
+  create(at('kept.qcow2'), '1M');
+  qemuIo(at('kept.qcow2'), 'write 0 64k');
+  mustQemuImg('snapshot', '-c', 'one', at('kept.qcow2'));
   create('-o', `data_file=${at('split.raw')}`, at('split.qcow2'), '1M');
   writeFileSync(at('read-error'), '[inject-error]\nevent = "read_aio"\n');
 });
@@ -57,12 +63,20 @@ function withFeatures(
   return image;
 }
 
+/** The format of its backing file is one that nobody knows. */
+function renamedFormat(image: Buffer): Buffer {
+  image.write('bogus', image.indexOf('qcow2'));
+  return image;
+}
+
 /** Two tables of names in the place of one with two entries. */
 function splitFeatureTable(path: string): void {
   const image = readFileSync(path);
   image.writeUInt32BE(48, 116);
   image.copy(image, 176, 168, 216);
   image.copy(image, 168, 112, 120);
+  // The second one is cut off behind its name.
+  image.writeUInt32BE(8, 172);
   writeFileSync(path, image);
 }
 
@@ -106,6 +120,8 @@ sameFor('info', [
   ['info --backing-chain orphan.qcow2'],
   ['info file:base.qcow2'],
   ['info foo:base.qcow2'],
+  ['info file:a:colon'],
+  ['info --backing-chain strange.qcow2'],
   ['info --image-opts driver=qcow2,file.driver=file,file.filename=base.qcow2'],
   ['info --image-opts driver=qcow2,file.filename=base.qcow2,l2-cache-size=1M,cache-size=1k'],
   ['info --image-opts driver=qcow2,file.filename=base.qcow2,foo=1'],
@@ -606,6 +622,7 @@ sameFor('amend', [
   ['amend -o help'],
   ['amend -o help gone'],
   ['amend -o compat=0.10,refcount_bits=8 base.qcow2'],
+  ['amend -o refcount_bits=1 kept.qcow2'],
   ['amend -o help disk.raw'],
   ["amend -o '' base.qcow2"],
 ]);
@@ -622,3 +639,44 @@ sameFor('bitmap', [
   ['bitmap --enable -g 1k base.qcow2 b'],
   ['bitmap --add gone b'],
 ]);
+
+/** Fields of a header: where, and bytes that are refused. */
+const DAMAGES: readonly (readonly [field: string, offset: number, bytes: string])[] = [
+  ['backing file offset', 8, 'ffffffffffffffff'],
+  ['backing file size', 16, '00000400'],
+  ['backing file at the end of its cluster', 8, '0000000000010000'],
+  ['cluster bits', 20, '00000016'],
+  ['size', 24, '1000000000000000'],
+  ['size for the L1 table', 24, '0000001000000000'],
+  ['encryption', 32, '00000003'],
+  ['L1 size', 36, '00400001'],
+  ['L1 offset', 40, '1234567890abcdef'],
+  ['refcount table offset', 48, 'ffffffffffff0000'],
+  ['refcount table size', 56, '00000081'],
+  ['no refcount table', 56, '00000000'],
+  ['snapshots', 60, '00010001'],
+  ['refcount order', 96, '00000007'],
+  ['header length', 100, '00010008'],
+  ['short header', 100, '00000067'],
+  ['compression type', 104, '03'],
+  ['extension length', 112, 'ffffffff7fffffff'],
+];
+
+const damaged = settingOf((folder) => {
+  const path = join(folder, 'image.qcow2');
+  mustQemuImg('create', '-q', '-f', 'qcow2', '-u', '-b', 'base', '-F', 'raw', path, '1M');
+  const image = readFileSync(path);
+  for (const [index, [, offset, bytes]] of DAMAGES.entries()) {
+    const bad = Buffer.from(image);
+    bad.write(bytes, offset, 'hex');
+    writeFileSync(join(folder, `bad${index}`), bad);
+  }
+});
+
+describe('a header is refused in the same words:', () => {
+  test.each(DAMAGES.map(([field], index) => [field, index] as const))('%s', async (_, index) => {
+    const { status } = await expectSame(damaged, ['info', '-f', 'qcow2', `bad${index}`]);
+
+    expect(status).toBe(1);
+  });
+});

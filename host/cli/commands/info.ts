@@ -4,7 +4,7 @@ import { fstatSync } from 'node:fs';
 import type { BitmapFacts } from '../../bitmaps.js';
 import type { ImageFacts } from '../../image-facts.js';
 import type { Snapshot } from '../../snapshot-record.js';
-import { type Format, formatArgument } from '../arguments.js';
+import type { Format } from '../arguments.js';
 import { cacheReport } from '../cache-report.js';
 import { cacheOption, FORCE_SHARE, IMAGE, OUTPUT } from '../common-options.js';
 import { withFaults } from '../faults.js';
@@ -107,8 +107,10 @@ function behind({ path, image }: Facts): Named | undefined {
       `Could not open '${image.backingFile}': only files can be opened, and this names a protocol`,
     );
   }
-  const format = image.backingFormat === undefined ? undefined : formatArgument(image.backingFormat);
-  return { path: actualPath(path, image.backingFile), format };
+  const { backingFormat: format } = image;
+  const actual = actualPath(path, image.backingFile);
+  if (format === undefined || format === 'qcow2' || format === 'raw') return { path: actual, format };
+  throw new CommandError(`Could not open '${actual}': Unknown driver '${format}'`);
 }
 
 async function readFacts(named: Named, options: Options): Promise<Facts> {
@@ -120,7 +122,7 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
     await file.close();
     throw cannotOpen(path, error);
   });
-  const whole = { path, fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
+  const whole = { path: plainPath(path), fileLength, diskSize, image: undefined, bitmaps: [], snapshots: [] };
   const { identity } = file;
   const injector = named.faults?.name;
   if (format === 'raw') {
@@ -141,6 +143,11 @@ async function readFacts(named: Named, options: Options): Promise<Facts> {
   } catch (error) {
     throw cannotOpen(path, error);
   }
+}
+
+/** As QEMU writes it: no part before a colon can be taken for a protocol. */
+function plainPath(path: string): string {
+  return /^[^/]*:/.test(path) && !isUrl(path) ? `./${path}` : path;
 }
 
 /** A part of a file is called by all of its options, in QEMU's order. */

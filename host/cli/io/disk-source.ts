@@ -65,7 +65,9 @@ export function namedSourceWith(name: string, options: NodeOptions): DiskSource 
   const driver = take(options, 'driver');
   const protocol = protocolOf(driver);
   const source = namedSource(name, protocol === undefined ? driver : 'raw');
-  const settings = protocol === undefined ? takeChanges(options) : takeSettings(options);
+  const isImage = protocol === undefined && driver !== 'raw';
+  const said = Object.entries({ ...takeSettings(options), ...(isImage ? takeImage(options) : {}) });
+  const settings = { ...source.settings, ...Object.fromEntries(said.filter(([, value]) => value !== undefined)) };
   const below = protocol === undefined ? takeChild(options, 'file') : options;
   const file = below === undefined ? {} : withFileOptions(source, below);
   const [left] = options.keys();
