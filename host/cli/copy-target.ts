@@ -16,6 +16,9 @@ import { type ProgressKind, showProgress } from './progress.js';
 import type { StopSignal } from './signals.js';
 import { statOf, UnfinishedFile } from './unfinished-file.js';
 
+/** Bytes: as short as a hole can be. */
+const SHORTEST_HOLE = 512;
+
 /** How it is copied. */
 export interface CopyOptions {
   /** Least zeros in a row that are not written, in bytes; 0 writes everything. */
@@ -159,7 +162,8 @@ async function copyWithProgress(
   const progress = showProgress(terminal, options.progress);
   await copyDisk(source, target, {
     targetIsZero,
-    sparseLength: options.sparseSize,
+    // Compressed or not there: a cluster is left out as soon as it is zeros, whatever the least length of a hole.
+    sparseLength: options.compress && options.sparseSize !== 0 ? SHORTEST_HOLE : options.sparseSize,
     requests: options.requests,
     bytesPerSecond: options.rate,
     signal: stop.signal,

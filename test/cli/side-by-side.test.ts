@@ -300,6 +300,7 @@ describe('convert makes the same disk', () => {
     ['convert -O qcow2 -o backing_file=mid.qcow2,backing_fmt=qcow2,cluster_size=4k top.qcow2 new', 'qcow2'],
     ['convert -O qcow2 -r 100M --salvage base.qcow2 new', 'qcow2'],
     ['convert -n -O qcow2 base.qcow2 other.qcow2', 'qcow2', 'other.qcow2'],
+    ['convert -n -O qcow2 -B base.qcow2 mid.qcow2 other.qcow2', 'qcow2', 'other.qcow2'],
     ['convert -n -O raw -f raw disk.raw disk.raw', 'raw', 'disk.raw'],
     ['convert --image-opts driver=qcow2,file.filename=base.qcow2 new', 'raw'],
     ['convert --image-opts driver=raw,file.filename=disk.raw,offset=512,size=4096 new', 'raw'],
@@ -310,6 +311,16 @@ describe('convert makes the same disk', () => {
     expectSameDisk(join(ours, target), join(theirs, target), format);
   });
 });
+
+test.each(['-S 1M', '-S 4k -o cluster_size=512'])(
+  'convert -c %s leaves out as many clusters as qemu-img does',
+  async (options) => {
+    const { ours, theirs } = await expectSame(files, words(`convert -c -O qcow2 ${options} top.qcow2 new`));
+
+    expectSameDisk(join(ours, 'new'), join(theirs, 'new'));
+    expect(clustersIn(join(ours, 'new'))).toBe(clustersIn(join(theirs, 'new')));
+  },
+);
 
 sameFor('dd', [
   ['dd'],

@@ -211,7 +211,7 @@ async function convertDisks(
       'Having a backing file for the target makes no sense when concatenating multiple input images',
     );
   }
-  if (image.backingFile !== undefined && image.backingFormat === undefined) {
+  if (!options.noCreate && image.backingFile !== undefined && image.backingFormat === undefined) {
     throw new CommandError('Use of backing file requires explicit backing format');
   }
   const topOnly = image.backingFile !== undefined;

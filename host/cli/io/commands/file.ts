@@ -85,7 +85,7 @@ function changesOf(listed: Map<string, string>): DiskSource['settings'] {
   if (fixed !== undefined) throw new CommandError(`Cannot change the option '${fixed}'`);
   const settings = takeChanges(listed);
   const [left] = listed.keys();
-  if (left !== undefined) throw new CommandError(`Cannot change the option '${left.replace(/^file\./, '')}'`);
+  if (left !== undefined) throw new CommandError(`Cannot change the option '${left.replace(/^(file|backing)\./, '')}'`);
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }
 
