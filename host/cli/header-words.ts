@@ -22,6 +22,9 @@ const TOO_BIG = 1n << 60n;
 /** The reason alone; undefined where the error is not about a field of the header, or QEMU has no words for it. */
 export function headerWords({ code, details }: CorralError): string | undefined {
   const { structureCode, fieldCode = Field.None, found = 0n, limit } = details;
+  if (code === 'ERR_UNSUPPORTED' && fieldCode === Field.CorruptBit && details.backingFile === undefined) {
+    return 'qcow2: Image is corrupt; cannot be opened read/write';
+  }
   if (code !== 'ERR_IMAGE_CORRUPT' || details.backingFile !== undefined) return undefined;
   if (structureCode !== Structure.Header && structureCode !== Structure.HeaderExtension) return undefined;
   switch (fieldCode) {

@@ -1,6 +1,6 @@
 /** The error injector on the command line: as with qemu-io and blkdebug where both do the same I/O. */
 
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -278,4 +278,34 @@ test('a data file may have an injector of its own; what it had been given is no 
   const outcome = await expectSame(disks, ['-c', 'write 0 64k', '-c', 'write -P 1 0 64k', `json:${name}`]);
 
   expect(outcome.stdout).toMatch(/^write failed: Input\/output error\nwrote 65536/);
+});
+
+/** QEMU puts the refcount table at 1, a block of it at 2, the L1 table at 3 and the first L2 table at 4 times 64 KiB. */
+const ENTRY_OF_L1 = 0x30000;
+const ENTRY_OF_L2 = 0x40008;
+
+describe('what a corrupt image is told to be, as by qemu-io:', () => {
+  test.each([
+    ['data in the L2 table', ENTRY_OF_L2, '8000000000040000', 'write 64k 512'],
+    ['data in the L1 table', ENTRY_OF_L2, '8000000000030000', 'write 64k 512'],
+    ['data in a refcount block', ENTRY_OF_L2, '8000000000020000', 'write 64k 512'],
+    ['data in the refcount table', ENTRY_OF_L2, '8000000000010000', 'write 64k 512'],
+    ['unaligned data', ENTRY_OF_L2, '8000000000050200', 'write 64k 512'],
+    ['an unaligned L2 table', ENTRY_OF_L1, '8000000000040200', 'write 64k 512'],
+    ['an unaligned refcount block', 0x10000, '0000000000020200', 'write 5M 512'],
+  ])('%s', async (_, offset, entry, command) => {
+    const disks: Disks = {
+      make(folder) {
+        IMAGE.make(folder);
+        const path = join(folder, 'disk');
+        const image = readFileSync(path);
+        image.write(entry, offset, 'hex');
+        writeFileSync(path, image);
+      },
+      compared: {},
+    };
+
+    await expectSame(disks, ['-c', command, '{}/disk']);
+    await expectSame(disks, ['-r', '-c', 'read 64k 512', '-c', 'read 64k 512', '{}/disk']);
+  });
 });

@@ -24,6 +24,10 @@ export class CopyOnReadDisk implements Disk {
     return this.disk.readOnly;
   }
 
+  corruption(error: unknown, changing: boolean): string | undefined {
+    return this.disk.corruption(error, changing);
+  }
+
   facts(): string {
     return this.disk.facts();
   }

@@ -16,6 +16,8 @@ export interface Disk {
   facts(): string;
   length(): number;
   readonly readOnly: boolean;
+  /** The line about a corruption that a request has met, once; `changing`: the request was to change something. */
+  corruption(error: unknown, changing: boolean): string | undefined;
   read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, source: Uint8Array, options: { durable: boolean }): Promise<void>;
   writeCompressed(offset: number, source: Uint8Array): Promise<void>;

@@ -7,12 +7,15 @@ import type { Preallocation } from '../../preallocate.js';
 import { SystemFailure } from '../errno-text.js';
 import { type DetectZeroes, isDetected } from '../node-options.js';
 import { escapeText } from '../output.js';
+import { corruptionLine } from './corruption.js';
 import { checkPreallocation, checkRange, type Disk, type DiskRange } from './disk.js';
 import { SECTOR, sizeText } from './values.js';
 
 const L2_ENTRY_SIZE = 8;
 
 export class ImageDisk implements Disk {
+  private isToldCorrupt = false;
+
   /**
    * @param image belongs to the disk from here on
    * @param options whether discards are carried out, and what becomes of writes of zeros
@@ -24,6 +27,14 @@ export class ImageDisk implements Disk {
 
   get readOnly(): boolean {
     return this.image.readOnly;
+  }
+
+  corruption(error: unknown, changing: boolean): string | undefined {
+    const line = this.isToldCorrupt
+      ? undefined
+      : corruptionLine(error, this.image.info, changing && this.image.info.version > 2);
+    this.isToldCorrupt ||= line !== undefined;
+    return line;
   }
 
   facts(): string {

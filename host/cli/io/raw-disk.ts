@@ -52,6 +52,10 @@ export class RawDisk implements Disk {
     this.readOnly = file.readOnly;
   }
 
+  corruption(): undefined {
+    return undefined;
+  }
+
   facts(): string {
     const { name } = this.options;
     // QEMU tells the name of a protocol, too.

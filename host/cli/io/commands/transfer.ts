@@ -83,6 +83,8 @@ export async function perform(
     await work();
   } catch (error) {
     if (process.env.CORRAL_DEBUG !== undefined) console.error(error);
+    const corruption = session.disk?.corruption(error, telling.verb !== 'read');
+    if (corruption !== undefined) output.note(corruption);
     output.print(`${telling.failure} failed: ${requestErrorText(error)}\n`);
     return false;
   }
