@@ -1,7 +1,8 @@
 /** A file that is filled under another name beside its place, which it takes when it is whole. */
 
 import { type Stats, statSync } from 'node:fs';
-import { chmod, realpath, rename, unlink } from 'node:fs/promises';
+import { chmod, chown, readlink, realpath, rename, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { systemErrorCode } from '../errors.js';
 import { openFile } from './open.js';
 import { CommandError, reasonOf } from './output.js';
@@ -21,7 +22,7 @@ export class UnfinishedFile {
     /** Its place, as the user knows it. */
     readonly target: string,
     private readonly place: string,
-    private readonly mode: number | undefined,
+    private readonly replaced: Stats | undefined,
     private readonly held: { close(): Promise<void> } | undefined,
   ) {}
 
@@ -31,10 +32,10 @@ export class UnfinishedFile {
    */
   static async beside(target: string, about: string): Promise<UnfinishedFile> {
     const replaced = statOf(target, about);
-    if (replaced === undefined) return new UnfinishedFile(target, target, undefined, undefined);
+    // Through a symbolic link: what it points to is made or replaced, not the link.
+    if (replaced === undefined) return new UnfinishedFile(target, await missingFile(target), undefined, undefined);
     const held = await holdReplaced(target, about);
-    // Through a symbolic link: what it points to is replaced, not the link.
-    return new UnfinishedFile(target, await realpath(target), replaced.mode & 0o7777, held);
+    return new UnfinishedFile(target, await realpath(target), replaced, held);
   }
 
   /** Where it is filled. */
@@ -42,9 +43,13 @@ export class UnfinishedFile {
     return `${this.place}.${process.pid}.unfinished`;
   }
 
-  /** The file is whole: it takes its place, with the mode of what was there. */
+  /** The file is whole: it takes its place, with the mode of what was there, and its owner where that is allowed. */
   async finish(): Promise<void> {
-    if (this.mode !== undefined) await chmod(this.path, this.mode);
+    if (this.replaced !== undefined) {
+      const { mode, uid, gid } = this.replaced;
+      await chown(this.path, uid, gid).catch(() => {});
+      await chmod(this.path, mode & 0o7777);
+    }
     await rename(this.path, this.place);
   }
 
@@ -53,6 +58,12 @@ export class UnfinishedFile {
     await unlink(this.path).catch(() => {});
     await this.held?.close();
   }
+}
+
+/** The file that does not exist, by its own name: `path`, or where symbolic links lead to from there. */
+async function missingFile(path: string): Promise<string> {
+  const link = await readlink(path).catch(() => undefined);
+  return link === undefined ? path : missingFile(resolve(dirname(path), link));
 }
 
 async function holdReplaced(target: string, about: string): Promise<{ close(): Promise<void> }> {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  chownSync,
   closeSync,
   openSync,
   readdirSync,
@@ -201,11 +202,14 @@ describe('corral convert', () => {
     expect(percents).toEqual([...percents].sort((first, second) => first - second));
   });
 
-  test('replaces a file behind a symbolic link, and keeps its mode', async () => {
+  test('replaces a file behind a symbolic link, and keeps its mode and owner', async () => {
     const image = writtenImage();
     const old = join(temporaryFolder(), 'old.raw');
     const link = join(temporaryFolder(), 'link.raw');
     writeFileSync(old, 'old');
+    // Only root can give a file away.
+    const uid = process.geteuid?.() === 0 ? 65534 : statSync(old).uid;
+    chownSync(old, uid, statSync(old).gid);
     chmodSync(old, 0o640);
     symlinkSync(old, link);
 
@@ -213,7 +217,19 @@ describe('corral convert', () => {
 
     expect(status).toBe(0);
     expect(readlinkSync(link)).toBe(old);
-    expect(statSync(old)).toMatchObject({ size: 10 * MIB, mode: 0o100640 });
+    expect(statSync(old)).toMatchObject({ size: 10 * MIB, mode: 0o100640, uid });
+  });
+
+  test('makes a file that symbolic links lead to', async () => {
+    const folder = temporaryFolder();
+    symlinkSync('second', join(folder, 'first'));
+    symlinkSync('new.raw', join(folder, 'second'));
+
+    const { status } = await corralHere('convert', writtenImage(), join(folder, 'first'));
+
+    expect(status).toBe(0);
+    expect([readlinkSync(join(folder, 'first')), readlinkSync(join(folder, 'second'))]).toEqual(['second', 'new.raw']);
+    expect(statSync(join(folder, 'new.raw')).size).toBe(10 * MIB);
   });
 });
 

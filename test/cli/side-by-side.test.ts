@@ -158,6 +158,7 @@ sameFor('compare', [
   ['compare -f raw -F raw sparse.raw disk.raw'],
   ['compare -f raw -F qcow2 sparse.raw over.qcow2'],
   ['compare blkdebug:read-error:base.qcow2 other.qcow2'],
+  ['compare -f raw file:a:colon blkdebug:read-error:base.qcow2'],
   ['compare base.qcow2 gone'],
   ['compare gone base.qcow2'],
   ['compare base.qcow2 orphan.qcow2'],

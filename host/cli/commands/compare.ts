@@ -78,9 +78,12 @@ async function compareImages(
     return Result.Different;
   }
   const progress = showProgress(terminal, options.quiet ? undefined : options.progress);
-  const difference = await findDifference(first, second, options, progress);
   const common = Math.min(first.size, second.size);
-  if (first.size !== second.size && (difference?.offset ?? common) >= common) say('Warning: Image size mismatch!');
+  const warn = (offset: number): void => {
+    if (first.size !== second.size && offset >= common) say('Warning: Image size mismatch!');
+  };
+  const difference = await findDifference([named(first, warn), named(second, warn)], options, progress);
+  warn(difference?.offset ?? common);
   if (difference === undefined) progress.complete();
   say(difference === undefined ? 'Images are identical.' : differenceText(difference));
   progress.end();
@@ -88,15 +91,14 @@ async function compareImages(
 }
 
 async function findDifference(
-  first: Disk,
-  second: Disk,
+  [first, second]: readonly [ComparedDisk, ComparedDisk],
   options: Options,
   progress: Progress,
 ): Promise<Difference | undefined> {
   const stop = stopSignal();
   try {
     const { strict } = options;
-    return await compareDisks(named(first), named(second), {
+    return await compareDisks(first, second, {
       strict,
       onProgress: progress.report,
       signal: stop.signal,
@@ -111,8 +113,8 @@ async function findDifference(
   }
 }
 
-/** A disk whose errors say what could not be read. */
-function named(disk: Disk): ComparedDisk {
+/** A disk whose errors say what could not be read; `failed` is told where before. */
+function named(disk: Disk, failed: (offset: number) => void): ComparedDisk {
   return {
     size: disk.size,
     extents: () => disk.extents(),
@@ -120,6 +122,7 @@ function named(disk: Disk): ComparedDisk {
       try {
         await disk.read(offset, target);
       } catch (error) {
+        failed(offset);
         const about = `Error while reading offset ${offset} of ${disk.name.text}`;
         throw new CommandError(`${about}: ${requestErrorText(error)}`, Result.CannotRead, { cause: error });
       }
