@@ -2,7 +2,8 @@
 
 import type { BlockFile } from '../host/block-file.js';
 import { type Codec, checkLevel } from '../host/codec/codec.js';
-import { type CopySource, type CopyTarget, convert, fileSource, imageSource, imageTarget } from '../host/convert.js';
+import { type CopyTarget, convert, imageTarget } from '../host/convert.js';
+import { type CopySource, fileSource, imageSource } from '../host/convert-source.js';
 import type { CreateImageOptions } from '../host/create-image.js';
 import { cancelled } from '../host/errors.js';
 import { Image } from '../host/image.js';

@@ -5,8 +5,8 @@
  * something else there. Writes begin in the order of the disk, so that a new image's clusters lie in that order too.
  */
 
-import { type BlockFile, stretchesOf } from './block-file.js';
-import { mapChain } from './chain-map.js';
+import type { BlockFile } from './block-file.js';
+import type { CopySource } from './convert-source.js';
 import { type CopyRange, inPieces, type Place, wholeUnits } from './copy-range.js';
 import { cancelled } from './errors.js';
 import type { Image } from './image.js';
@@ -15,19 +15,11 @@ import { SerialQueue } from './serial-queue.js';
 const DEFAULT_REQUESTS = 4;
 const DEFAULT_SPARSE_LENGTH = 4096;
 /** Bytes that one request reads at most: a whole number of clusters, however large those are. */
-const PIECE_LENGTH = 4 * 1024 * 1024;
+const PIECE_LENGTH = 2 * 1024 * 1024;
 /** Bytes of a page of WebAssembly, which is some of the processor's. */
 const PAGE = 65536;
 /** Milliseconds that a limited rate makes a request wait before it looks whether it is cancelled. */
 const LONGEST_WAIT = 1000;
-
-export interface CopySource {
-  /** Bytes of the disk. */
-  readonly length: number;
-  /** What the disk consists of, in order, without gaps. */
-  ranges(signal?: AbortSignal): AsyncIterable<CopyRange>;
-  read(offset: number, target: Uint8Array): Promise<void>;
-}
 
 export interface CopyTarget {
   /** Bytes that are allocated together, a power of two up to 2 MiB: writes cover whole ones. */
@@ -58,7 +50,7 @@ export interface ConvertOptions {
   targetIsZero?: boolean;
   /** Least bytes of zeros in a row that are not written, a multiple of 512; 0 writes all. Default: 4096. */
   sparseLength?: number;
-  /** Requests at a time, default 4. Each holds 4 MiB, or `sparseLength` when that is more. */
+  /** Requests at a time, default 4. Each holds 2 MiB, or `sparseLength` when that is more. */
   requests?: number;
   /** Bytes a second at most. */
   bytesPerSecond?: number;
@@ -70,85 +62,6 @@ export interface ConvertOptions {
   helper?: CopyHelper | undefined;
   /** What is copied passes through memory that threads share: then codecs in other threads write there by themselves. */
   sharedMemory?: boolean | undefined;
-}
-
-/**
- * An open image as source, with what lies behind it; with `topOnly` only what it has itself, for a target that has the
- * same behind it. It stays the caller's.
- */
-export function imageSource(image: Image, options: { topOnly?: boolean } = {}): CopySource {
-  const { topOnly = false } = options;
-  return {
-    length: image.size,
-    async *ranges(signal) {
-      for await (const extent of mapChain(image, { offset: 0, length: image.size, signal })) {
-        const { offset, length, kind, depth, layer, hostOffset } = extent;
-        const kept = topOnly && (depth > 0 || kind === 'unallocated');
-        const file = layer === undefined ? image.guestFile : layer.file;
-        const isPlain = kind === 'data' && !kept && file !== undefined && hostOffset !== undefined;
-        const place = isPlain ? { file, offset: hostOffset } : undefined;
-        yield { offset, length, zero: kept || kind === 'zero' || kind === 'unallocated', kept, place };
-      }
-    },
-    read: (offset, target) => image.read(offset, target),
-  };
-}
-
-/** Several disks, one behind the other. */
-export function joinedSource(sources: readonly CopySource[]): CopySource {
-  const starts: number[] = [];
-  let length = 0;
-  for (const source of sources) {
-    starts.push(length);
-    length += source.length;
-  }
-  return {
-    length,
-    async *ranges(signal) {
-      for (const [index, source] of sources.entries()) {
-        const start = starts[index] as number;
-        for await (const range of source.ranges(signal)) yield { ...range, offset: range.offset + start };
-      }
-    },
-    async read(offset, target) {
-      for (const [index, source] of sources.entries()) {
-        const start = starts[index] as number;
-        const from = Math.max(offset, start);
-        const to = Math.min(offset + target.length, start + source.length);
-        if (from < to) await source.read(from - start, target.subarray(from - offset, to - offset));
-      }
-    },
-  };
-}
-
-/** A part of a disk; what lies behind the end of the disk is not part of it. */
-export function partOf(source: CopySource, offset: number, length: number): CopySource {
-  return {
-    length,
-    async *ranges(signal) {
-      for await (const range of source.ranges(signal)) {
-        const from = Math.max(range.offset, offset);
-        const to = Math.min(range.offset + range.length, offset + length);
-        const place = range.place && { ...range.place, offset: range.place.offset + from - range.offset };
-        if (from < to) yield { ...range, offset: from - offset, length: to - from, place };
-      }
-    },
-    read: (at, target) => source.read(offset + at, target),
-  };
-}
-
-/** A file as source, byte by byte; what lies between its end and `length` is zeros. It stays the caller's. */
-export function fileSource(file: BlockFile, length: number): CopySource {
-  return {
-    length,
-    async *ranges() {
-      const fileLength = await file.size();
-      for (const { offset, length: count, hole } of stretchesOf(file, { offset: 0, length, fileLength })) {
-        yield { offset, length: count, zero: hole, place: hole ? undefined : { file, offset } };
-      }
-    },
-    read: (offset, target) => file.read(offset, target),
-  };
 }
 
 /** An image that is open for writing as target, with `compress` for compressed clusters. It stays the caller's, who flushes it. */

@@ -1,6 +1,6 @@
 /** Where the bytes of a copy come from: one disk or several, with errors that say which. */
 
-import { type CopySource, fileSource, imageSource } from '../convert.js';
+import { type CopySource, fileSource, imageSource } from '../convert-source.js';
 import { CorralError, systemErrorCode } from '../errors.js';
 import type { Disk } from './disk.js';
 import { CommandError, reasonOf, type Terminal } from './output.js';

@@ -2,7 +2,8 @@
 
 import { dirname, resolve } from 'node:path';
 import type { CacheMode } from '../cache-mode.js';
-import { type CopySource, type CopyTarget, convert as copyDisk, fileTarget, imageTarget } from '../convert.js';
+import { type CopyTarget, convert as copyDisk, fileTarget, imageTarget } from '../convert.js';
+import type { CopySource } from '../convert-source.js';
 import { CorralError, systemErrorCode } from '../errors.js';
 import { copyHelper } from '../node/copy-helper.js';
 import { Closers } from './closers.js';

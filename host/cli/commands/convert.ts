@@ -1,6 +1,6 @@
 /** `corral convert`: copies a disk, or several one behind the other, into a new image or into one that is there. */
 
-import { joinedSource } from '../../convert.js';
+import { joinedSource } from '../../convert-source.js';
 import { countArgument, type Format, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';

@@ -1,6 +1,6 @@
 /** `corral dd`: copies a part of a disk into a new image, with dd's operands. */
 
-import { partOf } from '../../convert.js';
+import { partOf } from '../../convert-source.js';
 import { parseSize, SizeError } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { FORCE_SHARE, IMAGE, NO_BACKING } from '../common-options.js';
