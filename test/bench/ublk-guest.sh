@@ -84,7 +84,7 @@ for ((round = 1; round <= rounds; round++)); do
     start "$kind"
     # The compilers of JavaScript and WebAssembly are done then.
     fio --name=warm --filename="$device" --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=32 --size=1000m \
-      --time_based --runtime=2 --norandommap --output=/dev/null
+      --time_based --runtime=10 --norandommap --output=/dev/null
     measure "$kind" read-1 "$round" --rw=randread --bs=4k --iodepth=1
     measure "$kind" read-32 "$round" --rw=randread --bs=4k --iodepth=32
     measure "$kind" write-1 "$round" --rw=randwrite --bs=4k --iodepth=1
