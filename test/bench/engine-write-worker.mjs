@@ -3,7 +3,8 @@
  *
  *   node engine-write-worker.mjs IMAGE DEPTH FIRST STEP COUNT      prints {"nanoseconds":…}, a write
  *
- * The clusters are FIRST, FIRST + STEP and so on. The clock stops behind a last flush, like that of qemu-img.
+ * The clusters are FIRST, FIRST + STEP and so on, from the beginning again at the end of the disk. The clock stops behind a last
+ * flush; that of qemu-img stops when the last flush has begun.
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { RequestFlag, RequestKind } from '../../dist/host/abi.js';
@@ -27,13 +28,14 @@ const engine = new RingEngine({
   guestCapacity: depth,
   cacheSize: 4 << 20,
 });
-const { clusterSize } = engine.open(RequestFlag.Writable);
+const { clusterSize, virtualSize } = engine.open(RequestFlag.Writable);
 const { buffer } = new WebAssembly.Memory({ initial: Math.ceil((depth * BLOCK) / 65536) });
 const lengths = new Int32Array(buffer.byteLength / BLOCK).fill(BLOCK);
 new Uint8Array(buffer).fill(0x5a);
 engine.ring.setGuestBuffers({ buffer, stride: BLOCK, lengths });
 
 const { core } = engine;
+const clusters = virtualSize / clusterSize;
 let cluster = first;
 const before = performance.now();
 keepInFlight(engine, depth, count, (slot) => {
@@ -41,7 +43,7 @@ keepInFlight(engine, depth, count, (slot) => {
   record.kind = RequestKind.Write;
   record.flags = 0;
   record.guestOffset = cluster * clusterSize;
-  cluster += step;
+  cluster = (cluster + step) % clusters;
   record.length = BLOCK;
   core.submit(slot);
 });
