@@ -20,7 +20,7 @@ struct ControlCommand {
   uint16_t length;
   uint64_t address;
   uint64_t data;
-  /** For devices of unprivileged users only. */
+  /** The char device's path comes first at `address`, in so many bytes: of devices of unprivileged users only. */
   uint16_t devicePathLength;
   uint16_t padding;
   uint32_t reserved;
@@ -129,7 +129,6 @@ static_assert(offsetof(QueueCommand, address) == 8);
 
 // Control commands.
 inline constexpr uint32_t GET_QUEUE_AFFINITY = _IOR('u', 0x01, ControlCommand);
-inline constexpr uint32_t GET_DEVICE_INFO = _IOR('u', 0x02, ControlCommand);
 inline constexpr uint32_t ADD_DEVICE = _IOWR('u', 0x04, ControlCommand);
 inline constexpr uint32_t DELETE_DEVICE = _IOWR('u', 0x05, ControlCommand);
 inline constexpr uint32_t START_DEVICE = _IOWR('u', 0x06, ControlCommand);
@@ -140,6 +139,8 @@ inline constexpr uint32_t START_RECOVERY = _IOWR('u', 0x10, ControlCommand);
 inline constexpr uint32_t END_RECOVERY = _IOWR('u', 0x11, ControlCommand);
 inline constexpr uint32_t UPDATE_SIZE = _IOWR('u', 0x15, ControlCommand);
 inline constexpr uint32_t QUIESCE_DEVICE = _IOWR('u', 0x16, ControlCommand);
+/** As GET_DEV_INFO, with the char device's path: owners of unprivileged devices may ask, too. Since Linux 6.3. */
+inline constexpr uint32_t GET_DEVICE_INFO_2 = _IOR('u', 0x12, ControlCommand);
 inline constexpr uint32_t GET_FEATURES = _IOR('u', 0x13, ControlCommand);
 static_assert(GET_FEATURES == 0x80207513 && ADD_DEVICE == 0xc0207504);
 
@@ -164,6 +165,7 @@ inline constexpr uint32_t MAX_IO_BYTES = 32u << 20;
 inline constexpr int32_t RESULT_ABORT = -19;  // -ENODEV
 
 // Feature bits (ADD_DEV, GET_FEATURES).
+inline constexpr uint64_t FEATURE_UNPRIVILEGED = 1u << 5;
 inline constexpr uint64_t FEATURE_IOCTL_ENCODE = 1u << 6;
 
 // Parameter types.

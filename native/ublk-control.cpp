@@ -2,7 +2,10 @@
 
 #include <sched.h>
 
+#include <array>
+#include <cstdio>
 #include <cstring>
+#include <vector>
 
 #include "owned.hpp"
 #include "uring.hpp"
@@ -65,6 +68,30 @@ SystemError run(const char* name, uint32_t opcode, ublk::ControlCommand command,
   return answer < 0 ? SystemError{name, -answer} : NO_ERROR;
 }
 
+/** With the char device's path in front of the buffer: the driver asks whether the caller may open that. */
+SystemError runWithPath(const char* name, uint32_t opcode, ublk::ControlCommand command, void* buffer, uint16_t length,
+                        int64_t seconds = 0) {
+  std::array<char, 32> path{};
+  const int characters = std::snprintf(path.data(), path.size(), "/dev/ublkc%u", command.deviceId);
+  const auto pathLength = static_cast<uint16_t>(characters + 1);
+  std::vector<uint8_t> bytes(size_t{pathLength} + length);
+  std::memcpy(bytes.data(), path.data(), pathLength);
+  if (length > 0) std::memcpy(bytes.data() + pathLength, buffer, length);
+  command.devicePathLength = pathLength;
+  const SystemError error = run(name, opcode, command, bytes.data(), static_cast<uint16_t>(bytes.size()), seconds);
+  if (!error && length > 0) std::memcpy(buffer, bytes.data() + pathLength, length);
+  return error;
+}
+
+/** A command to a device that exists. */
+SystemError runOn(const char* name, uint32_t opcode, const ublk::ControlCommand& command, void* buffer = nullptr,
+                  uint16_t length = 0, int64_t seconds = 0) {
+  Result<ublk::DeviceInfo> info = ublkInfo(command.deviceId);
+  if (!info) return {name, info.error().number};
+  const bool unprivileged = (info->flags & ublk::FEATURE_UNPRIVILEGED) != 0;
+  return (unprivileged ? runWithPath : run)(name, opcode, command, buffer, length, seconds);
+}
+
 }  // namespace
 
 Result<uint64_t> ublkFeatures() {
@@ -105,7 +132,7 @@ SystemError ublkSetParameters(uint32_t deviceId, const ublk::BasicParameters& pa
   }
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  return run("UBLK_U_CMD_SET_PARAMS", ublk::SET_PARAMETERS, command, &buffer, sizeof buffer);
+  return runOn("UBLK_U_CMD_SET_PARAMS", ublk::SET_PARAMETERS, command, &buffer, sizeof buffer);
 }
 
 Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId) {
@@ -113,7 +140,7 @@ Result<ublk::BasicParameters> ublkParameters(uint32_t deviceId) {
   buffer.length = sizeof buffer;
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  const SystemError error = run("UBLK_U_CMD_GET_PARAMS", ublk::GET_PARAMETERS, command, &buffer, sizeof buffer);
+  const SystemError error = runOn("UBLK_U_CMD_GET_PARAMS", ublk::GET_PARAMETERS, command, &buffer, sizeof buffer);
   if (error) return error;
   return buffer.basic;
 }
@@ -125,7 +152,7 @@ SystemError ublkPinThread(uint32_t deviceId, uint16_t queueId) {
   command.deviceId = deviceId;
   command.data = queueId;
   const SystemError error =
-      run("UBLK_U_CMD_GET_QUEUE_AFFINITY", ublk::GET_QUEUE_AFFINITY, command, &processors, sizeof processors);
+      runOn("UBLK_U_CMD_GET_QUEUE_AFFINITY", ublk::GET_QUEUE_AFFINITY, command, &processors, sizeof processors);
   if (error) return error;
   return ::sched_setaffinity(0, sizeof processors, &processors) == 0 ? NO_ERROR : SystemError::last("sched_setaffinity");
 }
@@ -134,53 +161,53 @@ SystemError ublkStart(uint32_t deviceId, int32_t serverProcess) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
   command.data = static_cast<uint64_t>(serverProcess);
-  return run("UBLK_U_CMD_START_DEV", ublk::START_DEVICE, command, nullptr, 0, START_SECONDS);
+  return runOn("UBLK_U_CMD_START_DEV", ublk::START_DEVICE, command, nullptr, 0, START_SECONDS);
 }
 
 SystemError ublkStartRecovery(uint32_t deviceId) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  return run("UBLK_U_CMD_START_USER_RECOVERY", ublk::START_RECOVERY, command);
+  return runOn("UBLK_U_CMD_START_USER_RECOVERY", ublk::START_RECOVERY, command);
 }
 
 SystemError ublkEndRecovery(uint32_t deviceId, int32_t serverProcess) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
   command.data = static_cast<uint64_t>(serverProcess);
-  return run("UBLK_U_CMD_END_USER_RECOVERY", ublk::END_RECOVERY, command, nullptr, 0, START_SECONDS);
+  return runOn("UBLK_U_CMD_END_USER_RECOVERY", ublk::END_RECOVERY, command, nullptr, 0, START_SECONDS);
 }
 
 SystemError ublkUpdateSize(uint32_t deviceId, uint64_t sectors) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
   command.data = sectors;
-  return run("UBLK_U_CMD_UPDATE_SIZE", ublk::UPDATE_SIZE, command);
+  return runOn("UBLK_U_CMD_UPDATE_SIZE", ublk::UPDATE_SIZE, command);
 }
 
 SystemError ublkQuiesce(uint32_t deviceId, uint32_t milliseconds) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
   command.data = milliseconds;
-  return run("UBLK_U_CMD_QUIESCE_DEV", ublk::QUIESCE_DEVICE, command);
+  return runOn("UBLK_U_CMD_QUIESCE_DEV", ublk::QUIESCE_DEVICE, command);
 }
 
 SystemError ublkStop(uint32_t deviceId) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  return run("UBLK_U_CMD_STOP_DEV", ublk::STOP_DEVICE, command);
+  return runOn("UBLK_U_CMD_STOP_DEV", ublk::STOP_DEVICE, command);
 }
 
 SystemError ublkDelete(uint32_t deviceId) {
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  return run("UBLK_U_CMD_DEL_DEV", ublk::DELETE_DEVICE, command);
+  return runOn("UBLK_U_CMD_DEL_DEV", ublk::DELETE_DEVICE, command);
 }
 
 Result<ublk::DeviceInfo> ublkInfo(uint32_t deviceId) {
   ublk::DeviceInfo info{};
   ublk::ControlCommand command{};
   command.deviceId = deviceId;
-  const SystemError error = run("UBLK_U_CMD_GET_DEV_INFO", ublk::GET_DEVICE_INFO, command, &info, sizeof info);
+  const SystemError error = runWithPath("UBLK_U_CMD_GET_DEV_INFO2", ublk::GET_DEVICE_INFO_2, command, &info, sizeof info);
   if (error) return error;
   return info;
 }

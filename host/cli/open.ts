@@ -137,7 +137,8 @@ export function cannotOpen(path: string, error: unknown, options: FileOptions = 
     const hints = [`Is another process using the image [${error.details.path ?? path}]?`];
     return new CommandError(`${about}Failed to get ${permission} lock`, exitCode, { cause: error, hints });
   }
-  const isProtected = options.write === true && error.code === 'ERR_PERMISSION';
+  // A block device's permissions have nothing to do with the image's.
+  const isProtected = options.write === true && error.code === 'ERR_PERMISSION' && error.details.device === undefined;
   const hint = isProtected && options.mayReadOnly ? ' (--read-only may work)' : '';
   return new CommandError(`${about}${fileReason(error)}${hint}`, exitCode, { cause: error });
 }

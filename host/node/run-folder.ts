@@ -6,9 +6,11 @@ import { CorralError, systemErrorCode } from '../errors.js';
 
 const LONGEST_FILE = 65536;
 
-/** `CORRAL_RUN_DIR`, else `/run/corral`. */
+/** `CORRAL_RUN_DIR`; else for users who have one `corral` in `XDG_RUNTIME_DIR`; else `/run/corral`. */
 export function runFolder(): string {
-  return process.env.CORRAL_RUN_DIR ?? '/run/corral';
+  const { CORRAL_RUN_DIR: given, XDG_RUNTIME_DIR: own } = process.env;
+  if (given !== undefined) return given;
+  return own !== undefined && own !== '' && process.geteuid?.() !== 0 ? join(own, 'corral') : '/run/corral';
 }
 
 /**

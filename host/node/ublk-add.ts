@@ -22,12 +22,13 @@ export async function pathsFor(
   image: string,
   offered: number,
   { dataPath }: Pick<CheckedOptions, 'dataPath'>,
+  unprivileged: boolean,
 ): Promise<UblkDataPath[]> {
   const type = await statfs(image).then(
     (status) => status.type,
     () => 0,
   );
-  return choosePaths(offered, dataPath, IN_MEMORY.includes(type));
+  return choosePaths(offered, dataPath, { inMemory: IN_MEMORY.includes(type), unprivileged });
 }
 
 /**

@@ -1,7 +1,5 @@
 /** Whether a device could be made here, without making anything. */
-import { readFile } from 'node:fs/promises';
 import { isDirect } from '../cache-mode.js';
-import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';
 import type { UblkParameters } from './addon.js';
@@ -17,9 +15,7 @@ import { requireUblk } from './ublk-errors.js';
 import { type ChosenFeatures, chooseFeatures, featureNames, withPath } from './ublk-features.js';
 import { checkOptions, type UblkDeviceOptions } from './ublk-options.js';
 import { deviceSizeOf, parametersOf } from './ublk-parameters.js';
-
-/** The capability without which the driver makes no devices. */
-const CAP_SYS_ADMIN = 21n;
+import { isAdministrator } from './ublk-users.js';
 
 /** What `createDevice` would do. */
 export interface UblkPlan {
@@ -41,9 +37,10 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
   const direct = isDirect(checked.cache);
   const addon = requireAddon();
   const offered = await requireUblk(addon);
-  const [dataPath = 'plain'] = await pathsFor(path, offered, checked);
-  const features = withPath(chooseFeatures(offered, checked.recovery), dataPath);
-  await requireAdministrator();
+  const unprivileged = !(await isAdministrator());
+  const chosen = chooseFeatures(offered, checked.recovery, unprivileged);
+  const [dataPath = 'plain'] = await pathsFor(path, offered, checked, unprivileged);
+  const features = withPath(chosen, dataPath);
   await refuseOwnDevices(addon, path);
   const file = await NodeFile.open(path, { write: !readOnly, direct });
   const planOf = (facts: DiskFacts): UblkPlan => {
@@ -69,11 +66,4 @@ export async function checkDevice(path: string, options: UblkDeviceOptions = {})
   } finally {
     await image.close();
   }
-}
-
-async function requireAdministrator(): Promise<void> {
-  const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
-  const capabilities = /^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1];
-  if (capabilities === undefined || (BigInt(`0x${capabilities}`) >> CAP_SYS_ADMIN) % 2n === 1n) return;
-  throw new CorralError('ERR_PERMISSION', { reason: 'Making ublk devices is not permitted: run it as root' });
 }

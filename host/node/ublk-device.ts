@@ -28,6 +28,7 @@ import { type CheckedOptions, checkOptions, type UblkDeviceOptions } from './ubl
 import { deviceSizeOf, parametersOf } from './ublk-parameters.js';
 import { newMark, removeRecord, writeRecord } from './ublk-record.js';
 import { type IoErrorReport, ServingThread } from './ublk-thread.js';
+import { awaitNode, isAdministrator } from './ublk-users.js';
 import type { UblkEngineStatistics, UblkVerb } from './ublk-verbs.js';
 
 /** The image is open and the device is known to the driver; it serves; it serves no more; nothing of it is left. */
@@ -346,8 +347,9 @@ export async function createDevice(
   const checked = checkOptions(options);
   const addon = requireAddon();
   const offered = await requireUblk(addon);
-  const wanted = chooseFeatures(offered, checked.recovery);
-  const paths = await pathsFor(path, offered, checked);
+  const unprivileged = !(await isAdministrator());
+  const wanted = chooseFeatures(offered, checked.recovery, unprivileged);
+  const paths = await pathsFor(path, offered, checked, unprivileged);
   if (signal?.aborted) throw cancelled(signal);
   await refuseOwnDevices(addon, path);
   const events = new UblkEvents();
@@ -360,9 +362,13 @@ export async function createDevice(
     const mark = newMark();
     const { granted, features } = await addDevice(addon, checked, wanted, paths, mark);
     id = granted.id;
+    if (unprivileged) await awaitNode(id, 'ublkc');
     await addon.ublk.setParameters(id, parametersOf(facts, checked, granted, deviceSize));
     if (checked.recovery !== 'off') await writeRecord(id, mark, path, checked);
-    const begin = (device: number): Promise<void> => addon.ublk.startDevice(device, process.pid);
+    const begin = async (device: number): Promise<void> => {
+      await addon.ublk.startDevice(device, process.pid);
+      if (unprivileged) await awaitNode(device, 'ublkb');
+    };
     const device = new UblkDevice({
       addon,
       thread,

@@ -7,6 +7,8 @@ export const UblkFeature = {
   ZeroCopy: 2 ** 0,
   UserRecovery: 2 ** 3,
   UserRecoveryReissue: 2 ** 4,
+  /** Made and controlled by whoever may open its nodes. */
+  Unprivileged: 2 ** 5,
   /** The command numbers that this program speaks. */
   CommandIoctlEncode: 2 ** 6,
   /** The server moves bytes by reads and writes of the char device. */
@@ -94,8 +96,11 @@ export function featureNames(features: number): string[] {
   return names;
 }
 
-/** @throws CorralError ERR_NO_UBLK when the driver lacks what no device can do without, ERR_UNSUPPORTED when what was wanted */
-export function chooseFeatures(features: number, recovery: UblkRecovery): ChosenFeatures {
+/**
+ * @param unprivileged by a user who is not the machine's administrator: the driver does not let such devices wait for a server
+ * @throws CorralError ERR_NO_UBLK when the driver lacks what no device can do without, ERR_UNSUPPORTED when what was wanted
+ */
+export function chooseFeatures(features: number, recovery: UblkRecovery, unprivileged = false): ChosenFeatures {
   if (!hasFeature(features, UblkFeature.CommandIoctlEncode)) {
     throw new CorralError('ERR_NO_UBLK', { reason: 'The ublk driver is too old: it has no ioctl-encoded commands' });
   }
@@ -108,6 +113,17 @@ export function chooseFeatures(features: number, recovery: UblkRecovery): Chosen
     }
     flags += needed;
   }
+  if (unprivileged) {
+    if (!hasFeature(features, UblkFeature.Unprivileged)) {
+      throw new CorralError('ERR_PERMISSION', {
+        reason: "This kernel's ublk driver makes devices for root only: run it as root",
+      });
+    }
+    if (recovery !== 'off') {
+      throw new CorralError('ERR_UNSUPPORTED', { reason: 'Only the devices of root can wait for another server' });
+    }
+    flags += UblkFeature.Unprivileged;
+  }
   const updateSize = hasFeature(features, UblkFeature.UpdateSize);
   if (updateSize) flags += UblkFeature.UpdateSize;
   const handOver = recovery !== 'off' && hasFeature(features, UblkFeature.Quiesce);
@@ -119,11 +135,18 @@ export function chooseFeatures(features: number, recovery: UblkRecovery): Chosen
  * The data paths to try, the best one first.
  *
  * @param wanted one of them, or `auto`
- * @param inMemory the image lies in a memory file system: each of its reads is a copy, which plain system calls do best
+ * @param options.inMemory the image lies in a memory file system: each of its reads is a copy, which plain system calls do best
+ * @param options.unprivileged the device is not root's: it gets the plain path only
  * @throws CorralError ERR_UNSUPPORTED when the driver does not have what is wanted
  */
-export function choosePaths(features: number, wanted: UblkDataPath | 'auto', inMemory: boolean): UblkDataPath[] {
-  const offered = DATA_PATHS.filter((path) => hasFeatures(features, PATH_BITS[path]));
+export function choosePaths(
+  features: number,
+  wanted: UblkDataPath | 'auto',
+  { inMemory = false, unprivileged = false }: { inMemory?: boolean; unprivileged?: boolean } = {},
+): UblkDataPath[] {
+  const offered = DATA_PATHS.filter((path) =>
+    unprivileged ? path === 'plain' : hasFeatures(features, PATH_BITS[path]),
+  );
   if (wanted === 'auto') return inMemory ? ['plain'] : offered;
   if (offered.includes(wanted)) return [wanted];
   throw noPath(wanted);

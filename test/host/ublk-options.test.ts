@@ -17,6 +17,7 @@ const USER_COPY = 2 ** 7;
 const AUTO_BUFFERS = 2 ** 11;
 const IOCTL_ENCODED = 2 ** 6;
 const USER_RECOVERY = 2 ** 3;
+const UNPRIVILEGED = 2 ** 5;
 const REISSUE = 2 ** 4;
 const UPDATE_SIZE = 2 ** 10;
 const FAIL_IO = 2 ** 9;
@@ -142,15 +143,24 @@ describe('features of the driver', () => {
     ['user copy', USER_COPY, ['user-copy', 'plain']],
     ['nothing', 0, ['plain']],
   ] as const)('data paths are tried from the best one on: of a driver with %s', (_, features, paths) => {
-    expect(choosePaths(features, 'auto', false)).toEqual(paths);
-    expect(choosePaths(features, 'auto', true)).toEqual(['plain']);
+    expect(choosePaths(features, 'auto')).toEqual(paths);
+    expect(choosePaths(features, 'auto', { inMemory: true })).toEqual(['plain']);
   });
 
   test('a data path that is asked for is the only one, or refused', () => {
-    expect(choosePaths(ZERO_COPY + USER_COPY + AUTO_BUFFERS, 'user-copy', true)).toEqual(['user-copy']);
-    expect(() => choosePaths(USER_COPY, 'zero-copy', false)).toThrow(
-      expect.objectContaining({ code: 'ERR_UNSUPPORTED' }),
-    );
+    expect(choosePaths(ZERO_COPY + USER_COPY + AUTO_BUFFERS, 'user-copy', { inMemory: true })).toEqual(['user-copy']);
+    expect(() => choosePaths(USER_COPY, 'zero-copy')).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
+  });
+
+  test('users who are not root get the plain path, and no device that waits for a server', () => {
+    const features = IOCTL_ENCODED + UNPRIVILEGED + USER_RECOVERY + USER_COPY;
+
+    expect(chooseFeatures(features, 'off', true).flags).toBe(IOCTL_ENCODED + UNPRIVILEGED);
+    expect(choosePaths(features, 'auto', { unprivileged: true })).toEqual(['plain']);
+    const refused = (code: string): unknown => expect.objectContaining({ code });
+    expect(() => choosePaths(features, 'user-copy', { unprivileged: true })).toThrow(refused('ERR_UNSUPPORTED'));
+    expect(() => chooseFeatures(features, 'fail', true)).toThrow(refused('ERR_UNSUPPORTED'));
+    expect(() => chooseFeatures(features - UNPRIVILEGED, 'off', true)).toThrow(refused('ERR_PERMISSION'));
   });
 
   test.each(DATA_PATHS)('a device with the data path %s is known by its flags', (path) => {

@@ -70,6 +70,10 @@ test('storage that is full or broken costs the guest an error, and nothing that 
   await scenario('storage-fails');
 });
 
+test("a user who is not root makes a device, which is nobody else's", async () => {
+  await scenario('users');
+});
+
 test('twenty devices, one after the other, leave nothing behind', async () => {
   await scenario('many-times', '20');
 });

@@ -20,12 +20,14 @@ const OVERLAPPED: Readonly<Record<number, string>> = {
 /**
  * The line about an error of a request; undefined when the image is not to blame.
  *
- * @param marks whether the image has been marked as corrupt, so that nothing more is written
+ * @param writes whether the request was a change: then the image may have been marked, so that nothing more is written
  */
-export function corruptionLine(error: unknown, image: ImageFacts, marks: boolean): string | undefined {
+export function corruptionLine(error: unknown, image: ImageFacts, writes: boolean): string | undefined {
   if (!(error instanceof CorralError) || error.code !== 'ERR_IMAGE_CORRUPT') return undefined;
-  const { backingFile, path } = error.details;
+  const { backingFile, path, fieldCode } = error.details;
   if (backingFile !== undefined || path !== undefined) return undefined;
+  // What cannot be read is in nobody's way.
+  const marks = writes && (fieldCode === Field.Overlap || fieldCode === Field.Alignment);
   const reason = wordsOf(error, image, marks) ?? error.message.replace(/^Image is corrupt: /, '');
   return marks
     ? `qcow2: Marking image as corrupt: ${reason}; further corruption events will be suppressed`
