@@ -63,7 +63,7 @@ const CASES = [
     nameLength: 1,
     dropped: 5,
     asked: false,
-    error: /Snapshot table too large/,
+    error: /snapshot count/,
   },
   {
     name: 'more than 64 MiB',
@@ -83,7 +83,8 @@ describe.each(CASES)('a snapshot table of $name', ({ count, nameLength, dropped,
     for (const repair of [[], ['-r', 'leaks']]) {
       const { status, stderr } = await corralHere('check', ...repair, path);
       expect(status).toBe(1);
-      expect(stderr).toMatch(error);
+      // The command line says it in QEMU's words, where QEMU has some.
+      expect(stderr).toMatch(asked ? error : /Snapshot table too large/);
     }
     expect(readFileSync(path).equals(before)).toBe(true);
 
