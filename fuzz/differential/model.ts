@@ -142,9 +142,12 @@ export class Model {
     if (start < end) this.bytes.fill(0, start, end);
   }
 
-  /** The header of 512 bytes has room for a backing file or for bitmaps, unless it is written anew, as QEMU does. */
+  /**
+   * The header of 512 bytes has room for a backing file or for bitmaps, unless it is written anew, as QEMU does. So has one of
+   * 1024 with our names of features: the backing file's name is moved to sectors of its own, and there are none.
+   */
   private hasRoomForBitmaps(): boolean {
-    return this.plan.image.clusterSize > 512 || this.plan.image.backing === undefined;
+    return this.plan.image.clusterSize > 1024 || this.plan.image.backing === undefined;
   }
 
   /** Ends with a cluster, or with the disk. */

@@ -4,7 +4,8 @@
 //
 // Places are chosen at random in the first MIB of the device, so that they are written more than once. A line
 // "place sequence" is in the ledger when the write has returned from a descriptor with O_DSYNC. One write is under way
-// at a time; so a place may hold the last write that the ledger has of it, or the one that was interrupted by the end.
+// at a time; so a place may hold the last write that the ledger has of it, or the one that was interrupted by the end: of
+// the device, which the ledger's last line tells, or of the writer, which came no further than to begin the next one.
 import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 
 const BLOCK_SIZE = 4096;
@@ -22,14 +23,22 @@ function fill(block, place, sequence) {
   return block;
 }
 
+/** The places of all writes, in their order. */
+function* places() {
+  let random = 12345;
+  while (true) {
+    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
+    yield (random >>> 8) % placeCount;
+  }
+}
+
 function write() {
   const target = openSync(device, constants.O_WRONLY | constants.O_DSYNC);
   const record = openSync(ledger, 'w');
   const block = Buffer.alloc(BLOCK_SIZE);
-  let random = 12345;
-  for (let sequence = 1; ; sequence++) {
-    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-    const place = (random >>> 8) % placeCount;
+  let sequence = 0;
+  for (const place of places()) {
+    sequence++;
     try {
       writeSync(target, fill(block, place, sequence), 0, BLOCK_SIZE, place * BLOCK_SIZE);
     } catch (error) {
@@ -43,10 +52,17 @@ function write() {
 
 function verify() {
   const allowed = new Map();
-  for (const line of readFileSync(ledger, 'utf8').trim().split('\n')) {
-    const [place, sequence, interrupted] = line.split(' ');
+  const lines = readFileSync(ledger, 'utf8').trim().split('\n');
+  const next = places();
+  for (const line of lines) {
+    const [place, sequence, interrupted] = line.split(' ').map((word, index) => (index < 2 ? Number(word) : word));
+    if (place !== next.next().value) throw new Error(`the ledger is not of this writer: ${line}`);
     const last = allowed.get(place)?.at(-1);
-    allowed.set(place, interrupted === undefined ? [Number(sequence)] : [last ?? 0, Number(sequence)]);
+    allowed.set(place, interrupted === undefined ? [sequence] : [last ?? 0, sequence]);
+  }
+  if (!lines.at(-1).includes('interrupted')) {
+    const place = next.next().value;
+    allowed.set(place, [allowed.get(place)?.at(-1) ?? 0, lines.length + 1]);
   }
   const source = openSync(device, 'r');
   const block = Buffer.alloc(BLOCK_SIZE);
