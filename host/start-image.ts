@@ -2,8 +2,7 @@
 
 import type { BlockFile } from './block-file.js';
 import type { Layer } from './chain.js';
-import { Engine, type EngineRequest } from './engine.js';
-import type { Backing } from './engine-options.js';
+import { type Backing, Engine } from './engine.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { checkFacts, engineOptionsOf, isAbout, type OpenOptions, openRequest } from './open-options.js';
@@ -14,8 +13,6 @@ export interface StartedImage {
   readonly info: ImageFacts;
   readonly backing: Layer | undefined;
   readonly dataFile: BlockFile | undefined;
-  /** The request that has opened it, for another time. */
-  readonly request: EngineRequest<ImageFacts>;
 }
 
 export interface Surroundings {
@@ -66,8 +63,7 @@ export async function startImage(file: BlockFile, options: OpenOptions, around: 
         continue;
       }
       checkFacts(info, options);
-      const { signal: _, ...again } = request;
-      return { engine, info, backing, dataFile: engineOptions.dataFile, request: again };
+      return { engine, info, backing, dataFile: engineOptions.dataFile };
     }
   } catch (error) {
     await backing?.close();
