@@ -29,18 +29,22 @@ const WATCH = `
     }
   };`;
 
-describe.each(['corral', 'corral-io'])('the start of %s', (name) => {
-  test('reads what V8 made of the program before', () => {
+test.each(['corral --version', 'corral info --help', 'corral-io --version'])(
+  '%s reads what V8 made of it before',
+  (line) => {
+    const [name = '', ...args] = line.split(' ');
     const hook = join(temporaryFolder(), 'hook.cjs');
     writeFileSync(hook, WATCH);
 
-    const { stderr } = spawnSync(process.execPath, ['--require', hook, join(ROOT, bin[name] as string), '--version'], {
+    const { stderr } = spawnSync(process.execPath, ['--require', hook, join(ROOT, bin[name] as string), ...args], {
       encoding: 'utf8',
     });
 
     expect(stderr).toBe('rejected: false');
-  });
+  },
+);
 
+describe.each(['corral', 'corral-io'])('the start of %s', (name) => {
   test('reads the program where nothing was kept for this version of Node', () => {
     const folder = dirname(join(ROOT, bin[name] as string));
     const program = join(temporaryFolder(), 'a/b/c');
@@ -59,6 +63,7 @@ describe('the installed command, which is a few files', () => {
     const path = writtenImage();
 
     expect(installed('info', path)).toEqual(corral(['info', path]));
+    expect(installed('-T', 'x', 'info', path)).toEqual(corral(['info', path]));
     expect(installed('map', path)).toEqual(corral(['map', path]));
     expect(installed('--version')).toEqual(corral(['--version']));
   });
@@ -87,6 +92,19 @@ describe('the installed command, which is a few files', () => {
     mustQemuImg('compare', source, packed);
     mustQemuImg('compare', source, unpacked);
   });
+});
+
+test('info, which has a file of its own, follows a chain and looks into what is encrypted', () => {
+  const [base, overlay] = ['locked', 'overlay'].map((name) => join(temporaryFolder(), name));
+  const encryption = ['-o', 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10'];
+  mustQemuImg('create', '-q', '-f', 'qcow2', '--object', 'secret,id=key,data=x', ...encryption, base as string, '1M');
+  mustQemuImg('create', '-q', '-f', 'qcow2', '-b', base as string, '-F', 'qcow2', '-u', overlay as string, '1M');
+  const args = ['info', '--backing-chain', '--output=json', overlay as string];
+
+  const { status, stdout, stderr } = installed(...args);
+
+  expect({ status, stdout, stderr }).toEqual(corral(args));
+  expect(JSON.parse(stdout)).toMatchObject([{}, { encrypted: true }]);
 });
 
 describe('the installed shell', () => {
