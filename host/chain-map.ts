@@ -20,6 +20,8 @@ interface MapChainOptions {
 }
 
 const NOTHING = { kind: 'unallocated', allocated: false, hostOffset: undefined } as const;
+/** So many extents are passed over before it is quicker to ask anew. */
+const MOST_PASSED = 16;
 
 interface Disk {
   readonly backing: Layer | undefined;
@@ -31,39 +33,70 @@ interface Disk {
  * layer that is long enough. Neighbours of one layer are not joined.
  */
 export async function* mapChain(disk: Disk, options: MapChainOptions): AsyncGenerator<ChainExtent> {
-  yield* mapFrom(disk, undefined, 0, options);
-}
-
-async function* mapFrom(
-  disk: Disk,
-  layer: Layer | undefined,
-  depth: number,
-  options: MapChainOptions,
-): AsyncGenerator<ChainExtent> {
   const { offset, length, signal, layers = Number.POSITIVE_INFINITY } = options;
-  for await (const whole of disk.map({ offset, length, signal })) {
-    const extent = clip(whole, offset, offset + length);
-    if (extent === undefined) continue;
-    const { backing } = disk;
-    if (extent.kind !== 'unallocated' || backing === undefined) {
-      yield { ...extent, depth, layer };
-      continue;
+  const end = offset + length;
+  const walks: LayerWalk[] = [new LayerWalk(disk, end, signal)];
+  for (let position = offset; position < end; ) {
+    let layer: Layer | undefined;
+    /** Where the stretch ends that begins at `position`. */
+    let limit = end;
+    for (let depth = 0; ; depth++) {
+      walks[depth] ??= new LayerWalk(layer as Layer, end, signal);
+      const walk = walks[depth] as LayerWalk;
+      const extent = walk.has(position) ? walk.extent : await walk.find(position);
+      if (extent === undefined) return;
+      limit = Math.min(limit, extent.offset + extent.length);
+      const backing: Layer | undefined = walk.disk.backing;
+      if (extent.kind !== 'unallocated' || backing === undefined || position >= backing.length) {
+        yield { ...clip(extent, position, limit), depth, layer };
+        break;
+      }
+      limit = Math.min(limit, backing.length);
+      if (depth + 1 >= layers) {
+        yield { ...NOTHING, offset: position, length: limit - position, depth: depth + 1, layer: backing };
+        break;
+      }
+      layer = backing;
     }
-    const inside = Math.max(0, Math.min(extent.length, backing.length - extent.offset));
-    const next = { ...options, offset: extent.offset, length: inside };
-    if (inside > 0 && depth + 1 < layers) yield* mapFrom(backing, backing, depth + 1, next);
-    else if (inside > 0) yield { ...NOTHING, offset: extent.offset, length: inside, depth: depth + 1, layer: backing };
-    if (inside === extent.length) continue;
-    const rest = { ...extent, offset: extent.offset + inside, length: extent.length - inside };
-    const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + inside;
-    yield { ...rest, hostOffset, depth, layer };
+    position = limit;
   }
 }
 
-function clip(extent: MapExtent, start: number, end: number): MapExtent | undefined {
-  const from = Math.max(extent.offset, start);
-  const to = Math.min(extent.offset + extent.length, end);
-  if (from >= to) return undefined;
-  const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + from - extent.offset;
-  return { ...extent, offset: from, length: to - from, hostOffset };
+/** One layer's own map, from its first place that is asked for on: one walk over it is many times as fast as one for each. */
+class LayerWalk {
+  /** Where the walk has come to. */
+  extent: MapExtent | undefined;
+  private extents: AsyncIterator<MapExtent> | undefined;
+
+  constructor(
+    readonly disk: Disk,
+    private readonly end: number,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  has(position: number): boolean {
+    const { extent } = this;
+    return extent !== undefined && extent.offset <= position && position < extent.offset + extent.length;
+  }
+
+  /** The extent that `position` is in; undefined when there is none. Positions come in order. */
+  async find(position: number): Promise<MapExtent | undefined> {
+    for (let passed = 0; !this.has(position); passed++) {
+      if (this.extents === undefined || passed === MOST_PASSED) this.start(position);
+      const { value, done } = await (this.extents as AsyncIterator<MapExtent>).next();
+      if (done) return undefined;
+      this.extent = value;
+    }
+    return this.extent;
+  }
+
+  private start(offset: number): void {
+    const { disk, end, signal } = this;
+    this.extents = disk.map({ offset, length: end - offset, signal })[Symbol.asyncIterator]();
+  }
+}
+
+function clip(extent: MapExtent, start: number, end: number): MapExtent {
+  const hostOffset = extent.hostOffset === undefined ? undefined : extent.hostOffset + start - extent.offset;
+  return { ...extent, offset: start, length: end - start, hostOffset };
 }

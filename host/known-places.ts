@@ -23,7 +23,7 @@ export class KnownPlaces {
   /** To be read next; later calls are of later stretches. A stretch that comes before the last one begins anew. */
   note(known: KnownPlace): void {
     const last = this.places.at(-1);
-    if (last !== undefined && known.offset < last.offset + last.length) this.places = [];
+    if (last !== undefined && known.offset < endOf(last)) this.places = [];
     this.places.push(known);
     if (this.places.length > MOST) this.places.shift();
   }
@@ -47,7 +47,7 @@ export class KnownPlaces {
         position = known.offset;
       }
       const { file, offset: start } = known.place;
-      const bytes = part(Math.min(end, known.offset + known.length));
+      const bytes = part(Math.min(end, endOf(known)));
       const at = position;
       reads.push(file.read(start + at - known.offset, bytes).catch(() => other(at, bytes)));
       position += bytes.length;
@@ -58,9 +58,20 @@ export class KnownPlaces {
 
   /** Those that reach into a stretch; what ends in it is read once, and forgotten. */
   private take(offset: number, end: number): KnownPlace[] {
-    const inside = (known: KnownPlace): boolean => known.offset < end && known.offset + known.length > offset;
-    const taken = this.places.filter(inside);
-    this.places = this.places.filter((known) => !inside(known) || known.offset + known.length > end);
+    const { places } = this;
+    // Reads come in the order of the disk, too: it is one of the first.
+    let first = 0;
+    while (first < places.length && endOf(places[first] as KnownPlace) <= offset) first++;
+    let next = first;
+    while (next < places.length && (places[next] as KnownPlace).offset < end) next++;
+    const taken = places.slice(first, next);
+    const last = taken.at(-1);
+    const goesOn = last !== undefined && endOf(last) > end;
+    places.splice(first, taken.length - (goesOn ? 1 : 0));
     return taken;
   }
+}
+
+function endOf({ offset, length }: KnownPlace): number {
+  return offset + length;
 }

@@ -92,7 +92,7 @@ class Transfer : public Napi::AsyncWorker {
   void keep(const Napi::Value& value) { kept_[keptCount_++] = Napi::Persistent(value.As<Napi::Object>()); }
 
  protected:
-  void OnOK() override { Callback().Call({Napi::Number::New(Env(), answer_)}); }
+  void OnOK() override { tell(Env(), Callback(), Napi::Number::New(Env(), answer_)); }
 
   void fail(int number) { answer_ = -number; }
   void damaged() { answer_ = DAMAGED; }

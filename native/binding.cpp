@@ -17,6 +17,12 @@ Napi::Error toError(Napi::Env env, const SystemError& error) {
   return result;
 }
 
+bool tell(napi_env env, const Napi::FunctionReference& callback, napi_value value) {
+  napi_value receiver = nullptr;
+  return napi_get_undefined(env, &receiver) == napi_ok &&
+         napi_call_function(env, receiver, callback.Value(), 1, &value, nullptr) == napi_ok;
+}
+
 Options::Options(const Napi::Value& value) : env_(value.Env()) {
   if (value.IsObject()) {
     object_ = value.As<Napi::Object>();

@@ -21,6 +21,12 @@ inline bool throwIf(Napi::Env env, const SystemError& error) {
   return true;
 }
 
+/**
+ * Calls a callback with one value. False when JavaScript could not be called, since its environment ends and no exception
+ * could be thrown into it, or when the callback has thrown.
+ */
+bool tell(napi_env env, const Napi::FunctionReference& callback, napi_value value);
+
 /** Memory of JavaScript's, which stays as long as `object`. */
 struct MemoryView {
   Napi::Object object;

@@ -299,7 +299,8 @@ export interface Addon {
   /**
    * Carries out several writes one after the other on another thread, each wholly: all of them, also when one fails. The
    * pieces are left alone until the callback gets 0 or an errno for each write. Long ones behind the end of a file take
-   * their space first, where that makes them faster.
+   * their space first, where that makes them faster. What a descriptor is given while its thread is at work, the thread does next;
+   * the descriptor stays open until all is answered.
    *
    * @param places by turns the offset of a write and how many of the pieces it has
    */

@@ -1,6 +1,7 @@
 /**
  * Writes that are asked for at about the same time go to another thread together: handing a short one over and hearing of its
- * end costs several times what the kernel needs to take its bytes into the page cache.
+ * end costs several times what the kernel needs to take its bytes into the page cache. While that thread has one round of them, the
+ * next one lies ready for it: it need not wait until this thread has heard of the first.
  */
 import { type Addon, findAddon } from './addon.js';
 import { systemErrorOf } from './errno.js';
@@ -8,7 +9,9 @@ import { systemErrorOf } from './errno.js';
 /** Writes of a round; as many others gather meanwhile, and those who asked for these go on. */
 const MOST_WRITES = 16;
 /** Bytes of a round, but for one write: who made them has memory waiting for the end of it. */
-const MOST_BYTES = 4 << 20;
+const MOST_BYTES = 2 << 20;
+/** Rounds that are handed over: one that is carried out, and one that is next. */
+const MOST_ROUNDS = 2;
 
 interface Asked {
   readonly offset: number;
@@ -25,7 +28,7 @@ interface Asked {
 export class GatheredWrites {
   private waiting: Asked[] = [];
   private scheduled = false;
-  private underWay = false;
+  private roundsUnderWay = 0;
   private readonly enders: (() => void)[] = [];
 
   private constructor(
@@ -46,33 +49,35 @@ export class GatheredWrites {
   write(offset: number, pieces: readonly Uint8Array[], length: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ offset, length, pieces, resolve, reject });
-      if (this.scheduled || this.underWay) return;
+      if (this.scheduled || this.roundsUnderWay === MOST_ROUNDS) return;
       this.scheduled = true;
       // What else came with it, from this client and others, goes along.
       setImmediate(() => {
         this.scheduled = false;
-        this.startRound();
+        this.startRounds();
       });
     });
   }
 
   /** Resolves when no write waits or is under way: until then the descriptor is needed. */
   async ended(): Promise<void> {
-    while (this.waiting.length > 0 || this.underWay) await new Promise<void>((resolve) => this.enders.push(resolve));
+    while (this.waiting.length > 0 || this.roundsUnderWay > 0)
+      await new Promise<void>((resolve) => this.enders.push(resolve));
+  }
+
+  private startRounds(): void {
+    while (this.waiting.length > 0 && this.roundsUnderWay < MOST_ROUNDS) this.startRound();
+    if (this.roundsUnderWay === 0) for (const resolve of this.enders.splice(0)) resolve();
   }
 
   private startRound(): void {
-    if (this.waiting.length === 0) {
-      for (const resolve of this.enders.splice(0)) resolve();
-      return;
-    }
     const round = this.waiting.splice(0, this.roundLength());
     const places = new Float64Array(2 * round.length);
     round.forEach(({ offset, pieces }, index) => {
       places[2 * index] = offset;
       places[2 * index + 1] = pieces.length;
     });
-    this.underWay = true;
+    this.roundsUnderWay++;
     this.addon.writeGathered(
       this.descriptor,
       round.flatMap(({ pieces }) => pieces),
@@ -93,9 +98,9 @@ export class GatheredWrites {
   }
 
   private endRound(round: readonly Asked[], answers: Int32Array): void {
-    this.underWay = false;
+    this.roundsUnderWay--;
     // The thread goes on while those who are answered ask for more.
-    this.startRound();
+    this.startRounds();
     round.forEach(({ resolve, reject }, index) => {
       const errno = answers[index] as number;
       if (errno === 0) resolve();
