@@ -26,7 +26,7 @@ function pathBehind({ path, facts }: BackingData): string | undefined {
 }
 
 class HelperThread {
-  private readonly worker = new Worker(new URL('./helper-worker.js', import.meta.url));
+  private readonly worker = new Worker(new URL('../../bundle/workers/helper-worker.cjs', import.meta.url));
   private readonly served = new Map<number, OnLost>();
   private last = 0;
 

@@ -26,7 +26,7 @@ export class QueueThread {
   ) {
     const { path } = data;
     const workerData: UblkQueueWorkerData = { ...data, meter: this.meter };
-    this.worker = new Worker(new URL('./ublk-queue-worker.js', import.meta.url), { workerData });
+    this.worker = new Worker(new URL('../../bundle/workers/ublk-queue-worker.cjs', import.meta.url), { workerData });
     this.attached = new Promise((resolve, reject) => {
       const lose = (error: CorralError): void => {
         reject(error);

@@ -56,7 +56,7 @@ export class ServingThread {
       meter: this.meter,
       abandoned: this.abandoned.buffer as SharedArrayBuffer,
     };
-    this.worker = new Worker(new URL('./ublk-worker.js', import.meta.url), { workerData });
+    this.worker = new Worker(new URL('../../bundle/workers/ublk-worker.cjs', import.meta.url), { workerData });
     if (living.size === 0) process.on('exit', abandonAll);
     living.add(this);
 

@@ -29,17 +29,21 @@ import { WorkerPort } from './ublk-worker-port.js';
 const data = workerData as UblkWorkerData;
 const port = new WorkerPort(data.path, data.abandoned);
 
-try {
-  requireAddon().becomeFlusher();
-  const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
+void serveDevice();
+
+async function serveDevice(): Promise<void> {
   try {
-    await (data.format === 'raw' ? serveRaw(file) : serveImage(file));
-  } finally {
-    await file.close();
+    requireAddon().becomeFlusher();
+    const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
+    try {
+      await (data.format === 'raw' ? serveRaw(file) : serveImage(file));
+    } finally {
+      await file.close();
+    }
+    port.report({ type: 'closed' });
+  } catch (error) {
+    port.report({ type: 'failed', error: toRecord(inWords(error, data.path)) });
   }
-  port.report({ type: 'closed' });
-} catch (error) {
-  port.report({ type: 'failed', error: toRecord(inWords(error, data.path)) });
 }
 
 async function serveImage(file: NodeFile): Promise<void> {

@@ -45,7 +45,10 @@ function assign(): void {
 /** One more thread, unless there are enough. */
 function start(): Thread | undefined {
   if (threads.length >= Math.min(MAXIMUM_THREADS, availableParallelism())) return undefined;
-  const thread: Thread = { worker: new Worker(new URL('./zstd-worker.js', import.meta.url)), job: undefined };
+  const thread: Thread = {
+    worker: new Worker(new URL('../../bundle/workers/zstd-worker.cjs', import.meta.url)),
+    job: undefined,
+  };
   thread.worker.unref();
   thread.worker.on('message', (answer: ZstdAnswer) => {
     const { job } = thread;
