@@ -19,6 +19,7 @@ import { overlapBits } from './overlap-check.js';
 
 const OPERATION_SIZE = 64;
 const REQUEST_SIZE = 64;
+const LARGEST_SIZE = 2 ** 32 - 1;
 
 /**
  * What the core asks for. Called from inside of `submit` and `complete`, as plain functions without `this`: a handler
@@ -193,6 +194,13 @@ export class CoreInstance {
     this.exports.statistics();
     return new StatisticsView(this.memory, this.layout.statistics);
   }
+
+  /** The files have become this long since the instance was made. Only before it opens the image. */
+  setFileLengths({ fileLength, dataFileLength }: { fileLength: number; dataFileLength?: number | undefined }): void {
+    const view = new ConfigurationView(this.memory, this.exports.configuration());
+    view.fileLength = fileLength;
+    view.dataFileLength = dataFileLength ?? 0;
+  }
 }
 
 /** A name from the image as text; bytes that are not UTF-8 become U+FFFD. */
@@ -202,6 +210,10 @@ export function decodeName(bytes: Uint8Array): string {
 
 /** Returns the address of the layout. */
 function configure(exports: CoreExports, configuration: CoreConfiguration): number {
+  // The record has 32 bits for them.
+  for (const size of [configuration.cacheSize, configuration.checkSize]) {
+    if (size > LARGEST_SIZE) throw tooLarge(configuration);
+  }
   const view = new ConfigurationView(exports.memory.buffer, exports.configuration());
   view.requestCapacity = configuration.requestCapacity;
   view.cacheSize = configuration.cacheSize;
@@ -221,10 +233,12 @@ function configure(exports: CoreExports, configuration: CoreConfiguration): numb
   view.dataFileLength = configuration.dataFileLength ?? 0;
   const layoutAddress = exports.configure();
   if (layoutAddress !== 0) return layoutAddress;
-  throw new CorralError('ERR_TOO_LARGE', {
-    ...configuration,
-    reason: 'Not enough memory for this many requests and this cache size',
-  });
+  throw tooLarge(configuration);
+}
+
+function tooLarge(configuration: CoreConfiguration): CorralError {
+  const reason = 'Not enough memory for this many requests and this cache size';
+  return new CorralError('ERR_TOO_LARGE', { ...configuration, reason });
 }
 
 function discardFlags({ request = true, snapshot = true, other = true }: PassDiscard = {}): number {

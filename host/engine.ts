@@ -5,10 +5,19 @@
  * never entered twice.
  */
 
-import { BufferSpace, OperationFile, OperationKind, type RequestView, Status } from './abi.js';
+import {
+  BufferSpace,
+  OperationFile,
+  OperationKind,
+  RequestFlag,
+  RequestKind,
+  type RequestView,
+  Status,
+} from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
 import type { Codec, CompressionType } from './codec/codec.js';
-import { CoreInstance, type PassDiscard } from './core-instance.js';
+import { CoreInstance } from './core-instance.js';
+import { type Backing, coreConfiguration, type EngineOptions, type FileLengths } from './engine-options.js';
 import { CorralError, cancelled, isNoSpace, systemErrorCode } from './errors.js';
 
 /** A request for the core, without its buffer's bytes. Numbers are bytes. */
@@ -33,41 +42,23 @@ interface Pending {
   onAbort: (() => void) | undefined;
 }
 
-export interface EngineOptions {
-  core: WebAssembly.Module;
-  requestCapacity: number;
-  cacheSize: number;
-  checkSize: number;
-  /** Decompresses clusters; without it they are refused by name. */
-  codec?: Codec;
-  /** For writes that compress; the library's default when undefined. */
-  compressionLevel?: number;
-  /** What lies behind the image; without it images with a backing file are refused by name. */
-  backing?: Backing;
-  /** The image's external data file; without it images that have one are refused by name. */
-  dataFile?: BlockFile;
-  /** Lazy refcounts, or none, whatever the image's header says. */
-  lazyRefcounts?: boolean | undefined;
-  /** Nothing is made durable: flushes of the core are answered at once. */
-  ignoresFlushes?: boolean;
-  /** Discarded clusters keep their host clusters. */
-  keepDiscarded?: boolean | undefined;
-  /** Which clusters that become free are discarded in the file. */
-  passDiscard?: PassDiscard | undefined;
-  /** OverlapCheck bits. */
-  overlapChecks?: number | undefined;
-}
-
-/** The disk behind an image: what the image has not allocated is read from there. */
-export interface Backing {
-  /** Fills the target with guest bytes from `offset` on; zeros behind the end of the disk. */
-  read(offset: number, target: Uint8Array): Promise<void>;
+/** What whoever is alone with an image can do. */
+export interface AloneEngine {
+  /** As `Engine.run`. */
+  run<T>(request: EngineRequest<T>): Promise<T>;
+  /**
+   * Closes the image and opens it again with a metadata cache of so many bytes. What the core has counted begins anew. When it
+   * fails, the image is open as it was, unless not even that is possible.
+   *
+   * @param open the request with which the image was opened
+   */
+  changeCache<T>(cacheSize: number, open: EngineRequest<T>): Promise<T>;
 }
 
 const SECTOR = 512;
 
 export class Engine {
-  readonly core: CoreInstance;
+  private instance: CoreInstance;
   private readonly file: BlockFile;
   private readonly dataFile: BlockFile | undefined;
   private readonly codec: Codec | undefined;
@@ -80,48 +71,52 @@ export class Engine {
   private readonly freeSlots: number[] = [];
   /** Calls that wait for a slot, in the order in which they were made. */
   private readonly queue: Pending[] = [];
+  /** Those of whoever is alone with the image: they go first, and `queue` waits. */
+  private aloneQueue: Pending[] | undefined;
+  /** The image could not be opened again: nothing can be done with it any more. */
+  private lost: unknown;
   private readonly idleWaiters: (() => void)[] = [];
   private readonly handedOut: number[] = [];
+  /** Operations that were begun and have not ended. */
+  private underWay = 0;
   /** The error with which each operation ended last: the `cause` of what the core reports. */
   private readonly causes: unknown[];
   private pumping = false;
 
   /** Sizes the instance for the file as it is now. */
   static async start(file: BlockFile, options: EngineOptions): Promise<Engine> {
-    return new Engine(file, options, await file.size(), await options.dataFile?.size());
+    return new Engine(file, options, await lengthsOf(file, options));
   }
 
-  private constructor(file: BlockFile, options: EngineOptions, fileLength: number, dataFileLength?: number) {
+  private constructor(
+    file: BlockFile,
+    private options: EngineOptions,
+    lengths: FileLengths,
+  ) {
     this.file = file;
     this.dataFile = options.dataFile;
     this.codec = options.codec;
     this.compressionLevel = options.compressionLevel;
     this.backing = options.backing;
     this.ignoresFlushes = options.ignoresFlushes ?? false;
-    const { requestCapacity, cacheSize, checkSize } = options;
-    const { zeroBeyondEnd } = file;
-    const decompresses = options.codec !== undefined;
-    const compresses = options.codec?.compress !== undefined;
-    const abilities = {
-      decompresses,
-      compresses,
-      scratch: true,
-      backing: options.backing !== undefined,
-      dataFileLength,
-      lazyRefcounts: options.lazyRefcounts,
-      keepDiscarded: options.keepDiscarded,
-      passDiscard: options.passDiscard,
-      overlapChecks: options.overlapChecks,
-    };
-    const configuration = { requestCapacity, cacheSize, checkSize, fileLength, zeroBeyondEnd, ...abilities };
-    this.core = new CoreInstance(options.core, configuration, {
+    const { requestCapacity } = options;
+    this.instance = this.makeCore(options, lengths);
+    this.pending = new Array(requestCapacity).fill(undefined);
+    this.causes = new Array(this.core.layout.operationCapacity).fill(undefined);
+    for (let slot = requestCapacity - 1; slot >= 0; slot--) this.freeSlots.push(slot);
+  }
+
+  private makeCore(options: EngineOptions, lengths: FileLengths): CoreInstance {
+    return new CoreInstance(options.core, coreConfiguration(options, this.file, lengths), {
       submit: (operation) => this.handedOut.push(operation),
       fill: (request, bufferOffset, length) => this.bufferOf(request).fill(0, bufferOffset, bufferOffset + length),
       finish: (request, status) => this.finish(request, status),
     });
-    this.pending = new Array(requestCapacity).fill(undefined);
-    this.causes = new Array(this.core.layout.operationCapacity).fill(undefined);
-    for (let slot = requestCapacity - 1; slot >= 0; slot--) this.freeSlots.push(slot);
+  }
+
+  /** The instance that has the image. */
+  get core(): CoreInstance {
+    return this.instance;
   }
 
   /**
@@ -129,17 +124,78 @@ export class Engine {
    * when they have to wait for a slot: overlapping ones rely on it.
    */
   run<T>(request: EngineRequest<T>): Promise<T> {
+    return this.enqueue(this.queue, request);
+  }
+
+  private enqueue<T>(queue: Pending[], request: EngineRequest<T>): Promise<T> {
     return new Promise<unknown>((resolve, reject) => {
-      this.queue.push({ resolve, reject, request, onAbort: undefined });
+      queue.push({ resolve, reject, request, onAbort: undefined });
       this.pump();
     }) as Promise<T>;
   }
 
   /** Ends when no request is in the core or waits for it. */
   async idle(): Promise<void> {
-    while (this.queue.length > 0 || this.freeSlots.length < this.pending.length) {
-      await new Promise<void>((resolve) => this.idleWaiters.push(resolve));
+    while (this.aloneQueue !== undefined || this.queue.length > 0 || this.isBusy) await this.nextEnd();
+  }
+
+  private get isBusy(): boolean {
+    return this.freeSlots.length < this.pending.length;
+  }
+
+  private nextEnd(): Promise<void> {
+    return new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  /**
+   * Runs work while nobody else has a request in the core: what was asked before has ended, and what is asked meanwhile
+   * waits, in its order, until the work has ended. One at a time: the caller sees to that. Settles as the work does.
+   */
+  async alone<T>(work: (engine: AloneEngine) => Promise<T>): Promise<T> {
+    const queue: Pending[] = [];
+    const run: Engine['run'] = (request) => this.enqueue(queue, request);
+    this.aloneQueue = queue;
+    try {
+      while (this.isBusy) await this.nextEnd();
+      return await work({ run, changeCache: (cacheSize, open) => this.changeCache(cacheSize, open, run) });
+    } finally {
+      this.aloneQueue = undefined;
+      this.pump();
+      this.tellIdle();
     }
+  }
+
+  private async changeCache<T>(cacheSize: number, open: EngineRequest<T>, run: Engine['run']): Promise<T> {
+    const { options } = this;
+    const changed = { ...options, cacheSize };
+    // Ahead of everything else: so much memory may not be there.
+    const lengths = await lengthsOf(this.file, options);
+    const next = this.makeCore(changed, lengths);
+    if (((open.flags ?? 0) & RequestFlag.Writable) !== 0) {
+      // What must not be written any more would be forgotten. Such a request changes nothing else.
+      await run({ kind: RequestKind.WriteZeroes });
+      await run({ kind: RequestKind.Close });
+    }
+    try {
+      const opened = await this.openIn(next, open, run);
+      this.options = changed;
+      return opened;
+    } catch (error) {
+      // A small cache has no room for as many bitmaps.
+      await this.openIn(this.makeCore(options, lengths), open, run).catch((again: unknown) => {
+        this.lost = again;
+      });
+      throw error;
+    }
+  }
+
+  private async openIn<T>(core: CoreInstance, open: EngineRequest<T>, run: Engine['run']): Promise<T> {
+    // A table may be on its way for a request that was given up.
+    while (this.underWay > 0) await this.nextEnd();
+    core.setFileLengths(await lengthsOf(this.file, this.options));
+    this.instance = core;
+    this.causes.fill(undefined);
+    return run(open);
   }
 
   private submit(slot: number, pending: Pending): void {
@@ -174,6 +230,10 @@ export class Engine {
       const operation = this.core.failure.operation;
       pending.reject(this.core.failureError(status, this.causes[operation]));
     }
+    this.tellIdle();
+  }
+
+  private tellIdle(): void {
     for (const resolve of this.idleWaiters.splice(0)) resolve();
   }
 
@@ -190,21 +250,27 @@ export class Engine {
   private pump(): void {
     if (this.pumping) return;
     this.pumping = true;
-    while (this.handedOut.length > 0 || (this.queue.length > 0 && this.freeSlots.length > 0)) {
+    while (true) {
       const operation = this.handedOut.shift();
       if (operation !== undefined) this.start(operation);
-      else this.startRequest();
+      else if (!this.startRequest()) break;
     }
     this.pumping = false;
   }
 
-  private startRequest(): void {
-    const pending = this.queue.shift() as Pending;
+  /** False when nobody waits for a slot, or there is none. */
+  private startRequest(): boolean {
+    if (this.freeSlots.length === 0) return false;
+    const pending = (this.aloneQueue ?? this.queue).shift();
+    if (pending === undefined) return false;
     if (pending.request.signal?.aborted) pending.reject(cancelled(pending.request.signal));
+    else if (this.lost !== undefined) pending.reject(lostError(this.lost));
     else this.submit(this.freeSlots.pop() as number, pending);
+    return true;
   }
 
   private start(operation: number): void {
+    this.underWay++;
     this.carryOut(operation).then(
       () => this.answer(operation, Status.Ok, undefined),
       (error: unknown) => {
@@ -215,8 +281,10 @@ export class Engine {
 
   private answer(operation: number, status: Status, cause: unknown): void {
     this.causes[operation] = cause;
+    this.underWay--;
     this.core.complete(operation, status);
     this.pump();
+    if (this.underWay === 0) this.tellIdle();
   }
 
   /** Numbers that this host cannot represent are the image's: they end like any other error. */
@@ -352,6 +420,15 @@ export class Engine {
   private bufferOf(slot: number): Uint8Array {
     return this.pending[slot]?.request.buffer ?? new Uint8Array(0);
   }
+}
+
+async function lengthsOf(file: BlockFile, { dataFile }: EngineOptions): Promise<FileLengths> {
+  return { fileLength: await file.size(), dataFileLength: await dataFile?.size() };
+}
+
+function lostError(cause: unknown): CorralError {
+  const reason = `The image could not be opened again: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new CorralError('ERR_CLOSED', { reason, cause });
 }
 
 function roundUp(value: number, unit: number): number {

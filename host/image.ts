@@ -5,10 +5,11 @@ import { type AmendImageOptions, amendRequests } from './amend.js';
 import { Bitmaps } from './bitmaps.js';
 import type { BlockFile } from './block-file.js';
 import { isWriteThrough } from './cache-mode.js';
+import { cacheSizeOf } from './cache-size.js';
 import { type Layer, openBacking } from './chain.js';
 import { type CheckReport, readCheckReport, watchProgress } from './check-report.js';
 import { type CreateImageOptions, checkPreallocation, createRequest, preallocateCreated } from './create-image.js';
-import { Engine } from './engine.js';
+import { Engine, type EngineRequest } from './engine.js';
 import { CorralError } from './errors.js';
 import type { ImageFacts } from './image-facts.js';
 import { type ImageStatistics, readStatistics } from './image-statistics.js';
@@ -57,6 +58,8 @@ export class Image {
     readonly backing: Layer | undefined,
     /** Every change is durable before it is answered. */
     private readonly writesThrough: boolean,
+    /** With which it was opened. */
+    private readonly request: EngineRequest<ImageFacts>,
   ) {
     this.facts = info;
     this.readOnly = !write;
@@ -128,13 +131,13 @@ export class Image {
   }
 
   private static async start(file: BlockFile, options: OpenOptions, write: boolean, place: Place): Promise<Image> {
-    const { engine, info, backing, dataFile } = await startImage(file, options, {
+    const { engine, info, backing, dataFile, request } = await startImage(file, options, {
       write,
       above: place.above,
       openBacking: (facts) => Image.openBehind(file, facts, options, place),
     });
     const files = dataFile === undefined ? [file] : [dataFile, file];
-    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache));
+    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), request);
   }
 
   /**
@@ -336,6 +339,22 @@ export class Image {
     if (options.backingFile !== undefined || options.dataFile !== undefined) this.outdated = true;
   }
 
+  /**
+   * Goes on with a metadata cache of so many bytes, raised to what the number of requests needs; `statistics` tells what it
+   * really has, and counts from 0 again. The image is closed and opened again for that, so that everything is durable; calls
+   * made meanwhile wait. Of layers behind it, nothing changes. Rejects with ERR_INVALID_ARGUMENT, ERR_TOO_LARGE when there is not so
+   * much memory, or with what closing or opening rejects with; the image has its old cache then.
+   */
+  async setCacheSize(cacheSize: number): Promise<void> {
+    this.refuseClosed();
+    const size = cacheSizeOf({ cacheSize });
+    await this.control.run(async () => {
+      this.refuseClosed();
+      this.facts = await this.engine.alone((engine) => engine.changeCache(size, this.request));
+    });
+  }
+
+  /** Counters since the image was opened, or its cache changed. */
   statistics(): ImageStatistics {
     return readStatistics(this.engine.core);
   }

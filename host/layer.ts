@@ -1,7 +1,7 @@
 /** One disk of a backing chain. */
 
 import type { BlockFile } from './block-file.js';
-import type { Backing } from './engine.js';
+import type { Backing } from './engine-options.js';
 import type { MapExtent } from './map-extent.js';
 
 /** A disk behind an image. Numbers are bytes. */

@@ -2,7 +2,8 @@
 
 import type { BlockFile } from './block-file.js';
 import type { Layer } from './chain.js';
-import { type Backing, Engine } from './engine.js';
+import { Engine, type EngineRequest } from './engine.js';
+import type { Backing } from './engine-options.js';
 import { CorralError } from './errors.js';
 import { type ImageFacts, readFacts } from './image-facts.js';
 import { checkFacts, engineOptionsOf, isAbout, type OpenOptions, openRequest } from './open-options.js';
@@ -13,6 +14,8 @@ export interface StartedImage {
   readonly info: ImageFacts;
   readonly backing: Layer | undefined;
   readonly dataFile: BlockFile | undefined;
+  /** The request that has opened it, for another time. */
+  readonly request: EngineRequest<ImageFacts>;
 }
 
 export interface Surroundings {
@@ -63,7 +66,8 @@ export async function startImage(file: BlockFile, options: OpenOptions, around: 
         continue;
       }
       checkFacts(info, options);
-      return { engine, info, backing, dataFile: engineOptions.dataFile };
+      const { signal: _, ...again } = request;
+      return { engine, info, backing, dataFile: engineOptions.dataFile, request: again };
     }
   } catch (error) {
     await backing?.close();

@@ -58,6 +58,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
                            InstanceMethod<&RingBinding::setDataFile>("setDataFile"),
                            InstanceMethod<&RingBinding::setGuestBuffers>("setGuestBuffers"),
                            InstanceMethod<&RingBinding::setScratch>("setScratch"),
+                           InstanceMethod<&RingBinding::setMemory>("setMemory"),
                            InstanceMethod<&RingBinding::deliver>("deliver"),
                            InstanceMethod<&RingBinding::attachQueue>("attachQueue"),
                            InstanceMethod<&RingBinding::setDeviceSize>("setDeviceSize"),
@@ -77,13 +78,8 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     Napi::Int32Array outgoing = options.numbers("outgoing");
     Napi::Int32Array events = options.numbers("events");
     BlockRingOptions made;
-    made.memory.operations = static_cast<uint32_t>(options.number("operations", UINT32_MAX));
-    made.memory.operationCapacity = static_cast<uint32_t>(options.number("operationCapacity", 1 << 20));
-    made.memory.requests = static_cast<uint32_t>(options.number("requests", UINT32_MAX));
-    made.memory.requestCapacity = static_cast<uint32_t>(options.number("requestCapacity", 1 << 20));
+    made.memory = readMemory(options, memory);
     if (options.refused()) return;
-    made.memory.base = memory.data;
-    made.memory.length = memory.length;
     made.outgoing = outgoing.Data();
     made.outgoingQuads = static_cast<uint32_t>(outgoing.ElementLength() / QUAD);
     made.events = events.Data();
@@ -155,6 +151,28 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
     const double length = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
     const bool sane = length >= 1 && length <= MAX_SCRATCH_LENGTH;
     throwIf(info.Env(), sane ? ring().setScratch(static_cast<uint32_t>(length)) : SystemError{"set scratch", EINVAL});
+    return info.Env().Undefined();
+  }
+
+  static CoreMemory readMemory(Options& options, const MemoryView& memory) {
+    CoreMemory read;
+    read.base = memory.data;
+    read.length = memory.length;
+    read.operations = static_cast<uint32_t>(options.number("operations", UINT32_MAX));
+    read.operationCapacity = static_cast<uint32_t>(options.number("operationCapacity", 1 << 20));
+    read.requests = static_cast<uint32_t>(options.number("requests", UINT32_MAX));
+    read.requestCapacity = static_cast<uint32_t>(options.number("requestCapacity", 1 << 20));
+    return read;
+  }
+
+  /** `setMemory({ memory, operations, … })` */
+  Napi::Value setMemory(const Napi::CallbackInfo& info) {
+    Options options(info[0]);
+    const MemoryView memory = options.memory("memory");
+    const CoreMemory wanted = readMemory(options, memory);
+    if (!options.refused() && !throwIf(info.Env(), ring().setMemory(wanted))) {
+      state_->memory = Napi::Persistent(memory.object);
+    }
     return info.Env().Undefined();
   }
 

@@ -111,6 +111,17 @@ SystemError BlockRing::setGuestBuffers(uint8_t* base, size_t length, uint32_t st
   return NO_ERROR;
 }
 
+SystemError BlockRing::setMemory(const CoreMemory& memory) {
+  CoreMemory& before = options_.memory;
+  const bool same = memory.operationCapacity == before.operationCapacity &&
+                    memory.requestCapacity == before.requestCapacity;
+  if (closed() || !memory.consistent() || !same || files_.inFlight() != 0) return {"set memory", EINVAL};
+  std::memcpy(memory.base + memory.requests, before.base + before.requests,
+              memory.requestCapacity * sizeof(abi::Request));
+  before = memory;
+  return NO_ERROR;
+}
+
 bool BlockRing::deliver(uint32_t operation, const uint8_t* bytes, size_t length) {
   if (closed()) return false;
   int64_t slot = -1;

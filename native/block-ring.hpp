@@ -57,6 +57,12 @@ class BlockRing {
   SystemError shareScratch(uint8_t* base, size_t length) { return files_.shareScratch(base, length); }
 
   /**
+   * Another core takes the place of the one before, with as many records. Requests that nobody has begun to serve stay in
+   * their slots. Refused while an operation is under way.
+   */
+  SystemError setMemory(const CoreMemory& memory);
+
+  /**
    * Ends an operation of a Help event with the bytes that it wanted, or without any when `bytes` is null: its buffer is
    * free again, and the answer of a request that waited for it goes out with the next turn.
    *

@@ -83,6 +83,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/detach.js')).detach,
   },
   flush: { summary: 'make a block device durable', load: async () => (await import('./commands/flush.js')).flush },
+  cache: {
+    summary: 'size of the metadata cache of what is served',
+    load: async () => (await import('./commands/cache.js')).cache,
+  },
   stat: { summary: 'what a block device does', load: async () => (await import('./commands/stat.js')).stat },
   recover: {
     summary: 'serve again what a dead server left',

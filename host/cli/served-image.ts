@@ -60,6 +60,7 @@ export function meterExport(image: Image, exported: NbdExport, queueDepth: numbe
       get diskSize() {
         return image.size;
       },
+      info: image.info,
       queueDepth,
       features: {
         dataPath: 'nbd',
@@ -90,6 +91,7 @@ function verbsOf(image: Image) {
       return { size: image.size, deviceSize: image.size };
     },
     flush: () => image.flush(),
+    setCacheSize: (size) => image.setCacheSize(size),
     bitmaps: () => image.bitmaps.list(),
     changeBitmap: (change) => changeBitmap(image.bitmaps, change),
     // Its chain reads that file, and would go on with tables of it that are no longer true.

@@ -43,14 +43,18 @@ export enum TurnMode {
   Apply = 2,
 }
 
-/** Memory that a ring shares with its host. None of it may be detached while the ring lives. */
-export interface RingOptions {
+/** Where a ring finds the records of a core. */
+export interface CoreMemory {
   /** The core's memory, with its records at these addresses; all of it as bytes where threads share it. */
   memory: ArrayBuffer | Uint8Array;
   operations: number;
   operationCapacity: number;
   requests: number;
   requestCapacity: number;
+}
+
+/** Memory that a ring shares with its host. None of it may be detached while the ring lives. */
+export interface RingOptions extends CoreMemory {
   /** What the host asks for: the head (number of entries, TurnMode, -, -), then the entries. */
   outgoing: Int32Array;
   /** What has happened: the head (number of events, -, -, -), then the events. Valid until the next turn but `Apply`. */
@@ -131,6 +135,11 @@ export interface Ring {
   setFile(descriptor: number, options: FileUse): void;
   /** Likewise the image's external data file. A flush then makes that durable first. */
   setDataFile(descriptor: number, options: FileUse): void;
+  /**
+   * Another core is in the place of the one before, with as many records. Requests of the kernel that were not submitted
+   * to a core stay in their slots. EINVAL while an operation is under way.
+   */
+  setMemory(memory: CoreMemory): void;
   /**
    * Slot firstSlot + n's guest buffer is `stride` bytes at n * stride. `lengths[n]` is how many of them the request in flight there
    * announced, 0 when there is none; the host keeps it up to date.

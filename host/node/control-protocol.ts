@@ -3,6 +3,7 @@
  *
  *   {"verb":"snapshot-create","name":"monday"}   →   {"result":null}  or  {"error":{"code":"ERR_…","message":"…"}}
  */
+import type { CacheFacts } from '../cache-size.js';
 import { CorralError, type CorralErrorCode } from '../errors.js';
 import type { Snapshot } from '../snapshot-record.js';
 
@@ -33,11 +34,21 @@ type ControlVerb =
     }
   /** The answer comes when it is done; the guest waits until then. */
   | { readonly verb: 'commit'; readonly keep?: boolean; readonly bytesPerSecond?: number }
+  /** Bytes; without them, it only tells. Answered with a `CacheAnswer`. */
+  | { readonly verb: 'cache'; readonly size?: number }
   | { readonly verb: 'stat' }
   /** Milliseconds that requests under way may take; the answer comes when the device waits for another server. */
   | { readonly verb: 'hand-over'; readonly timeout?: number }
   /** Milliseconds that requests under way may take; the answer comes when the device is gone. */
   | { readonly verb: 'stop'; readonly timeout?: number };
+
+/** The metadata cache of an image, in bytes, and what it has done since the image was opened with it. */
+export interface CacheAnswer extends CacheFacts {
+  readonly size: number;
+  readonly hits: number;
+  readonly misses: number;
+  readonly evictions: number;
+}
 
 export interface ControlAnswer {
   readonly result?: unknown;
@@ -61,6 +72,7 @@ const FIELDS: Readonly<Record<ControlRequest['verb'], Readonly<Record<string, st
     ranges: 'object?',
   },
   commit: { keep: 'boolean?', bytesPerSecond: 'number?' },
+  cache: { size: 'number?' },
   stat: {},
   'hand-over': { timeout: 'number?' },
   stop: { timeout: 'number?' },

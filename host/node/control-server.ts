@@ -4,12 +4,22 @@ import { lstat, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
+import { cacheFacts } from '../cache-size.js';
 import { CorralError } from '../errors.js';
-import { type ControlAnswer, LONGEST_LINE, parseRequest, snapshotToJson, toAnswer } from './control-protocol.js';
+import type { ImageFacts } from '../image-facts.js';
+import {
+  type CacheAnswer,
+  type ControlAnswer,
+  LONGEST_LINE,
+  parseRequest,
+  snapshotToJson,
+  toAnswer,
+} from './control-protocol.js';
 import { summarize } from './request-summary.js';
 import { ensureRunFolder, runFolder } from './run-folder.js';
 import { checkBitmapChange } from './ublk-bitmaps.js';
 import type { UblkDevice } from './ublk-device.js';
+import type { UblkEngineStatistics } from './ublk-verbs.js';
 
 /** Connections at once. */
 const MAXIMUM_CONNECTIONS = 16;
@@ -30,11 +40,19 @@ export type ControlledDevice = Pick<
   | 'bitmaps'
   | 'changeBitmap'
   | 'commit'
+  | 'setCacheSize'
   | 'requests'
   | 'queueDepth'
   | 'handOver'
   | 'stop'
-> & { readonly features: object; statistics(): Promise<object> };
+> & {
+  readonly features: object;
+  /** Undefined for a raw disk. */
+  readonly info: Pick<ImageFacts, 'clusterSize' | 'extendedL2'> | undefined;
+  statistics(): Promise<CacheCounters>;
+};
+
+type CacheCounters = Pick<UblkEngineStatistics, 'cacheSize' | 'cacheHits' | 'cacheMisses' | 'cacheEvictions'>;
 
 /** The image that a request is about, by its name; undefined: the only one, or the first. Throws a CorralError. */
 export type FindControlled = (image: string | undefined) => ControlledDevice;
@@ -158,6 +176,9 @@ async function resultOf(line: string, find: FindControlled): Promise<unknown> {
       return device.changeBitmap(checkBitmapChange(request));
     case 'commit':
       return device.commit({ keep: request.keep, bytesPerSecond: request.bytesPerSecond });
+    case 'cache':
+      if (request.size !== undefined) await device.setCacheSize(request.size);
+      return cacheOf(device);
     case 'stat': {
       const { node, size, diskSize, queueDepth, features } = device;
       const about = { device: node, pid: process.pid, size, diskSize, queueDepth, features };
@@ -168,4 +189,16 @@ async function resultOf(line: string, find: FindControlled): Promise<unknown> {
     case 'stop':
       return device.stop({ timeout: request.timeout });
   }
+}
+
+async function cacheOf(device: ControlledDevice): Promise<CacheAnswer> {
+  const { info, diskSize } = device;
+  if (info === undefined) throw new CorralError('ERR_UNSUPPORTED', { reason: 'A raw disk has no metadata' });
+  const {
+    cacheSize: size,
+    cacheHits: hits,
+    cacheMisses: misses,
+    cacheEvictions: evictions,
+  } = await device.statistics();
+  return { size, ...cacheFacts({ ...info, virtualSize: diskSize }, size), hits, misses, evictions };
 }

@@ -2,7 +2,7 @@
 import { fstatSync } from 'node:fs';
 import type { Layer } from '../chain.js';
 import { type CommitTarget, commitLayers } from '../commit.js';
-import type { Backing } from '../engine.js';
+import type { Backing } from '../engine-options.js';
 import { CorralError } from '../errors.js';
 import { Image } from '../image.js';
 import type { ImageFacts } from '../image-facts.js';

@@ -5,12 +5,13 @@
  * down for the next turn. Nothing in a step allocates. The core's imports only take notes, so the core is never entered
  * twice. Guest bytes are never seen here: the ring moves them between its buffers and the file.
  */
-import { BufferSpace, RequestKind, type RequestView, SCRATCH_COUNT, Status } from '../abi.js';
+import { fstatSync } from 'node:fs';
+import { BufferSpace, RequestFlag, RequestKind, type RequestView, SCRATCH_COUNT, Status } from '../abi.js';
 import { CoreInstance } from '../core-instance.js';
 import type { EngineRequest } from '../engine.js';
 import { CorralError } from '../errors.js';
 import { type ImageFacts, readFacts } from '../image-facts.js';
-import type { Ring, Waker } from './addon.js';
+import type { CoreMemory, Ring, Waker } from './addon.js';
 import { type Addon, EventType, OutgoingType, QUAD, TurnMode } from './addon.js';
 import type { CoreSharing, SharedParts } from './core-sharing.js';
 import { errnoOf, systemErrorOf } from './errno.js';
@@ -38,7 +39,8 @@ const DEVICE_SIZE = 101;
 const DEFAULT_JOBS = 8;
 
 export class RingEngine {
-  readonly core: CoreInstance;
+  /** Another one after `changeCache`. */
+  core: CoreInstance;
   readonly ring: Ring;
   /** Guest requests of the host's own that ended since the last step: pairs of slot and Status. */
   readonly finished: Int32Array;
@@ -72,10 +74,16 @@ export class RingEngine {
   /** Of the other threads of a shared core, by number. */
   private readonly wakers: Waker[] = [];
   /** All of the core's memory. */
-  private readonly words: Uint32Array;
+  private words: Uint32Array;
+  /** RequestFlag bits with which the image is open. */
+  private openFlags = 0;
+  private cacheSize: number;
 
   /** @throws CorralError when the core cannot be had in this size; SystemError when the kernel refuses the ring */
-  constructor(options: RingEngineOptions, handlers: RingEngineHandlers = {}) {
+  constructor(
+    private readonly options: RingEngineOptions,
+    handlers: RingEngineHandlers = {},
+  ) {
     const { addon, guestCapacity } = options;
     const { sharing } = options;
     this.handlers = handlers;
@@ -86,20 +94,43 @@ export class RingEngine {
     this.controlSlot = slots;
     this.serving = new Uint8Array(slots + 1);
     this.finished = new Int32Array(2 * (slots + 1));
-    this.core = new CoreInstance(
-      options.core,
-      {
-        requestCapacity: slots + 1,
-        cacheSize: options.cacheSize,
-        checkSize: 0,
-        fileLength: options.fileLength,
-        zeroBeyondEnd: options.zeroBeyondEnd,
-        scratch: true,
-        decompresses: options.helper !== undefined,
-        backing: options.helper?.backing !== undefined,
-        dataFileLength: options.dataFile?.length,
-        ...options.treatment,
-      },
+    this.cacheSize = options.cacheSize;
+    this.core = this.makeCore(options.cacheSize);
+    const { operationCapacity } = this.core.layout;
+    this.errnos = new Int32Array(sharing?.parts.errnos ?? sharedErrnos(sharing, operationCapacity));
+    const memory = memoryOf(this.core, sharing !== undefined);
+    this.ring = new addon.Ring({ ...memory, outgoing: this.outgoing, events: this.events });
+    this.turn = this.ring.turn;
+    this.words = new Uint32Array(this.core.memory);
+    if (sharing !== undefined) sharing.wakeDescriptor = this.ring.wakeDescriptor;
+    if (sharing?.parts.scratch !== undefined) this.ring.setScratch(new Uint8Array(sharing.parts.scratch));
+    const { writable, ignoresFlushes, dataFile } = options;
+    const use = { writable, ignoresFlushes: ignoresFlushes ?? false };
+    this.ring.setFile(options.descriptor, use);
+    if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, use);
+    this.helper = options.helper && this.makeHelper(options.helper, options);
+    this.hasBacking = options.helper?.backing !== undefined;
+    // Others may have something for this thread before its first pass.
+    this.locked(() => {});
+  }
+
+  private makeCore(cacheSize: number): CoreInstance {
+    const { core, sharing, fileLength, zeroBeyondEnd, helper, dataFile, treatment } = this.options;
+    const configuration = {
+      requestCapacity: this.controlSlot + 1,
+      cacheSize,
+      checkSize: 0,
+      fileLength,
+      zeroBeyondEnd,
+      scratch: true,
+      decompresses: helper !== undefined,
+      backing: helper?.backing !== undefined,
+      dataFileLength: dataFile?.length,
+      ...treatment,
+    };
+    return new CoreInstance(
+      core,
+      configuration,
       {
         submit:
           sharing === undefined
@@ -113,29 +144,6 @@ export class RingEngine {
         layoutAddress: sharing.parts.layoutAddress === 0 ? undefined : sharing.parts.layoutAddress,
       },
     );
-    const { requests, requestCapacity, operations, operationCapacity } = this.core.layout;
-    this.errnos = new Int32Array(sharing?.parts.errnos ?? sharedErrnos(sharing, operationCapacity));
-    this.ring = new addon.Ring({
-      memory: sharing === undefined ? this.core.memory : new Uint8Array(this.core.memory),
-      operations,
-      operationCapacity,
-      requests,
-      requestCapacity,
-      outgoing: this.outgoing,
-      events: this.events,
-    });
-    this.turn = this.ring.turn;
-    this.words = new Uint32Array(this.core.memory);
-    if (sharing !== undefined) sharing.wakeDescriptor = this.ring.wakeDescriptor;
-    if (sharing?.parts.scratch !== undefined) this.ring.setScratch(new Uint8Array(sharing.parts.scratch));
-    const { writable, ignoresFlushes, dataFile } = options;
-    const use = { writable, ignoresFlushes: ignoresFlushes ?? false };
-    this.ring.setFile(options.descriptor, use);
-    if (dataFile !== undefined) this.ring.setDataFile(dataFile.descriptor, use);
-    this.helper = options.helper && this.makeHelper(options.helper, options);
-    this.hasBacking = options.helper?.backing !== undefined;
-    // Others may have something for this thread before its first pass.
-    this.locked(() => {});
   }
 
   /** One turn and one pass through the core. */
@@ -190,9 +198,54 @@ export class RingEngine {
    */
   open(flags: number): ImageFacts {
     if (this.hasBacking) this.openBacking(this.helper as RingHelper);
+    this.openFlags = flags;
     const facts = this.control(RequestKind.Open, flags, readFacts);
     this.setScratch(2 * facts.clusterSize);
     return facts;
+  }
+
+  /**
+   * Closes the image and opens it again with a metadata cache of so many bytes, in another core; what that counts begins
+   * anew. The guest must be held, and the core nobody else's. When it fails the image is open as before; where not even
+   * that is possible, the engine has failed.
+   *
+   * @throws CorralError with which it failed
+   */
+  changeCache(cacheSize: number): void {
+    // Ahead of everything else: so much memory may not be there.
+    const next = this.makeCore(cacheSize);
+    if ((this.openFlags & RequestFlag.Writable) !== 0) {
+      // What must not be written any more would be forgotten. Such a request changes nothing else.
+      this.run({ kind: RequestKind.WriteZeroes });
+      this.run({ kind: RequestKind.Close });
+    }
+    try {
+      this.openIn(next);
+      this.cacheSize = cacheSize;
+    } catch (error) {
+      try {
+        // A small cache has no room for as many bitmaps.
+        this.openIn(this.makeCore(this.cacheSize));
+      } catch (again) {
+        this.abandonCore(again as Error);
+      }
+      throw error;
+    }
+  }
+
+  private openIn(core: CoreInstance): void {
+    const { descriptor, fileLength, dataFile } = this.options;
+    core.setFileLengths({
+      fileLength: lengthNow(descriptor, fileLength),
+      dataFileLength: dataFile && lengthNow(dataFile.descriptor, dataFile.length),
+    });
+    while (this.ring.statistics().operationsInFlight > 0) this.step(TurnMode.Wait);
+    this.ring.setMemory(memoryOf(core, false));
+    this.core = core;
+    this.words = new Uint32Array(core.memory);
+    this.errnos.fill(0);
+    this.causes.clear();
+    this.control(RequestKind.Open, this.openFlags, () => undefined);
   }
 
   /** False while a helper thread may be using the image file: `close` should wait. */
@@ -583,6 +636,18 @@ export class RingEngine {
     const errno = this.errnos[operation];
     return errno === undefined || errno === 0 ? undefined : systemErrorOf(errno);
   }
+}
+
+function memoryOf({ memory, layout }: CoreInstance, shared: boolean): CoreMemory {
+  const { requests, requestCapacity, operations, operationCapacity } = layout;
+  const records = { requests, requestCapacity, operations, operationCapacity };
+  return { memory: shared ? new Uint8Array(memory) : memory, ...records };
+}
+
+/** A device has the length that it had. */
+function lengthNow(descriptor: number, before: number): number {
+  const status = fstatSync(descriptor);
+  return status.isFile() ? status.size : before;
 }
 
 /** Whoever sees an operation fail may not be who reports it. */

@@ -7,6 +7,7 @@
  */
 import type { BitmapFacts } from '../bitmaps.js';
 import { isDirect, isWriteThrough } from '../cache-mode.js';
+import { cacheSizeOf } from '../cache-size.js';
 import { CorralError, cancelled } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import { overlapBits } from '../overlap-check.js';
@@ -47,6 +48,8 @@ export interface UblkParts {
   readonly deviceSize: number;
   /** Makes the block device, or lets it go on; the worker serves it. */
   begin(id: number): Promise<void>;
+  /** For whoever serves the device after this process. */
+  keepCacheSize: ((size: number) => Promise<void>) | undefined;
 }
 
 /** Milliseconds. */
@@ -218,6 +221,17 @@ export class UblkDevice {
     await this.call({ name: 'commit', keep, bytesPerSecond });
   }
 
+  /**
+   * Goes on with a metadata cache of so many bytes, raised to what the queue depth needs; `statistics` tells what it really
+   * has. The guest's requests wait until the image is open with it. Rejects as `Image.setCacheSize` does, and with
+   * ERR_UNSUPPORTED for a device with several queues.
+   */
+  async setCacheSize(cacheSize: number): Promise<void> {
+    const size = cacheSizeOf({ cacheSize });
+    await this.call({ name: 'changeCache', size });
+    await this.parts.keepCacheSize?.(size);
+  }
+
   /** Everything that was answered before becomes durable. */
   async flush(): Promise<void> {
     await this.call({ name: 'flush' });
@@ -228,7 +242,7 @@ export class UblkDevice {
     return this.parts.thread.readMeter();
   }
 
-  /** What the engine has counted since the image was opened. */
+  /** What the engine has counted since the image was opened, or got another cache. */
   statistics(): Promise<UblkEngineStatistics> {
     return this.call({ name: 'statistics' }) as Promise<UblkEngineStatistics>;
   }
@@ -379,6 +393,10 @@ export async function createDevice(
       options: checked,
       deviceSize,
       begin,
+      keepCacheSize:
+        checked.recovery === 'off'
+          ? undefined
+          : (cacheSize) => writeRecord(granted.id, mark, path, { ...checked, cacheSize }),
     });
     if (signal?.aborted) throw cancelled(signal);
     const onAbort = (): void => void device.delete().catch(() => {});

@@ -63,6 +63,8 @@ export async function recoverDevice(
   const { size } = await addon.ublk.getParameters(id).catch((error) => Promise.reject(describe(error, id)));
   const events = new UblkEvents();
   const { thread, facts } = await whenUnlocked(addon, record, options, events, deadline);
+  const keepCacheSize = (size: number): Promise<void> =>
+    writeRecord(id, granted.mark, record.image, { ...options, cacheSize: size }, record.folder);
   try {
     if (facts.virtualSize < size) {
       throw new CorralError('ERR_INVALID_ARGUMENT', { path: blockNode(id), reason: 'Its image has become smaller' });
@@ -78,9 +80,10 @@ export async function recoverDevice(
       options,
       deviceSize: size,
       begin: (number) => addon.ublk.endRecovery(number, process.pid),
+      keepCacheSize,
     });
     await device.start();
-    if (cacheSize !== undefined) await writeRecord(id, granted.mark, record.image, options, record.folder);
+    if (cacheSize !== undefined) await keepCacheSize(cacheSize);
     return device;
   } catch (error) {
     thread.order({ type: 'close' });

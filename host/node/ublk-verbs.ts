@@ -30,9 +30,11 @@ export type UblkVerb =
   | { name: 'bitmapChange'; change: BitmapChange }
   /** What the image holds goes into what lies behind it, and the image is emptied unless `keep`. */
   | { name: 'commit'; keep: boolean; bytesPerSecond: number }
+  /** Bytes. The guest waits until the image is open with it. */
+  | { name: 'changeCache'; size: number }
   | { name: 'statistics' };
 
-/** Counters since the image was opened. */
+/** Counters since the image was opened, or got another cache. */
 export interface UblkEngineStatistics {
   readonly cacheHits: number;
   readonly cacheMisses: number;
@@ -72,6 +74,8 @@ export async function carryOut(engine: RingEngine, verb: UblkVerb, facts: ImageF
       return changeBitmap(bitmapsOf(engine), verb.change);
     case 'commit':
       return commit(engine, verb, facts);
+    case 'changeCache':
+      return changeCache(engine, verb.size);
     case 'statistics':
       return statistics(engine);
   }
@@ -152,6 +156,22 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
       engine.run({ kind: RequestKind.Discard, flags: RequestFlag.Unmap, guestOffset: offset, length });
     }
     engine.run({ kind: RequestKind.Flush });
+  } finally {
+    engine.releaseGuest();
+  }
+}
+
+/** Requests of the guest wait meanwhile; everything that was answered is durable then. */
+function changeCache(engine: RingEngine, size: number): void {
+  if (engine.isShared) {
+    throw new CorralError('ERR_UNSUPPORTED', {
+      reason:
+        'The threads of several queues share the memory that the cache is in: attach the image again for another size',
+    });
+  }
+  engine.holdGuest();
+  try {
+    engine.changeCache(size);
   } finally {
     engine.releaseGuest();
   }

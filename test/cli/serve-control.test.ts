@@ -77,6 +77,9 @@ test('a served image takes snapshots and bitmaps, grows and is told about while 
   const list = await must('snapshot', '-l', uri);
   await must('resize', uri, '+1M');
   await must('flush', uri);
+  const small = JSON.parse(await must('cache', '--output', 'json', uri));
+  const told = await must('cache', uri, '64M');
+  const large = JSON.parse(await must('cache', '--output', 'json', uri));
   const seen = await client.stop();
   const facts = JSON.parse(await must('stat', '--output', 'json', uri));
   const text = await must('stat', uri);
@@ -86,6 +89,10 @@ test('a served image takes snapshots and bitmaps, grows and is told about while 
   expect(seen).toMatch(/read 1048576\/1048576 bytes/);
   expect(seen).not.toMatch(/fail|error/i);
   expect(list).toMatch(/then/);
+  expect(large.size).toBeGreaterThan(60 * 2 ** 20);
+  expect(small.size).toBeLessThan(16 * 2 ** 20);
+  expect(large).toMatchObject({ entrySize: 4096, wholeDisk: 4096, covers: (large.size / 8) * 65_536 });
+  expect(told).toMatch(/^nbd\+unix:.*: \S+ MiB in entries of 4 KiB, .* 4 KiB would hold all\n\d+ lookups, .*\n$/);
   expect(list).not.toMatch(/gone/);
   expect(facts).toMatchObject({ device: uri, pid: server.child.pid, size: 2 ** 21, features: { dataPath: 'nbd' } });
   expect(facts.requests.write).toMatchObject({ errors: 0, p50: expect.any(Number) });
@@ -114,6 +121,7 @@ test('what cannot be done with it is told in one line, and its metrics over HTTP
     await corralHere('snapshot', '-a', 'then', uri),
     await corralHere('flush', address('three', server)),
     await corralHere('flush', `${uri}.none`),
+    await corralHere('cache', uri, '2G'),
   ];
   const busy = await corralHere('detach', uri);
   await client.stop();
@@ -137,6 +145,7 @@ test('what cannot be done with it is told in one line, and its metrics over HTTP
     expect.stringMatching(/^corral: Could not apply snapshot 'then': The disk is served.*\n$/),
     expect.stringMatching(/^corral: Could not flush .*No image 'three' is served here\n$/),
     expect.stringMatching(/^corral: Could not flush .*No server of corral answers for it\n$/),
+    expect.stringMatching(/^corral: Invalid cache size specified: '2G'\. Must be at most 1G\.\n$/),
   ]);
   expect(busy.stderr).toMatch(/has clients: disconnect them first/);
   expect(text).toContain(`corral_requests_total{device="${uri}",kind="write"}`);

@@ -5,7 +5,20 @@ import { describe, expect, test } from 'vitest';
 import { corral, corralHere, MAIN } from './run-corral.js';
 import { newImage } from './sample-images.js';
 
-const VERBS = ['info', 'map', 'check', 'create', 'convert', 'attach', 'detach', 'flush', 'stat', 'list', 'serve'];
+const VERBS = [
+  'info',
+  'map',
+  'check',
+  'create',
+  'convert',
+  'attach',
+  'detach',
+  'flush',
+  'cache',
+  'stat',
+  'list',
+  'serve',
+];
 
 describe('corral', () => {
   test('--version prints the version of the package', () => {

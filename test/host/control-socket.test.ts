@@ -43,12 +43,14 @@ function fakeDevice() {
     deleteSnapshot: vi.fn(async () => {}),
     resize: vi.fn(async (size: number) => ({ size, deviceSize: size })),
     flush: vi.fn(async () => {}),
-    statistics: vi.fn(async () => ({ cacheHits: 3 })),
+    statistics: vi.fn(async () => ({ cacheHits: 3, cacheMisses: 1, cacheEvictions: 0, cacheSize: 8192 })),
     queueDepth: 128,
     requests: vi.fn(() => readMeter(meterMemory())),
     bitmaps: vi.fn(async () => [BITMAP]),
     changeBitmap: vi.fn(async () => {}),
     commit: vi.fn(async () => {}),
+    setCacheSize: vi.fn(async (_size: number) => {}),
+    info: { clusterSize: 65_536, extendedL2: false },
     stop: vi.fn(async () => {}),
   };
 }
@@ -121,6 +123,24 @@ describe('who serves a device', () => {
     expect(device.commit).toHaveBeenCalledWith({ keep: true, bytesPerSecond: undefined });
   });
 
+  test('is asked how large its metadata cache is, and for another one', async () => {
+    const told = await askDevice(7, { verb: 'cache' });
+    const before = device.setCacheSize.mock.calls.length;
+    await askDevice(7, { verb: 'cache', size: 2 ** 20 });
+
+    expect(told).toEqual({
+      size: 8192,
+      entrySize: 4096,
+      covers: 2 ** 26,
+      wholeDisk: 4096,
+      hits: 3,
+      misses: 1,
+      evictions: 0,
+    });
+    expect(before).toBe(0);
+    expect(device.setCacheSize.mock.calls).toEqual([[2 ** 20]]);
+  });
+
   test.each([
     { action: 'format', bitmap: 'a' },
     { action: 'merge', bitmap: 'a' },
@@ -186,6 +206,7 @@ describe('what is no request', () => {
     '{"verb":"__proto__"}',
     '{"verb":"resize"}',
     '{"verb":"resize","size":"1"}',
+    '{"verb":"cache","size":"1M"}',
     '{"verb":"snapshot-create","name":null}',
     '{"verb":"snapshot-delete","name":"a"}',
     '{"verb":"flush","force":true}',

@@ -18,6 +18,7 @@ dd if=/dev/urandom of="$device" bs=1M seek=16 count=1 oflag=direct conv=notrunc 
 node "$CORRAL/test/vm/guest/look-after.mjs" "$device" 5
 refuses 'detach it first' "${corral_command[@]}" snapshot -a first "$device"
 
+corral cache "$device" 16M
 corral resize "$device" +64M
 size=$(blockdev --getsize64 "$device")
 if [ "$1" = grows ]; then
@@ -28,6 +29,7 @@ else
   [ "$size" = $((512 << 20)) ] || fail "the device has $size bytes"
 fi
 corral stat "$device" | tee /run/stat
+grep -qE '^metadata cache: 15[.0-9]* MiB' /run/stat || fail "the cache has its old size"
 grep -qE '^write: [1-9][0-9]* requests' /run/stat || fail "no writes are counted"
 kill -0 "$load" && kill -0 "$writer" || fail "a writer saw an error: $(cat /run/fio.log /run/ledger.log)"
 
