@@ -24,6 +24,8 @@ const OVER = 4;
 const ERROR_LENGTH = 5;
 /** Never changes. */
 const PAUSE = 6;
+/** Not 0: requests of the kernel wait in every thread. */
+const HELD = 7;
 const HEAD_WORDS = 16;
 
 /** Words of each thread: whether it sleeps, entries in its mailbox, the descriptor that wakes it, requests without sense. */
@@ -54,6 +56,8 @@ export interface SharedParts {
   /** The core's scratch buffers, and the errno with which each operation failed last; undefined until the image is open. */
   readonly scratch: SharedArrayBuffer | undefined;
   readonly errnos: SharedArrayBuffer | undefined;
+  /** One byte for each slot and the control request: what becomes of the kernel's request in it, a `SlotState`. */
+  readonly slots: SharedArrayBuffer;
   readonly threads: number;
   /** Request slots of each thread: slot s is thread s / depth's. */
   readonly depth: number;
@@ -68,6 +72,7 @@ export function makeSharedParts(threads: number, depth: number): SharedParts {
     words: new SharedArrayBuffer(words * 4 + ERROR_BYTES),
     scratch: undefined,
     errnos: undefined,
+    slots: new SharedArrayBuffer(threads * depth + 1),
     threads,
     depth,
   };
@@ -197,6 +202,15 @@ export class CoreSharing {
     for (let thread = 0; thread < this.parts.threads; thread++)
       sum += Atomics.load(this.words, this.headOf(thread) + MALFORMED) >>> 0;
     return sum;
+  }
+
+  /** Whether requests of the kernel wait, in every thread. Under the lock. */
+  get held(): boolean {
+    return this.words[HELD] !== 0;
+  }
+
+  set held(held: boolean) {
+    this.words[HELD] = held ? 1 : 0;
   }
 
   get broken(): boolean {

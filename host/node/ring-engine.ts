@@ -35,6 +35,16 @@ const CONTROL_ENDED = 100;
 /** The block device is a + b * 2^32 bytes long from now on. */
 const DEVICE_SIZE = 101;
 
+/** Of a request slot. */
+enum SlotState {
+  /** No request of the kernel is in it. */
+  Free = 0,
+  /** The core has it. */
+  Served = 1,
+  /** It waits for the guest's release. */
+  Held = 2,
+}
+
 /** Jobs of the helper at once, unless the host says something else. */
 const DEFAULT_JOBS = 8;
 
@@ -55,8 +65,8 @@ export class RingEngine {
   /** Where the next entry goes. */
   private outgoingEnd = QUAD;
   private readonly controlSlot: number;
-  /** 1 for each slot whose request came from the kernel and was not answered. */
-  private readonly serving: Uint8Array;
+  /** A SlotState for each slot; with a shared core, those of all threads. */
+  private readonly slotStates: Uint8Array;
   /** The errno with which each operation failed last: the cause of what the core reports. */
   private readonly errnos: Int32Array;
   /** Why the helper failed with an operation, where that was its last failure. */
@@ -66,8 +76,10 @@ export class RingEngine {
   private scratch: SharedArrayBuffer | undefined;
   private readonly helper: RingHelper | undefined;
   private readonly meter: RequestMeter | undefined;
-  /** Slots of requests that wait for `releaseGuest`; undefined while nobody holds the guest. */
-  private heldSlots: number[] | undefined;
+  /** Whether somebody holds the guest, where the core is not shared. */
+  private guestHeld = false;
+  /** This thread's slots of requests that wait for the guest's release. */
+  private heldSlots: number[] = [];
   private controlDone: ((status: Status, error?: CorralError) => void) | undefined;
   private readonly addon: Addon;
   private readonly sharing: CoreSharing | undefined;
@@ -92,7 +104,7 @@ export class RingEngine {
     this.sharing = sharing;
     const slots = guestCapacity * (sharing?.parts.threads ?? 1);
     this.controlSlot = slots;
-    this.serving = new Uint8Array(slots + 1);
+    this.slotStates = new Uint8Array(sharing?.parts.slots ?? new ArrayBuffer(slots + 1));
     this.finished = new Int32Array(2 * (slots + 1));
     this.cacheSize = options.cacheSize;
     this.core = this.makeCore(options.cacheSize);
@@ -174,6 +186,7 @@ export class RingEngine {
   }
 
   private pass(): void {
+    if (this.heldSlots.length > 0 && !this.isHeld) this.submitHeld();
     const { events } = this;
     const end = (1 + events[0]) * QUAD;
     let position = QUAD;
@@ -305,22 +318,40 @@ export class RingEngine {
     return outcome.value;
   }
 
-  /** Comes back when no request of the kernel is under way; those that come from now on wait. */
+  /** Comes back when no request of the kernel is under way, on any queue; those that come from now on wait. */
   holdGuest(): void {
-    const held: number[] = [];
-    this.heldSlots = held;
-    while (this.trap === undefined && this.serving.some((serving, slot) => serving === 1 && !held.includes(slot))) {
+    this.locked(() => this.setHeld(true));
+    while (this.trap === undefined && this.locked(() => this.slotStates.includes(SlotState.Served))) {
       this.step(TurnMode.Wait);
     }
   }
 
-  /** What has waited since `holdGuest` goes on, in the order in which it came. */
+  /** What has waited since `holdGuest` goes on, of each queue in the order in which it came. */
   releaseGuest(): void {
-    const held = this.heldSlots ?? [];
-    this.heldSlots = undefined;
+    this.locked(() => {
+      this.setHeld(false);
+      this.submitHeld();
+    });
+    this.wakeAllOthers();
+  }
+
+  private get isHeld(): boolean {
+    return this.sharing?.held ?? this.guestHeld;
+  }
+
+  private setHeld(held: boolean): void {
+    if (this.sharing === undefined) this.guestHeld = held;
+    else this.sharing.held = held;
+  }
+
+  private submitHeld(): void {
+    const held = this.heldSlots;
+    this.heldSlots = [];
     for (const slot of held) {
       // A trap has answered all of them.
-      if (this.trap === undefined) this.enterCore(() => this.core.submit(slot));
+      if (this.trap !== undefined) return;
+      this.slotStates[slot] = SlotState.Served;
+      this.enterCore(() => this.core.submit(slot));
     }
   }
 
@@ -343,6 +374,12 @@ export class RingEngine {
     const { sharing } = this;
     if (sharing === undefined || sharing.broken) return;
     sharing.breakDown();
+    this.wakeAllOthers();
+  }
+
+  private wakeAllOthers(): void {
+    const { sharing } = this;
+    if (sharing === undefined) return;
     for (let thread = 0; thread < sharing.parts.threads; thread++) if (thread !== sharing.thread) this.wake(thread);
   }
 
@@ -394,7 +431,7 @@ export class RingEngine {
     const { sharing } = this;
     if (sharing === undefined) return;
     sharing.end();
-    for (let thread = 0; thread < sharing.parts.threads; thread++) if (thread !== sharing.thread) this.wake(thread);
+    this.wakeAllOthers();
   }
 
   /** Waits for operations under way and gives file and ring back. Requests that were not answered stay so. */
@@ -412,10 +449,10 @@ export class RingEngine {
         this.core.complete(a, b as Status);
         return;
       case EventType.Request:
-        this.serving[a] = 1;
         this.meter?.begin(a, this.core.request(a).kind, this.core.request(a).length);
+        this.slotStates[a] = SlotState.Served;
         if (this.trap !== undefined) this.finish(a, Status.Broken);
-        else if (this.heldSlots !== undefined) this.heldSlots.push(a);
+        else if (this.isHeld) this.hold(a);
         else this.core.submit(a);
         return;
       case EventType.Help:
@@ -433,6 +470,11 @@ export class RingEngine {
         this.handlers.onQueueStopped?.(a);
         return;
     }
+  }
+
+  private hold(slot: number): void {
+    this.slotStates[slot] = SlotState.Held;
+    this.heldSlots.push(slot);
   }
 
   private makeHelper(
@@ -486,16 +528,18 @@ export class RingEngine {
   private finish(slot: number, status: Status): void {
     if (this.isForeign(slot)) this.finishForeign(slot, status);
     else {
-      if (status !== Status.Ok && this.serving[slot] === 1) this.tell(status);
+      if (status !== Status.Ok && this.slotStates[slot] !== SlotState.Free) this.tell(status);
       this.endSlot(slot, status);
     }
   }
 
   private endSlot(slot: number, status: Status): void {
-    if (this.serving[slot] === 1) {
-      this.serving[slot] = 0;
+    if (this.slotStates[slot] !== SlotState.Free) {
+      this.slotStates[slot] = SlotState.Free;
       this.meter?.end(slot, status !== Status.Ok);
       this.push(OutgoingType.Finish, slot, errnoOf(status), 0);
+      // Whoever holds the guest waits for the last one.
+      if (this.sharing?.held && this.sharing.thread !== 0) this.wake(0);
     } else if (slot === this.controlSlot) {
       this.controlDone?.(status);
     } else {
@@ -609,8 +653,8 @@ export class RingEngine {
     this.trap = trap;
     this.tellAll();
     this.forgetOperations();
-    for (let slot = 0; slot < this.serving.length; slot++) {
-      if (this.serving[slot] === 1) this.finish(slot, Status.Broken);
+    for (let slot = 0; slot < this.slotStates.length; slot++) {
+      if (this.slotStates[slot] !== SlotState.Free && !this.isForeign(slot)) this.finish(slot, Status.Broken);
     }
   }
 

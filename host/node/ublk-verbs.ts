@@ -140,11 +140,6 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
   if (!keep && facts.hasDataFile) {
     throw new CorralError('ERR_UNSUPPORTED', { reason: 'An image with an external data file is not emptied' });
   }
-  if (engine.isShared) {
-    throw new CorralError('ERR_UNSUPPORTED', {
-      reason: 'A device with several queues cannot be committed while it serves: detach it first',
-    });
-  }
   engine.holdGuest();
   try {
     engine.run({ kind: RequestKind.Flush });

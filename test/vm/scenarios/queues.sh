@@ -1,9 +1,10 @@
-# A device with two queues, each with a thread, on one core: two processors write and verify at once, beside a trim, snapshots
+# A device with two queues, each with a thread, on one core: two processors write and verify at once, beside a commit, a trim, snapshots
 # and a longer disk; then its server is killed under load, and another one goes on.
 . "$CORRAL/test/vm/guest/common.bash"
 cd "$SCRATCH"
 
-corral create image.qcow2 448M
+corral create base.qcow2 448M
+corral create -b base.qcow2 -F qcow2 image.qcow2
 attach --queues 2 --recovery reissue image.qcow2
 queues=("/sys/block/${device##*/}/mq"/*)
 [ ${#queues[@]} = 2 ] || fail "the device has ${#queues[@]} queues"
@@ -12,6 +13,12 @@ fio --direct=1 --ioengine=io_uring --filename="$device" --rw=randwrite --bsrange
   --verify=crc32c --verify_fatal=1 --iodepth=16 --size=48m --cpus_allowed=0-1 --cpus_allowed_policy=split \
   --name=one --offset=0 --name=two --offset=56m --output=/run/fio.log &
 load=$!
+for ((tries = 0; tries < 200; tries++)); do
+  [ "$(stat -c %s image.qcow2)" -lt $((8 << 20)) ] || break
+  sleep 0.1
+done
+corral commit "$device"
+[ "$(stat -c %s base.qcow2)" -gt $((4 << 20)) ] || fail "nothing was committed"
 for ((number = 0; number < 3; number++)); do
   blkdiscard --offset 112m --length 8m "$device"
   corral snapshot -c "snapshot-$number" "$device"
@@ -37,4 +44,5 @@ status=0
 qemu-img check image.qcow2 || status=$?
 # 3: clusters that nothing refers to, which is all that such an end may cost.
 [ "$status" = 0 ] || [ "$status" = 3 ] || fail "worse than leaks"
+qemu-img check base.qcow2 || fail "the commit has damaged what lies behind the image"
 [ "$(qemu-img snapshot -l image.qcow2 | grep -c snapshot-)" = 3 ] || fail "snapshots are missing"
