@@ -16,6 +16,8 @@ const DEFAULT_REQUESTS = 4;
 const DEFAULT_SPARSE_LENGTH = 4096;
 /** Bytes that one request reads at most: a whole number of clusters, however large those are. */
 const PIECE_LENGTH = 2 * 1024 * 1024;
+/** Parts of a cluster that are allocated one by one, where the L2 entries describe them. */
+const SUBCLUSTERS = 32;
 /** Bytes of a page of WebAssembly, which is some of the processor's. */
 const PAGE = 65536;
 /** Milliseconds that a limited rate makes a request wait before it looks whether it is cancelled. */
@@ -66,8 +68,9 @@ export interface ConvertOptions {
 
 /** An image that is open for writing as target, with `compress` for compressed clusters. It stays the caller's, who flushes it. */
 export function imageTarget(image: Image, options: { compress?: boolean } = {}): CopyTarget {
+  const { clusterSize, extendedL2 } = image.info;
   return {
-    granularity: image.info.clusterSize,
+    granularity: extendedL2 && !options.compress ? clusterSize / SUBCLUSTERS : clusterSize,
     write: (offset, source) => (options.compress ? image.writeCompressed(offset, source) : image.write(offset, source)),
     writeZeroes: (offset, length) => image.writeZeroes(offset, length, { unmap: true }),
   };

@@ -185,6 +185,10 @@ export function formatJson(value: Json, indent = ''): string {
   return `{${members.join(',')}\n${indent}}`;
 }
 
+/** ASCII, with the digits of escapes in capitals. */
 function quote(text: string): string {
-  return JSON.stringify(text).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return JSON.stringify(text).replace(/\\u([0-9a-f]{4})|\\.|[^ -~]/g, (part, digits?: string) => {
+    if (part.length === 2) return part;
+    return `\\u${(digits ?? part.charCodeAt(0).toString(16)).padStart(4, '0').toUpperCase()}`;
+  });
 }

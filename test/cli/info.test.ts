@@ -71,6 +71,15 @@ describe('corral info prints what qemu-img info prints', () => {
     expect(exact(json.stdout)).toEqual(exact(mustQemuImg('info', '--output=json', path)));
   });
 
+  test('byte by byte in JSON, whatever its name has', async () => {
+    const path = join(temporaryFolder(), 'caf\u00e9 \x7f\x1b\n \u{1f600} \\u00e9.qcow2');
+    mustQemuImg('create', '-q', '-f', 'qcow2', path, '1M');
+
+    const { stdout } = await corralHere('info', '--output=json', path);
+
+    expect(stdout).toBe(mustQemuImg('info', '--output=json', path));
+  });
+
   test('when the image has a relative name, also for the backing file', () => {
     const path = overlay('backing.qcow2');
     const cwd = dirname(dirname(path));
