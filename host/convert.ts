@@ -43,8 +43,10 @@ export interface CopyHelper {
   /**
    * Copies from one file to another, both of them open and page cached; blocks of zeros, counted from the start, are left
    * out unless `blockLength` is 0. Resolves with false when it could not, or not all of it.
+   *
+   * @param shares both files may have the same blocks of their file system: it does not look for zeros then
    */
-  copy(from: Place, to: Place, length: number, blockLength: number): Promise<boolean>;
+  copy(from: Place, to: Place, length: number, how: { blockLength: number; shares: boolean }): Promise<boolean>;
 }
 
 export interface ConvertOptions {
@@ -52,6 +54,8 @@ export interface ConvertOptions {
   targetIsZero?: boolean;
   /** Least bytes of zeros in a row that are not written, a multiple of 512; 0 writes all. Default: 4096. */
   sparseLength?: number;
+  /** Writes begin as soon as their bytes are there, in any order. Default: in the order of the disk. */
+  anyOrder?: boolean | undefined;
   /** Requests at a time, default 4. Each holds 2 MiB, or `sparseLength` when that is more. */
   requests?: number;
   /** Bytes a second at most. */
@@ -60,6 +64,8 @@ export interface ConvertOptions {
   onProgress?: (done: number, total: number) => void;
   /** Aborting leaves the target half written. */
   signal?: AbortSignal;
+  /** From file to file, the file system copies, and shares blocks where it can. Default: bytes are read and written. */
+  offload?: boolean | undefined;
   /** Default: none. */
   helper?: CopyHelper | undefined;
   /** What is copied passes through memory that threads share: then codecs in other threads write there by themselves. */
@@ -220,14 +226,15 @@ class Conversion {
     const { helper } = this.options;
     const { file } = this.target;
     if (!this.copies || place === undefined || file === undefined || helper === undefined) return false;
-    return helper.copy(place, { file, offset }, length, this.sparseLength);
+    const how = { blockLength: this.sparseLength, shares: this.options.offload ?? false };
+    return helper.copy(place, { file, offset }, length, how);
   }
 
   private async copy(piece: Piece, workspace: Workspace): Promise<void> {
     const buffer = workspace.bytes(piece.length);
     await this.source.read(piece.offset, buffer);
     const runs = workspace.runs(buffer);
-    await piece.turn;
+    if (!this.options.anyOrder) await piece.turn;
     const writes: Promise<void>[] = [];
     for (const { start, end, zero } of runs) {
       const offset = piece.offset + start;

@@ -2,6 +2,7 @@
 
 import { PreallocateMode, PreallocateOptionsView, RequestFlag, RequestKind } from './abi.js';
 import { appendZeroes, type BlockFile } from './block-file.js';
+import type { CopyRange } from './copy-range.js';
 import { Engine, type EngineRequest } from './engine.js';
 
 /**
@@ -52,7 +53,20 @@ const CACHE_SIZE = 1 << 20;
 const BATCH = 1 << 24;
 
 /** Preallocates the whole disk of a new image. Rejects as requests do; the image is whole and partly preallocated then. */
-export async function preallocateNew({ core, file, data }: NewFiles, range: PreallocateRange): Promise<void> {
+export async function preallocateNew(files: NewFiles, range: PreallocateRange): Promise<void> {
+  await withNew(files, (engine) => engine.run(preallocateRequest(range)));
+}
+
+/** Maps clusters for those ranges of a new image that are not zeros; the file has holes there. Rejects as requests do. */
+export async function mapNew(files: NewFiles, ranges: AsyncIterable<CopyRange>, signal?: AbortSignal): Promise<void> {
+  await withNew(files, async (engine) => {
+    for await (const { offset, length, zero } of ranges) {
+      if (!zero) await engine.run(preallocateRequest({ mode: 'metadata', offset, length, signal }));
+    }
+  });
+}
+
+async function withNew({ core, file, data }: NewFiles, work: (engine: Engine) => Promise<void>): Promise<void> {
   const engine = await Engine.start(file, {
     core,
     dataFile: data,
@@ -63,7 +77,7 @@ export async function preallocateNew({ core, file, data }: NewFiles, range: Prea
     backing: { read: () => Promise.reject(new Error('Nothing is read from behind a new image')) },
   });
   await engine.run({ kind: RequestKind.Open, flags: RequestFlag.Writable });
-  await engine.run(preallocateRequest(range));
+  await work(engine);
   await engine.run({ kind: RequestKind.Close });
 }
 

@@ -62,6 +62,12 @@ class Arguments {
     return {};
   }
 
+  bool flag() {
+    const Napi::Value value = info_[next_++];
+    if (!value.IsBoolean()) wrong_ = true;
+    return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+  }
+
   Napi::Function callback() {
     const Napi::Value value = info_[next_++];
     if (value.IsFunction()) return value.As<Napi::Function>();
@@ -203,6 +209,7 @@ Napi::Value copyRange(const Napi::CallbackInfo& info) {
   range.targetOffset = arguments.number(MAXIMUM_SAFE);
   range.length = arguments.number(MAXIMUM_SAFE);
   range.blockLength = arguments.number(1 << 30);
+  range.shares = arguments.flag();
   const Napi::Function callback = arguments.callback();
   if (arguments.refused()) return info.Env().Undefined();
   (new CopyRange(callback, range))->enqueue();

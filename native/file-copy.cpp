@@ -48,6 +48,22 @@ SystemError writeData(int number, int64_t offset, std::span<uint8_t> bytes, size
   return writeNew(number, offset + static_cast<int64_t>(start), bytes.subspan(start));
 }
 
+/** Bytes from the start of the range that the file system has copied: fewer than all where it cannot, or the source ends. */
+int64_t copyByFileSystem(const Range& range) {
+  int64_t done = 0;
+  while (done < range.length) {
+    off64_t from = range.sourceOffset + done;
+    off64_t into = range.targetOffset + done;
+    const auto left = static_cast<size_t>(range.length - done);
+    const ssize_t count = ::copy_file_range(range.source, &from, range.target, &into, left, 0);
+    if (count < 0 && errno == EINTR) continue;
+    // Why it could not, reading and writing finds out.
+    if (count <= 0) break;
+    done += count;
+  }
+  return done;
+}
+
 }  // namespace
 
 std::span<uint8_t> threadMemory(size_t length) {
@@ -121,13 +137,19 @@ int64_t lengthOf(std::span<const iovec> pieces) {
 }
 
 SystemError copySparse(const Range& range, Ending* before) {
+  int64_t done = 0;
+  if (range.shares) {
+    if (before != nullptr) before->wait();
+    done = copyByFileSystem(range);
+    if (done == range.length) return NO_ERROR;
+  }
   const int64_t blockLength = std::max<int64_t>(range.blockLength, 0);
   // Pieces are whole blocks: what is left out does not depend on where they end.
   const int64_t whole = blockLength == 0 ? PIECE : std::max(PIECE / blockLength, int64_t{1}) * blockLength;
   const int64_t pieceLength = std::min(whole, range.length);
   const std::span<uint8_t> buffer = threadMemory(static_cast<size_t>(pieceLength));
   if (buffer.empty()) return {"copy", ENOMEM};
-  for (int64_t done = 0; done < range.length; done += pieceLength) {
+  for (; done < range.length; done += pieceLength) {
     const auto length = static_cast<size_t>(std::min(pieceLength, range.length - done));
     const std::span<uint8_t> piece = buffer.first(length);
     SystemError error = readFully(range.source, range.sourceOffset + done, piece);

@@ -74,6 +74,8 @@ struct Range {
   int64_t length;
   /** Blocks of zeros, counted from the start of the range, are left out; 0 to copy everything. */
   int64_t blockLength;
+  /** The file system copies, where it can; then no zeros are left out. */
+  bool shares;
 };
 
 /**

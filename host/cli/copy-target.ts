@@ -33,6 +33,9 @@ export interface CopyOptions {
   readonly targetCache: CacheMode | undefined;
   /** Bytes a second at most. */
   readonly rate: number | undefined;
+  /** As `ConvertOptions`. */
+  readonly anyOrder?: boolean;
+  readonly offload?: boolean;
   /** What goes with the disk. */
   readonly bitmaps?: BitmapCopy | undefined;
 }
@@ -166,6 +169,8 @@ async function copyWithProgress(
     // Compressed or not there: a cluster is left out as soon as it is zeros, whatever the least length of a hole.
     sparseLength: options.compress && options.sparseSize !== 0 ? SHORTEST_HOLE : options.sparseSize,
     requests: options.requests,
+    anyOrder: options.anyOrder,
+    offload: options.offload,
     bytesPerSecond: options.rate,
     signal: stop.signal,
     onProgress: progress.report,

@@ -1,13 +1,15 @@
 /**
- * Standard input and output as images. An image is read and written here and there, and says how long it is at its
- * beginning, which nobody knows of a stream: what comes in and what goes out lies in a temporary file meanwhile, which
- * has no name as soon as it is open.
+ * Standard input and output as images. An image is read here and there, and a disk says how long it is at its beginning, which
+ * nobody knows of a stream: what comes in lies in a temporary file meanwhile, which has no name as soon as it is open; a
+ * file that is standard input is read where it is. What goes out does so in one pass where its places are known ahead: else
+ * it is made in a temporary file, too.
  */
 
-import { createReadStream } from 'node:fs';
+import { createReadStream, fstatSync, readFileSync } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CommandError, OutputClosed, reasonOf } from './output.js';
 
@@ -68,6 +70,37 @@ export async function receiveInput(path: string, signal: AbortSignal): Promise<v
     });
   } finally {
     await file.close();
+  }
+}
+
+/** A path of the file that standard input is, from its beginning on; undefined when it is something else. */
+export function inputFile(): string | undefined {
+  try {
+    const begins = /^pos:\s*0$/m.test(readFileSync('/proc/self/fdinfo/0', 'latin1'));
+    return begins && fstatSync(0).isFile() ? '/proc/self/fd/0' : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sends bytes to standard output as they come. Throws `OutputClosed` when it cannot be written, or what `bytes` throws. */
+export async function sendBytes(bytes: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* bytes;
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  }
+  try {
+    await pipeline(Readable.from(watched(), { highWaterMark: 2 }), process.stdout, { signal, end: false });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if (failure !== undefined) throw failure.error;
+    // What was wrong with it is told when the process ends.
+    throw new OutputClosed();
   }
 }
 

@@ -335,6 +335,8 @@ export interface Addon {
    * Copies bytes between open files on another thread; blocks of zeros, counted from the start, are left out unless
    * `blockLength` is 0. Zeros lie beyond the end of the source. Answers 0 or a negative errno: then a part may be copied.
    * Several into one target are written in the order of the calls.
+   *
+   * @param shares the file system copies, where it can (copy_file_range): the files may have the same blocks then
    */
   copyRange(
     source: number,
@@ -343,6 +345,7 @@ export interface Addon {
     targetOffset: number,
     length: number,
     blockLength: number,
+    shares: boolean,
     callback: (answer: number) => void,
   ): void;
   /**

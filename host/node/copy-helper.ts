@@ -11,7 +11,7 @@ export function copyHelper(): CopyHelper | undefined {
   if (addon === undefined) return undefined;
   return {
     findData: (bytes, blockLength, places) => addon.findData(bytes, blockLength, places),
-    copy: (from, to, length, blockLength) => copy(addon, { from, to, length, blockLength }),
+    copy: (from, to, length, how) => copy(addon, { from, to, length, ...how }),
   };
 }
 
@@ -20,14 +20,15 @@ interface Copy {
   readonly to: Place;
   readonly length: number;
   readonly blockLength: number;
+  readonly shares: boolean;
 }
 
-async function copy(addon: Addon, { from, to, length, blockLength }: Copy): Promise<boolean> {
+async function copy(addon: Addon, { from, to, length, blockLength, shares }: Copy): Promise<boolean> {
   const [source, target] = [descriptorOf(from), descriptorOf(to)];
   if (source === undefined || target === undefined) return false;
   return new Promise((resolve) => {
     const ended = (answer: number): void => resolve(answer === 0);
-    addon.copyRange(source, from.offset, target, to.offset, length, blockLength, ended);
+    addon.copyRange(source, from.offset, target, to.offset, length, blockLength, shares, ended);
   });
 }
 

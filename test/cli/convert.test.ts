@@ -97,6 +97,22 @@ describe('corral convert copies every byte', () => {
     expectSameBytes(readFileSync(`${raw}.copy`), Buffer.concat([readFileSync(raw), Buffer.alloc(24)]));
   });
 
+  test.each(['-C', '-W'])('of a raw file with %s, as without', async (option) => {
+    const seed = chooseSeed();
+    const raw = rawDisk(9 * MIB + 512, seed);
+    const [file, image] = [`${raw}.copy`, `${raw}.qcow2`];
+
+    const outcomes = [
+      await corralHere('convert', option, '-f', 'raw', '-O', 'raw', raw, file),
+      await corralHere('convert', option, '-f', 'raw', '-O', 'qcow2', raw, image),
+    ];
+
+    expect(outcomes, `CORRAL_SEED=${seed}`).toEqual(Array(2).fill({ status: 0, stdout: '', stderr: '' }));
+    expectSameBytes(readFileSync(file), readFileSync(raw));
+    mustQemuImg('compare', '-f', 'raw', '-F', 'qcow2', raw, image);
+    mustQemuImg('check', image);
+  });
+
   test('of a disk of no bytes', async () => {
     const image = newImage('compat=1.1', '0');
 

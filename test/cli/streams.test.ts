@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
-import { corral, MAIN, mustQemuImg, type Outcome } from './run-corral.js';
+import { corral, MAIN, mustQemuImg, type Outcome, qemuIo } from './run-corral.js';
 import { newImage } from './sample-images.js';
 
 const SHELL_MAIN = join(import.meta.dirname, '../../dist/host/cli/io/main.js');
@@ -74,6 +74,50 @@ describe('convert', () => {
       expect(copy.subarray(0, 3_000_100).equals(newDisk())).toBe(true);
     },
   );
+
+  test.each(['cluster_size=2k', 'cluster_size=64k', 'cluster_size=2M', 'refcount_bits=1,cluster_size=4k'])(
+    'writes an image with %s in one pass',
+    (options) => {
+      const folder = temporaryFolder();
+      writeFileSync(join(folder, 'base.raw'), newDisk());
+      mustQemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', join(folder, 'base.raw'), join(folder, 'base'));
+      mustQemuImg('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', join(folder, 'disk'), '1T');
+      qemuIo(join(folder, 'disk'), 'write -P 9 100k 200k', 'write -z 1M 64k', 'write -P 8 1023G 1M');
+
+      const { status, stderr, left } = convertInShell(`corral -O qcow2 -o ${options} disk - | cat > image`, folder);
+
+      expect({ status, stderr, left }).toEqual({ status: 0, stderr: '', left: [] });
+      mustQemuImg('check', join(folder, 'image'));
+      mustQemuImg('compare', '-U', join(folder, 'disk'), join(folder, 'image'));
+    },
+  );
+
+  test('says what could not be read in the middle of a stream', () => {
+    const folder = temporaryFolder();
+    const image = join(folder, 'disk');
+    writeFileSync(`${image}.raw`, newDisk());
+    mustQemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', `${image}.raw`, image);
+    const bytes = readFileSync(image);
+    bytes.fill(0xff, bytes.length - 4096);
+    writeFileSync(image, bytes);
+
+    const { status, stderr, left } = convertInShell('corral -O qcow2 disk - | cat > image', folder);
+
+    expect({ status, left }).toEqual({ status: 1, left: [] });
+    expect(stderr).toMatch(/^corral: Error while reading 'disk': .*\n$/);
+  });
+
+  test('ends quietly when the reader of its stream has left', () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'disk'), newDisk());
+
+    const { stderr, left } = convertInShell(
+      '(corral -f raw -O qcow2 disk -; echo $? >&2) | head -c 1000 > start',
+      folder,
+    );
+
+    expect({ stderr, left }).toEqual({ stderr: '141\n', left: [] });
+  });
 
   test('reads standard input into a file', () => {
     const folder = temporaryFolder();

@@ -11,7 +11,7 @@ function writeOn() {
 }
 
 function copyOn() {
-  findAddon()?.copyRange(file.descriptor, 0, file.descriptor, 2 * long.length, long.length, 0, copyOn);
+  findAddon()?.copyRange(file.descriptor, 0, file.descriptor, 2 * long.length, long.length, 0, false, copyOn);
 }
 
 for (let index = 0; index < 4; index++) writeOn();

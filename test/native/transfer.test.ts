@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -140,6 +141,33 @@ describe('stretches of data', () => {
 
 describe('a range that is copied', () => {
   const helper = copyHelper();
+  const leavingOut = (blockLength: number) => ({ blockLength, shares: false });
+
+  test.each([tmpdir(), '/dev/shm'])('by the file system, where it can, has every byte: into %s', async (folder) => {
+    const source = text(3 * MIB + 700, 9);
+    const from = await NodeFile.open(fileOf(source));
+    const path = join(folder, `corral-test-${process.pid}-shared`);
+    const target = await NodeFile.open(path, { create: true });
+    const shares = { blockLength: 4096, shares: true };
+
+    try {
+      const copies = [
+        helper?.copy({ file: from, offset: 4096 }, { file: target, offset: MIB }, MIB, shares),
+        helper?.copy({ file: from, offset: MIB }, { file: target, offset: 2 * MIB }, 4 * MIB, shares),
+      ];
+      expect(await Promise.all(copies)).toEqual([true, true]);
+
+      await target.truncate(6 * MIB);
+      const expected = new Uint8Array(6 * MIB);
+      expected.set(source.subarray(4096, 4096 + MIB), MIB);
+      expected.set(source.subarray(MIB), 2 * MIB);
+      expectSameBytes(readFileSync(path), expected);
+    } finally {
+      await from.close();
+      await target.close();
+      rmSync(path);
+    }
+  });
 
   test('leaves out blocks of zeros, and ends with zeros behind the end of its source', async () => {
     const source = text(3 * MIB, 6);
@@ -148,7 +176,7 @@ describe('a range that is copied', () => {
     truncateSync(to, 4 * MIB);
     const [file, target] = [await NodeFile.open(from), await NodeFile.open(to, { write: true })];
 
-    const copied = await helper?.copy({ file, offset: 100 }, { file: target, offset: 0 }, 4 * MIB, 4096);
+    const copied = await helper?.copy({ file, offset: 100 }, { file: target, offset: 0 }, 4 * MIB, leavingOut(4096));
 
     expect(copied).toBe(true);
     const expected = new Uint8Array(4 * MIB);
@@ -163,7 +191,7 @@ describe('a range that is copied', () => {
     const [from, to] = [fileOf(new Uint8Array(MIB)), fileOf(new Uint8Array(2 * MIB).fill(9))];
     const [file, target] = [await NodeFile.open(from), await NodeFile.open(to, { write: true })];
 
-    await helper?.copy({ file, offset: 0 }, { file: target, offset: MIB }, MIB, 0);
+    await helper?.copy({ file, offset: 0 }, { file: target, offset: MIB }, MIB, leavingOut(0));
 
     expectSameBytes(readFileSync(to), new Uint8Array(2 * MIB).fill(9, 0, MIB));
     await file.close();
@@ -180,9 +208,9 @@ describe('a range that is copied', () => {
     for (let round = 0; round < 5; round++) {
       const place = { file: target, offset: 0 };
       const copies = [
-        helper?.copy({ file, offset: 0 }, place, length, 0),
-        helper?.copy({ file: small, offset: 0 }, place, MIB, 0),
-        helper?.copy({ file: small, offset: 0 }, { file: target, offset: 2 * MIB }, MIB, 0),
+        helper?.copy({ file, offset: 0 }, place, length, leavingOut(0)),
+        helper?.copy({ file: small, offset: 0 }, place, MIB, leavingOut(0)),
+        helper?.copy({ file: small, offset: 0 }, { file: target, offset: 2 * MIB }, MIB, leavingOut(0)),
       ];
       expect(await Promise.all(copies)).toEqual([true, true, true]);
 
@@ -197,7 +225,7 @@ describe('a range that is copied', () => {
     const path = fileOf(text(MIB, 7));
     const [file, target] = [await NodeFile.open(path), await NodeFile.open(path)];
 
-    const copied = await helper?.copy({ file, offset: 0 }, { file: target, offset: 4096 }, 4096, 0);
+    const copied = await helper?.copy({ file, offset: 0 }, { file: target, offset: 4096 }, 4096, leavingOut(0));
 
     expect(copied).toBe(false);
     expectSameBytes(readFileSync(path), text(MIB, 7));
@@ -207,9 +235,9 @@ describe('a range that is copied', () => {
 });
 
 test.each([
-  ['a negative offset', () => addon.copyRange(1, -1, 2, 0, 1, 0, () => {})],
-  ['a number that is none', () => addon.copyRange(1, Number.NaN, 2, 0, 1, 0, () => {})],
-  ['no callback', () => addon.copyRange(1, 0, 2, 0, 1, 0, undefined as never)],
+  ['a negative offset', () => addon.copyRange(1, -1, 2, 0, 1, 0, false, () => {})],
+  ['a number that is none', () => addon.copyRange(1, Number.NaN, 2, 0, 1, 0, false, () => {})],
+  ['no callback', () => addon.copyRange(1, 0, 2, 0, 1, 0, false, undefined as never)],
   ['a cluster shorter than its part', () => addon.decompressCluster(0, 0, 9, 0, 512, 1, new Uint8Array(512), () => {})],
   ['a cluster too large', () => addon.decompressCluster(0, 0, 9, 0, 2 ** 22, 0, new Uint8Array(1), () => {})],
   ['other than bytes', () => addon.compressCluster(0, 0, [] as never, new Uint8Array(1), () => {})],

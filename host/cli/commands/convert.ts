@@ -1,13 +1,13 @@
 /** `corral convert`: copies a disk, or several one behind the other, into a new image or into one that is there. */
 
-import { joinedSource } from '../../convert-source.js';
+import { type CopySource, joinedSource } from '../../convert-source.js';
 import { countArgument, type Format, sizeArgument } from '../arguments.js';
 import { Closers } from '../closers.js';
 import { cacheOption, FORCE_SHARE, NO_BACKING, OBJECTS, PROGRESS, QUIET } from '../common-options.js';
 import { type BitmapCopy, bitmapCopy } from '../copy-bitmaps.js';
 import { sourceOf } from '../copy-source.js';
-import { copyToExisting, copyToNew, type Surroundings } from '../copy-target.js';
-import { checkSize, readNewImage } from '../create-options.js';
+import { type CopyOptions, copyToExisting, copyToNew, type Surroundings } from '../copy-target.js';
+import { checkSize, type NewImage, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
 import { newFilePath } from '../image-name.js';
 import { flag, list, type OptionValues, text, value } from '../option-table.js';
@@ -15,7 +15,8 @@ import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { snapshotArgument } from '../snapshot-argument.js';
-import { receiveInput, STREAM_NAME, sendOutput, TemporaryFolder } from '../standard-streams.js';
+import { inputFile, receiveInput, STREAM_NAME, sendOutput, TemporaryFolder } from '../standard-streams.js';
+import { sendImage } from '../streamed-target.js';
 import { statOf } from '../unfinished-file.js';
 import { defineVerb } from '../verb.js';
 
@@ -49,8 +50,8 @@ const OPTIONS = {
     sparseArgument,
   ),
   requests: value('-m, --parallel COUNT', 'requests at a time, 1 to 16', requestsArgument),
-  outOfOrder: flag('-W, --oob-writes', 'of no effect here: codecs and writes overlap anyway'),
-  copyRange: flag('-C, --copy-range-offloading', 'of no effect here'),
+  outOfOrder: flag('-W, --oob-writes', 'write in any order'),
+  copyRange: flag('-C, --copy-range-offloading', 'raw to raw: the file system copies, and shares blocks where it can'),
   rate: value('-r, --rate RATE', 'bytes a second at most', (given) => Number(sizeArgument(given, 'rate limit'))),
   bitmaps: flag('--bitmaps', 'copy the persistent dirty bitmaps, too'),
   skipBroken: flag('--skip-broken-bitmaps', 'with --bitmaps: leave out those that are inconsistent'),
@@ -67,7 +68,8 @@ type Options = OptionValues<typeof OPTIONS>;
 export const convert = defineVerb({
   about:
     'Copies a disk. The target appears, or replaces a file of its name, when the copy is complete. A source or target\n' +
-    'of the name - is standard input or output, which passes through a temporary file.',
+    'of the name - is standard input or output. What goes out is written in one pass, but for what is compressed or has\n' +
+    'a backing file, a data file or bitmaps: that, and what comes through a pipe, lies in a temporary file meanwhile.',
   operands: 'SOURCE... TARGET',
   options: OPTIONS,
   async run({ values, operands }, { terminal }) {
@@ -116,15 +118,21 @@ async function convertThroughStreams(
   const { signal } = around.stop;
   await using opened = new Closers();
   const folder = opened.add(await TemporaryFolder.create());
-  const [input, output] = [folder.path('input'), folder.path('output')];
+  const given = sources.includes(STREAM_NAME) ? inputFile() : undefined;
+  const [input, output] = [given ?? folder.path('input'), folder.path('output')];
   try {
-    if (sources.includes(STREAM_NAME)) await receiveInput(input, signal);
+    if (sources.includes(STREAM_NAME) && given === undefined) await receiveInput(input, signal);
     const paths = sources.map((source) => (source === STREAM_NAME ? input : source));
     // Standard output is no disk that a power cut could take away.
     const toOutput = { ...options, targetCache: 'unsafe' } as const;
     if (target !== STREAM_NAME) return await convertDisks(paths, target, options, around);
-    await convertDisks(paths, output, toOutput, around);
-    await sendOutput(output, signal);
+    let sent = false;
+    const send = async (source: CopySource, image: NewImage, copy: CopyOptions): Promise<boolean> => {
+      sent = await sendImage(source, image, { path: folder.path('tables'), options: copy, signal });
+      return sent;
+    };
+    await convertDisks(paths, output, toOutput, around, send);
+    if (!sent) await sendOutput(output, signal);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const text = [input, output].reduce((message, path) => message.replaceAll(path, STREAM_NAME), error.message);
@@ -181,11 +189,13 @@ function checkOptions(options: Options, sources: number): void {
   }
 }
 
+/** @param send what is tried ahead of making the target; true: there is nothing left to make */
 async function convertDisks(
   paths: readonly string[],
   target: string,
   options: Options,
   around: Surroundings,
+  send?: (source: CopySource, image: NewImage, options: CopyOptions) => Promise<boolean>,
 ): Promise<void> {
   await using opened = new Closers();
   const disks: Disk[] = [];
@@ -219,7 +229,13 @@ async function convertDisks(
   const source = joinedSource(disks.map((disk) => sourceOf(disk, { topOnly, salvage })));
   for (const disk of disks) refuseSameFile(disk, path, options);
   const bitmaps = options.bitmaps ? await bitmapsOf(disks, options, around) : undefined;
-  const copy = { ...options, bitmaps, progress: options.quiet ? undefined : options.progress };
+  const copy = {
+    ...options,
+    bitmaps,
+    anyOrder: options.outOfOrder,
+    offload: options.copyRange,
+    progress: options.quiet ? undefined : options.progress,
+  };
   if (options.noCreate) {
     const naming = options.targetImageOpts ? { imageOpts: true } : { format: options.targetFormat ?? 'raw' };
     const { targetIsZero } = options;
@@ -227,6 +243,7 @@ async function convertDisks(
     return;
   }
   checkSize(target, image, BigInt(source.length));
+  if (await send?.(source, image, copy)) return;
   await copyToNew(source, path, image, { options: copy, around, about });
 }
 
