@@ -11,10 +11,10 @@ import { StageError } from '../lib/stage.mjs';
 
 /** What each program does while it is watched. */
 const RUNS = [
-  { text: 'dist/bundle/cli/program.cjs', args: ['map'] },
+  { text: 'dist/bundle/cli/program.cjs', args: ['convert', '-q', '-O', 'qcow2'], makes: 'copy.qcow2' },
   { text: 'dist/bundle/cli/info.cjs', args: ['info'] },
   { text: 'dist/bundle/io/program.cjs', args: ['-c', 'info'] },
-].map(({ text, args }) => ({ text, cache: cacheOf(text), args }));
+].map(({ text, args, makes }) => ({ text, cache: cacheOf(text), args, makes }));
 const RECORDER = '.tools/build/record-code-cache.cjs';
 
 /** Needs the programs, the core, and the addon where there will be one. @returns {import('../lib/stage.mjs').Stage} */
@@ -34,7 +34,9 @@ export function codeCacheStage() {
             if (name.endsWith('.cache')) rmSync(join(root, folder, name));
           }
         }
-        for (const { text, cache, args } of RUNS) node(RECORDER, text, cache, ...args, image);
+        for (const { text, cache, args, makes } of RUNS) {
+          node(RECORDER, text, cache, ...args, image, ...(makes === undefined ? [] : [join(scratch, makes)]));
+        }
       } finally {
         rmSync(scratch, { recursive: true });
       }

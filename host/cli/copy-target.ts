@@ -12,6 +12,7 @@ import type { NewImage } from './create-options.js';
 import { type Disk, openDisk } from './disk.js';
 import { type NameOptions, nameOfPath } from './image-name.js';
 import { makeImage } from './new-file.js';
+import { deferMachineCode } from './optimizer.js';
 import { CommandError, errorLine, pathOf, reasonOf, type Terminal } from './output.js';
 import { type ProgressKind, showProgress } from './progress.js';
 import type { StopSignal } from './signals.js';
@@ -164,6 +165,7 @@ async function copyWithProgress(
 ): Promise<void> {
   const { terminal, stop } = around;
   const progress = showProgress(terminal, options.progress);
+  deferMachineCode();
   await copyDisk(source, target, {
     targetIsZero,
     // Compressed or not there: a cluster is left out as soon as it is zeros, whatever the least length of a hole.

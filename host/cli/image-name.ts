@@ -21,6 +21,9 @@ import {
 import { CommandError } from './output.js';
 import { type RawWindow, takeWindow } from './raw-window.js';
 
+/** The name of standard input and output on a command line. A file of that name is `./-`. */
+export const STREAM_NAME = '-';
+
 /** What a name says of a disk. */
 export interface DiskNode {
   /** Undefined: found out by the first bytes. */

@@ -6,9 +6,9 @@ import type { BlockFile } from '../block-file.js';
 import { CorralError } from '../errors.js';
 import { type AllowedReferences, isAllowedPath } from '../inspect/allowed.js';
 import { NodeFile } from '../node/node-file.js';
+import { STREAM_NAME } from './image-name.js';
 import { isUrl } from './open.js';
 import { UsageError } from './output.js';
-import { STREAM_NAME } from './standard-streams.js';
 
 /** What the command line allows; undefined for nothing. Throws `UsageError`. */
 export function allowedReferences(path: string, globs: readonly string[]): AllowedReferences | undefined {

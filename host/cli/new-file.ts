@@ -1,7 +1,6 @@
 /** Making the file of a new image. */
 
-import { existsSync } from 'node:fs';
-import { unlink } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
 import { Image } from '../image.js';
 import { loadCore } from '../node/core.js';
 import { NodeFile } from '../node/node-file.js';
@@ -31,7 +30,7 @@ export async function makeImage(
       await file.close();
     }
   } catch (error) {
-    if (data?.isNew) await unlink(data.file.location).catch(() => {});
+    if (data?.isNew) rmSync(data.file.location, { force: true });
     throw error;
   } finally {
     await data?.file.close();

@@ -13,9 +13,6 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CommandError, OutputClosed, reasonOf } from './output.js';
 
-/** The name of either stream on a command line. A file of that name is `./-`. */
-export const STREAM_NAME = '-';
-
 const ZEROS = Buffer.alloc(65536);
 
 /** A folder of our own among the temporary ones. */

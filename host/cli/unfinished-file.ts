@@ -1,11 +1,19 @@
 /** A file that is filled under another name beside its place, which it takes when it is whole. */
 
-import { type Stats, statSync } from 'node:fs';
-import { chmod, chown, readlink, realpath, rename, unlink } from 'node:fs/promises';
+import { chmod, chown, readlink, realpath, rename, type Stats, statSync, unlink } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { systemErrorCode } from '../errors.js';
 import { openFile } from './open.js';
 import { CommandError, reasonOf } from './output.js';
+
+// `node:fs/promises` is a part of Node that every start would wait for.
+const chmodAsync = promisify(chmod);
+const chownAsync = promisify(chown);
+const readlinkAsync = promisify(readlink);
+const realpathAsync = promisify(realpath);
+const renameAsync = promisify(rename);
+const unlinkAsync = promisify(unlink);
 
 /** What is there under a name; undefined when nothing is. */
 export function statOf(path: string, about: string): Stats | undefined {
@@ -35,7 +43,7 @@ export class UnfinishedFile {
     // Through a symbolic link: what it points to is made or replaced, not the link.
     if (replaced === undefined) return new UnfinishedFile(target, await missingFile(target), undefined, undefined);
     const held = await holdReplaced(target, about);
-    return new UnfinishedFile(target, await realpath(target), replaced, held);
+    return new UnfinishedFile(target, await realpathAsync(target), replaced, held);
   }
 
   /** Where it is filled. */
@@ -47,22 +55,22 @@ export class UnfinishedFile {
   async finish(): Promise<void> {
     if (this.replaced !== undefined) {
       const { mode, uid, gid } = this.replaced;
-      await chown(this.path, uid, gid).catch(() => {});
-      await chmod(this.path, mode & 0o7777);
+      await chownAsync(this.path, uid, gid).catch(() => {});
+      await chmodAsync(this.path, mode & 0o7777);
     }
-    await rename(this.path, this.place);
+    await renameAsync(this.path, this.place);
   }
 
   /** Removes the file, where it did not take its place; nobody holds what is there any more. */
   async close(): Promise<void> {
-    await unlink(this.path).catch(() => {});
+    await unlinkAsync(this.path).catch(() => {});
     await this.held?.close();
   }
 }
 
 /** The file that does not exist, by its own name: `path`, or where symbolic links lead to from there. */
 async function missingFile(path: string): Promise<string> {
-  const link = await readlink(path).catch(() => undefined);
+  const link = await readlinkAsync(path).catch(() => undefined);
   return link === undefined ? path : missingFile(resolve(dirname(path), link));
 }
 

@@ -9,14 +9,12 @@ import { sourceOf } from '../copy-source.js';
 import { type CopyOptions, copyToExisting, copyToNew, type Surroundings } from '../copy-target.js';
 import { checkSize, type NewImage, readNewImage } from '../create-options.js';
 import { type Disk, openDisk } from '../disk.js';
-import { newFilePath } from '../image-name.js';
+import { newFilePath, STREAM_NAME } from '../image-name.js';
 import { flag, list, type OptionValues, text, value } from '../option-table.js';
 import { asksForOptions, createOptionsHelp } from '../options-help.js';
 import { CommandError } from '../output.js';
 import { stopSignal } from '../signals.js';
 import { snapshotArgument } from '../snapshot-argument.js';
-import { inputFile, receiveInput, STREAM_NAME, sendOutput, TemporaryFolder } from '../standard-streams.js';
-import { sendImage } from '../streamed-target.js';
 import { statOf } from '../unfinished-file.js';
 import { defineVerb } from '../verb.js';
 
@@ -116,6 +114,8 @@ async function convertThroughStreams(
 ): Promise<void> {
   if (target !== STREAM_NAME && !sources.includes(STREAM_NAME)) return convertDisks(sources, target, options, around);
   const { signal } = around.stop;
+  const { inputFile, receiveInput, sendOutput, TemporaryFolder } = await import('../standard-streams.js');
+  const { sendImage } = await import('../streamed-target.js');
   await using opened = new Closers();
   const folder = opened.add(await TemporaryFolder.create());
   const given = sources.includes(STREAM_NAME) ? inputFile() : undefined;

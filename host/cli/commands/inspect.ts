@@ -15,6 +15,7 @@ import type { InspectJob } from '../../node/sandbox-job.js';
 import type { SandboxLevel } from '../../node/sandbox-levels.js';
 import { countArgument, sizeParameter } from '../arguments.js';
 import { FORCE_SHARE } from '../common-options.js';
+import { STREAM_NAME } from '../image-name.js';
 import { allowedReferences, openAllowed } from '../inspect-chain.js';
 import { Printer, type ReportKind } from '../inspect-report.js';
 import { openFile } from '../open.js';
@@ -22,7 +23,6 @@ import { flag, list, text, value } from '../option-table.js';
 import { CommandError, reasonOf, type Terminal, UsageError } from '../output.js';
 import { SANDBOX, type SandboxChoice, sandboxOptions } from '../sandbox-options.js';
 import { stopSignal } from '../signals.js';
-import { STREAM_NAME } from '../standard-streams.js';
 import { StreamedFile } from '../streamed-file.js';
 import { defineVerb, oneOperand } from '../verb.js';
 
