@@ -4,11 +4,9 @@ import { mapChain } from './chain-map.js';
 import { CorralError, cancelled } from './errors.js';
 import type { Image } from './image.js';
 import { RateLimit } from './rate-limit.js';
+import { uncoverRequests } from './uncover.js';
 
 const PIECE_LENGTH = 2 * 1024 * 1024;
-/** Bytes of the disk that are uncovered by one request: a multiple of every cluster size. */
-const ROUND_LENGTH = 2 ** 36;
-
 /** The disk that is written. Numbers are bytes. */
 export interface CommitTarget {
   readonly size: number;
@@ -82,8 +80,8 @@ export async function makeEmpty(image: Image, { signal }: { signal?: AbortSignal
     const reason = 'An image with an external data file or without backing file is not emptied';
     throw new CorralError('ERR_UNSUPPORTED', { reason });
   }
-  for (let offset = 0; offset < image.size; offset += ROUND_LENGTH) {
-    await image.discard(offset, Math.min(ROUND_LENGTH, image.size - offset), { uncover: true, signal });
+  for (const { guestOffset, length } of uncoverRequests(image.size)) {
+    await image.discard(guestOffset, length, { uncover: true, signal });
   }
   await image.flush({ signal });
 }

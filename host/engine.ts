@@ -53,6 +53,8 @@ export interface AloneEngine {
    * @param open the request with which the image was opened
    */
   changeCache<T>(cacheSize: number, open: EngineRequest<T>): Promise<T>;
+  /** What lies behind the image is read from there from now on. Only for an image that has something there. */
+  setBacking(backing: Backing): void;
 }
 
 const SECTOR = 512;
@@ -64,7 +66,7 @@ export class Engine {
   private readonly codec: Codec | undefined;
   private readonly compressionLevel: number | undefined;
   private readonly ignoresFlushes: boolean;
-  private readonly backing: Backing | undefined;
+  private backing: Backing | undefined;
   /** Scratch buffers by number; each is made when it is used first. */
   private readonly scratches: Uint8Array[] = [];
   private readonly pending: (Pending | undefined)[];
@@ -157,7 +159,13 @@ export class Engine {
     this.aloneQueue = queue;
     try {
       while (this.isBusy) await this.nextEnd();
-      return await work({ run, changeCache: (cacheSize, open) => this.changeCache(cacheSize, open, run) });
+      return await work({
+        run,
+        changeCache: (cacheSize, open) => this.changeCache(cacheSize, open, run),
+        setBacking: (backing) => {
+          this.backing = backing;
+        },
+      });
     } finally {
       this.aloneQueue = undefined;
       this.pump();

@@ -21,6 +21,7 @@ import { type ResizeImageOptions, resizeDisk } from './resize.js';
 import { SerialQueue } from './serial-queue.js';
 import { Snapshots } from './snapshots.js';
 import { startImage } from './start-image.js';
+import { uncoverRequests } from './uncover.js';
 
 /** Where an image is in a chain. */
 interface Place {
@@ -54,12 +55,12 @@ export class Image {
     private readonly files: readonly BlockFile[],
     info: ImageFacts,
     write: boolean,
-    /** What lies behind the image. */
-    readonly backing: Layer | undefined,
+    private behind: Layer | undefined,
     /** Every change is durable before it is answered. */
     private readonly writesThrough: boolean,
     /** With which it was opened. */
     private readonly request: EngineRequest<ImageFacts>,
+    private readonly openBehind: () => Promise<Layer>,
   ) {
     this.facts = info;
     this.readOnly = !write;
@@ -131,13 +132,12 @@ export class Image {
   }
 
   private static async start(file: BlockFile, options: OpenOptions, write: boolean, place: Place): Promise<Image> {
-    const { engine, info, backing, dataFile, request } = await startImage(file, options, {
-      write,
-      above: place.above,
-      openBacking: (facts) => Image.openBehind(file, facts, options, place),
-    });
+    const openBacking = (facts: ImageFacts): Promise<Layer> => Image.openBehind(file, facts, options, place);
+    const around = { write, above: place.above, openBacking };
+    const { engine, info, backing, dataFile, request } = await startImage(file, options, around);
     const files = dataFile === undefined ? [file] : [dataFile, file];
-    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), request);
+    const again = (): Promise<Layer> => openBacking(info);
+    return new Image(engine, files, info, write, backing, isWriteThrough(options.cache), request, again);
   }
 
   /**
@@ -157,6 +157,11 @@ export class Image {
   /** Facts of the header when the image was opened, and what the calls of this image have changed of them. */
   get info(): ImageFacts {
     return this.facts;
+  }
+
+  /** What lies behind the image. */
+  get backing(): Layer | undefined {
+    return this.behind;
   }
 
   /** Bytes of the virtual disk. */
@@ -351,6 +356,43 @@ export class Image {
     await this.control.run(async () => {
       this.refuseClosed();
       this.facts = await this.engine.alone((engine) => engine.changeCache(size, this.request));
+    });
+  }
+
+  /**
+   * Runs work that writes into what lies behind the image, which is closed for that and opened anew afterwards, also when the work
+   * fails. By then everything that was answered is durable in the image's file; calls made meanwhile wait, and no walk through the
+   * chain may be under way. With `empties`, nothing of the disk is the image's own any more when the work has succeeded.
+   * Rejects with ERR_UNSUPPORTED where nothing lies behind the image, or it cannot be emptied; with what the work rejects with;
+   * or when what lies behind cannot be opened anew: then what is read from there rejects, too.
+   */
+  async changeBehind(work: (behind: Layer) => Promise<void>, { empties }: { empties: boolean }): Promise<void> {
+    this.refuseClosed();
+    await this.control.run(async () => {
+      this.refuseClosed();
+      const { behind, facts } = this;
+      if (behind === undefined) {
+        throw new CorralError('ERR_UNSUPPORTED', { reason: 'Image does not have a backing file' });
+      }
+      if (empties && facts.hasDataFile) {
+        throw new CorralError('ERR_UNSUPPORTED', { reason: 'An image with an external data file is not emptied' });
+      }
+      await this.engine.alone(async ({ run, setBacking }) => {
+        await run({ kind: RequestKind.Flush });
+        await behind.close();
+        try {
+          await work(behind);
+        } finally {
+          this.behind = await this.openBehind().catch((error: unknown) => {
+            setBacking({ read: () => Promise.reject(error) });
+            throw error;
+          });
+          setBacking(this.behind);
+        }
+        if (!empties) return;
+        for (const request of uncoverRequests(this.size)) await run(request);
+        await run({ kind: RequestKind.Flush });
+      });
     });
   }
 

@@ -195,7 +195,11 @@ async function exportDisk(
   const { meterExport } = await import('./served-image.js');
   try {
     const exported = await exportImage(disk.image, { name, bitmaps });
-    return meterExport(disk.image, exported, (clients ?? DEFAULT_CLIENTS) * REQUESTS_OF_A_CLIENT);
+    const queueDepth = (clients ?? DEFAULT_CLIENTS) * REQUESTS_OF_A_CLIENT;
+    const { path, backing, dataFile } = disk.name;
+    const asNamed = backing === undefined && dataFile === undefined;
+    const overlay = asNamed ? ({ path, mayOpen: 'any' } as const) : undefined;
+    return meterExport(disk.image, exported, { queueDepth, overlay });
   } catch (error) {
     throw new CommandError(`Cannot export '${disk.name.path}': ${reasonOf(error)}`, 1, { cause: error });
   }

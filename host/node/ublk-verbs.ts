@@ -1,5 +1,5 @@
 /** What can be done with the image of a device while it serves: on its serving thread, beside the guest's requests. */
-import { RequestFlag, RequestKind } from '../abi.js';
+import { RequestKind } from '../abi.js';
 import { CorralError } from '../errors.js';
 import type { ImageFacts } from '../image-facts.js';
 import { resizeRequest } from '../resize.js';
@@ -11,12 +11,10 @@ import {
   writeSelection,
   writeSnapshotOptions,
 } from '../snapshot-record.js';
+import { uncoverRequests } from '../uncover.js';
 import type { RawRing } from './raw-ring.js';
 import type { RingEngine } from './ring-engine.js';
 import { type BitmapChange, bitmapsOf, changeBitmap } from './ublk-bitmaps.js';
-
-/** Bytes of the disk that are uncovered by one request: a multiple of every cluster size. */
-const UNCOVERED_AT_ONCE = 2 ** 36;
 
 export type UblkVerb =
   | { name: 'snapshotList' }
@@ -145,11 +143,7 @@ function commit(engine: RingEngine, { keep, bytesPerSecond }: UblkVerb & { name:
     engine.run({ kind: RequestKind.Flush });
     engine.commitBehind(bytesPerSecond);
     if (keep) return;
-    const size = engine.core.info.virtualSize;
-    for (let offset = 0; offset < size; offset += UNCOVERED_AT_ONCE) {
-      const length = Math.min(UNCOVERED_AT_ONCE, size - offset);
-      engine.run({ kind: RequestKind.Discard, flags: RequestFlag.Unmap, guestOffset: offset, length });
-    }
+    for (const request of uncoverRequests(engine.core.info.virtualSize)) engine.run(request);
     engine.run({ kind: RequestKind.Flush });
   } finally {
     engine.releaseGuest();

@@ -7,8 +7,10 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
+import { below, chooseSeed, randomFrom } from '../random.js';
+import { expectSameBytes } from '../same-bytes.js';
 import { temporaryFolder } from '../temporary-folder.js';
-import { corralHere, MAIN, mustQemuImg, type Outcome } from './run-corral.js';
+import { corralHere, MAIN, mustQemuImg, type Outcome, qemuImgBeside } from './run-corral.js';
 
 interface Server {
   child: ChildProcess;
@@ -20,6 +22,10 @@ interface Server {
 async function serveTwo(...options: string[]): Promise<Server> {
   const folder = temporaryFolder();
   for (const name of ['one', 'two']) mustQemuImg('create', '-q', '-f', 'qcow2', join(folder, name), '1M');
+  return serveIn(folder, ...options);
+}
+
+async function serveIn(folder: string, ...options: string[]): Promise<Server> {
   const socket = join(folder, 'sock');
   const child = spawn(process.execPath, [MAIN, 'serve', ...options, '--socket', socket, 'one', 'two'], {
     cwd: folder,
@@ -108,6 +114,88 @@ test('a served image takes snapshots and bitmaps, grows and is told about while 
   expect(readFileSync(join(server.folder, 'raw')).subarray(2 ** 20)).toEqual(Buffer.alloc(2 ** 20));
 });
 
+test('an overlay is committed while a client writes and reads, and another asks where the data is', async () => {
+  const seed = chooseSeed();
+  const random = randomFrom(seed);
+  const folder = temporaryFolder();
+  const [base, one] = ['base', 'one'].map((name) => join(folder, name)) as [string, string];
+  mustQemuImg('create', '-q', '-f', 'qcow2', base, '8M');
+  mustQemuImg('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', one, '8M');
+  mustQemuImg('create', '-q', '-f', 'qcow2', join(folder, 'two'), '1M');
+  const server = await serveIn(folder);
+  const uri = address('one', server);
+  const model = Buffer.alloc(8 << 20);
+  const commands: string[] = [];
+  for (let count = 0; count < 400; count++) {
+    const offset = 4096 * below(random, 2000);
+    const length = 4096 * (1 + below(random, 32));
+    const value = below(random, 5) === 0 ? 0 : 1 + below(random, 255);
+    model.fill(value, offset, offset + length);
+    commands.push(value === 0 ? `write -q -z ${offset} ${length}` : `write -q -P ${value} ${offset} ${length}`);
+    const checked = 4096 * below(random, 2040);
+    const pattern = model[checked] as number;
+    if (model.subarray(checked, checked + 4096).every((byte) => byte === pattern)) {
+      commands.push(`read -q -P ${pattern} ${checked} 4096`);
+    }
+  }
+  const client = spawn('qemu-io', ['-f', 'raw', uri], { stdio: ['pipe', 'pipe', 'pipe'] });
+  onTestFinished(() => void client.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [client.stdout, client.stderr]) {
+    stream.on('data', (data: Buffer) => {
+      output += data;
+    });
+  }
+  const half = commands.length / 2;
+  client.stdin.write(`${commands.slice(0, half).join('\n')}\n`);
+
+  const asked: Promise<{ status: number | null; stderr: string }>[] = [];
+  for (const option of [[], ['-d'], []]) {
+    asked.push(qemuImgBeside(['map', '--output=json', '-f', 'raw', uri], { cwd: folder }));
+    await must('commit', ...option, uri);
+  }
+  client.stdin.end(`${commands.slice(half).join('\n')}\n`);
+  await once(client, 'close');
+  await must('commit', uri);
+  const copied = await qemuImgBeside(['convert', '-f', 'raw', '-O', 'raw', uri, 'copy'], { cwd: folder });
+  await must('detach', server.socket);
+
+  // A prompt for each command is all that is said.
+  expect(output.replaceAll('qemu-io> ', ''), `CORRAL_SEED=${seed}`).toBe('');
+  for (const { status, stderr } of [...(await Promise.all(asked)), copied])
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expectSameBytes(readFileSync(join(folder, 'copy')), model, `CORRAL_SEED=${seed}`);
+  for (const image of [base, one]) expect(mustQemuImg('check', image)).toMatch(/No errors/);
+  // All of it is in the base: nothing of the overlay is its own.
+  expect(mustQemuImg('map', '--output=json', one)).not.toMatch(/"depth": 0, "present": true/);
+  mustQemuImg('convert', '-O', 'raw', base, join(folder, 'raw'));
+  expectSameBytes(readFileSync(join(folder, 'raw')), model, `CORRAL_SEED=${seed}`);
+});
+
+test('an overlay over a file that another image continues from is not committed, and goes on', async () => {
+  const folder = temporaryFolder();
+  mustQemuImg('create', '-q', '-f', 'qcow2', join(folder, 'base'), '1M');
+  for (const name of ['one', 'two']) {
+    mustQemuImg('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', join(folder, name));
+  }
+  const server = await serveIn(folder);
+  const before = readFileSync(join(folder, 'base'));
+  const uri = address('one', server);
+  const client = writer(uri);
+
+  const { status, stderr } = await corralHere('commit', uri);
+  const seen = await client.stop();
+  await must('detach', server.socket);
+
+  expect({ status, stderr }).toEqual({
+    status: 1,
+    stderr: expect.stringMatching(/Another process is using the image/),
+  });
+  expect(seen).toMatch(/read 1048576\/1048576 bytes/);
+  expect(seen).not.toMatch(/fail|error/i);
+  expectSameBytes(readFileSync(join(folder, 'base')), before);
+});
+
 test('what cannot be done with it is told in one line, and its metrics over HTTP', async () => {
   const metrics = join(temporaryFolder(), 'metrics');
   const server = await serveTwo('--metrics', `unix:${metrics}`);
@@ -141,7 +229,7 @@ test('what cannot be done with it is told in one line, and its metrics over HTTP
   );
   expect(outcomes.map(({ stderr }) => stderr)).toEqual([
     expect.stringMatching(/cannot become smaller while it is served/),
-    expect.stringMatching(/^corral: Error while committing .*served over NBD: end its server first\n$/),
+    expect.stringMatching(/^corral: Error while committing .*Image does not have a backing file\n$/),
     expect.stringMatching(/^corral: Could not apply snapshot 'then': The disk is served.*\n$/),
     expect.stringMatching(/^corral: Could not flush .*No image 'three' is served here\n$/),
     expect.stringMatching(/^corral: Could not flush .*No server of corral answers for it\n$/),
