@@ -156,6 +156,22 @@ describe('a machine', () => {
     expect(mayAttach(findings)).toBe(false);
   });
 
+  test.each([
+    ['the driver has them for root only', IOCTL_ENCODED, {}, /root only/],
+    ['no rules give them to users', IOCTL_ENCODED + 2 ** 5, {}, /^none.*60-corral-ublk\.rules/],
+    [
+      'rules give them to users',
+      IOCTL_ENCODED + 2 ** 5,
+      { '/etc/udev/rules.d/60-corral-ublk.rules': '' },
+      /^those whom \/etc\/udev/,
+    ],
+  ])('may have devices of users, or not: %s', async (_about, features, files, found) => {
+    const findings = await examine(machine({ features, files }));
+
+    expect(findings.find(({ id }) => id === 'ublk-users')?.found).toMatch(found);
+    expect(mayAttach(findings)).toBe(true);
+  });
+
   test.each<[about: string, lacks: Machine, id: string]>([
     ['with a slow io_uring', { setupFlags: 0 }, 'io-uring'],
     ['with little memory to lock', { files: { '/proc/self/status': 'CapEff:\t0000000000000000\n' } }, 'locked-memory'],

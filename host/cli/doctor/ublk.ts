@@ -12,14 +12,19 @@ const MODULE = { id: 'ublk-module', about: 'ublk driver' };
 const CONTROL = { id: 'ublk-control', about: '/dev/ublk-control' };
 const FEATURES = { id: 'ublk-features', about: 'ublk features' };
 
-const CONTROL_DEVICE = '/dev/ublk-control';
+const USERS = { id: 'ublk-users', about: 'devices of users' };
 
-/** Three findings: the module, its control device, the driver's features. */
+const CONTROL_DEVICE = '/dev/ublk-control';
+/** Where udev looks for rules, the first of which hides others of the same name; and ours. */
+const RULE_FOLDERS = ['/etc/udev/rules.d', '/run/udev/rules.d', '/usr/lib/udev/rules.d', '/lib/udev/rules.d'];
+const RULES = '60-corral-ublk.rules';
+
+/** Four findings: the module, its control device, the driver's features, and whether they are for root only. */
 export async function examineUblk(host: HostView): Promise<Finding[]> {
   const driver = examineModule(host);
   if (driver.status !== 'ok') {
     const needs = { status: 'unknown', found: 'needs the driver' } as const;
-    return [driver, { ...CONTROL, ...needs }, { ...FEATURES, ...needs }];
+    return [driver, { ...CONTROL, ...needs }, { ...FEATURES, ...needs }, { ...USERS, ...needs }];
   }
   return [driver, ...(await examineControl(host))];
 }
@@ -47,16 +52,27 @@ function examineModule(host: HostView): Finding {
 }
 
 /** The control device is opened by the question for the driver's features. */
-async function examineControl(host: HostView): Promise<[control: Finding, features: Finding]> {
+async function examineControl(host: HostView): Promise<Finding[]> {
   try {
     const features = await host.addon().ublk.getFeatures();
     const control: Finding = { ...CONTROL, status: 'ok', found: 'answers' };
     const found = featureNames(features).join(', ') || 'none';
-    if ((features & UblkFeature.CommandIoctlEncode) !== 0) return [control, { ...FEATURES, status: 'ok', found }];
-    return [control, { ...FEATURES, status: 'missing', found, fix: 'Linux 6.5 or newer' }];
+    const users = examineUsers(host, features);
+    if ((features & UblkFeature.CommandIoctlEncode) !== 0)
+      return [control, { ...FEATURES, status: 'ok', found }, users];
+    return [control, { ...FEATURES, status: 'missing', found, fix: 'Linux 6.5 or newer' }, users];
   } catch (error) {
-    return unanswered(host, error);
+    return [...unanswered(host, error), { ...USERS, status: 'unknown', found: 'needs /dev/ublk-control' }];
   }
+}
+
+/** Whether somebody who is not root may have devices. Nothing is missing where not. */
+function examineUsers(host: HostView, features: number): Finding {
+  if ((features & UblkFeature.Unprivileged) === 0)
+    return { ...USERS, status: 'ok', found: 'none: the driver has them for root only' };
+  const rules = RULE_FOLDERS.map((folder) => `${folder}/${RULES}`).find((path) => host.exists(path));
+  if (rules !== undefined) return { ...USERS, status: 'ok', found: `those whom ${rules} lets` };
+  return { ...USERS, status: 'ok', found: `none: no rules give them their devices (${RULES}, of host/node/systemd)` };
 }
 
 function unanswered(host: HostView, error: unknown): [control: Finding, features: Finding] {
@@ -73,7 +89,10 @@ function unanswered(host: HostView, error: unknown): [control: Finding, features
     return [{ ...CONTROL, status: 'unknown', found: 'needs io_uring' }, features];
   }
   if (['EACCES', 'EPERM'].includes(error.code)) {
-    const fix = host.userId === 0 ? 'a container must be allowed to use the device' : 'run it as root';
+    const fix =
+      host.userId === 0
+        ? 'a container must be allowed to use the device'
+        : `run it as root, or have root install ${RULES}, of host/node/systemd`;
     return [{ ...CONTROL, status: 'missing', found: 'not permitted', fix }, features];
   }
   if (error.operation.startsWith('open')) {
