@@ -361,15 +361,17 @@ export async function createDevice(
   const checked = checkOptions(options);
   const addon = requireAddon();
   const offered = await requireUblk(addon);
-  const unprivileged = !(await isAdministrator());
-  const wanted = chooseFeatures(offered, checked.recovery, unprivileged);
-  const paths = await pathsFor(path, offered, checked, unprivileged);
-  if (signal?.aborted) throw cancelled(signal);
-  await refuseOwnDevices(addon, path);
   const events = new UblkEvents();
+  // It starts while the rest is looked at.
   const thread = serve(addon, path, checked, events);
   let id: number | undefined;
   try {
+    const unprivileged = !(await isAdministrator());
+    const wanted = chooseFeatures(offered, checked.recovery, unprivileged);
+    const paths = await pathsFor(path, offered, checked, unprivileged);
+    if (signal?.aborted) throw cancelled(signal);
+    await refuseOwnDevices(addon, path);
+    thread.begin();
     const facts = await thread.opened;
     if (signal?.aborted) throw cancelled(signal);
     const deviceSize = deviceSizeOf(facts, checked);
@@ -411,7 +413,7 @@ export async function createDevice(
 }
 
 /**
- * Opens the image on a thread that will serve it.
+ * Starts a thread that will open the image, once it is told to `begin`, and serve it.
  *
  * @param folder of names that are relative to where the server runs
  * @internal

@@ -37,6 +37,18 @@ export interface UblkWorkerData {
   meter: SharedArrayBuffer;
   /** One Int32: not 0 once the process ends and the worker has to leave its loop at once. */
   abandoned: SharedArrayBuffer;
+  /** One Int32, a WorkerGate. */
+  gate: SharedArrayBuffer;
+}
+
+/** A thread takes longer to start than to open an image: it may start before it is known whether the image may be opened. */
+export enum WorkerGate {
+  /** The worker waits. */
+  Closed = 0,
+  /** It opens the image. */
+  Open = 1,
+  /** It ends, and has touched nothing. */
+  Leave = 2,
 }
 
 /** What the thread of a further queue is started with: it joins in a core that another one has opened. */

@@ -120,6 +120,7 @@ async function whenUnlocked(
 ): Promise<{ thread: ServingThread; facts: DiskFacts }> {
   while (true) {
     const thread = serve(addon, record.image, options, events, record.folder);
+    thread.begin();
     try {
       return { thread, facts: await thread.opened };
     } catch (error) {

@@ -7,7 +7,7 @@ import type { DiskFacts } from './disk-facts.js';
 import { fromRecord, toRecord } from './error-record.js';
 import { startHelperThread } from './helper-thread.js';
 import { type MeterReading, meterMemory, readMeter } from './request-meter.js';
-import type { SharedImage, UblkOrder, UblkReport, UblkWorkerData } from './ublk-messages.js';
+import { type SharedImage, type UblkOrder, type UblkReport, type UblkWorkerData, WorkerGate } from './ublk-messages.js';
 import { QueueThread } from './ublk-queue-thread.js';
 import type { UblkVerb } from './ublk-verbs.js';
 
@@ -37,6 +37,7 @@ export class ServingThread {
   private readonly worker: Worker;
   private readonly meter = meterMemory();
   private readonly abandoned = new Int32Array(new SharedArrayBuffer(4));
+  private readonly gate = new Int32Array(new SharedArrayBuffer(4));
   private waker: Waker | undefined;
   private readonly calls = new Map<number, Call>();
   private lastCall = 0;
@@ -47,7 +48,7 @@ export class ServingThread {
 
   constructor(
     private readonly addon: Addon,
-    private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned' | 'meter'>,
+    private readonly data: Omit<UblkWorkerData, 'core' | 'abandoned' | 'gate' | 'meter'>,
     private readonly onIoError: (report: IoErrorReport) => void,
   ) {
     const workerData: UblkWorkerData = {
@@ -55,6 +56,7 @@ export class ServingThread {
       core: loadCore(),
       meter: this.meter,
       abandoned: this.abandoned.buffer as SharedArrayBuffer,
+      gate: this.gate.buffer as SharedArrayBuffer,
     };
     this.worker = new Worker(new URL('../../bundle/workers/ublk-worker.cjs', import.meta.url), { workerData });
     if (living.size === 0) process.on('exit', abandonAll);
@@ -86,7 +88,18 @@ export class ServingThread {
     for (const promise of [this.ended, this.failure, this.opened, this.attached]) promise.catch(() => {});
   }
 
+  /** The image may be opened: until then the thread only starts. */
+  begin(): void {
+    this.pass(WorkerGate.Open);
+  }
+
+  private pass(gate: WorkerGate): void {
+    Atomics.compareExchange(this.gate, 0, WorkerGate.Closed, gate);
+    Atomics.notify(this.gate, 0);
+  }
+
   order(order: UblkOrder): void {
+    if (order.type === 'close') this.pass(WorkerGate.Leave);
     this.worker.postMessage(order);
     this.waker?.wake();
   }
@@ -197,6 +210,7 @@ export class ServingThread {
 
   /** The process ends: it must not wait for ever for a thread that sits in the ring. */
   abandonLoop(): void {
+    this.pass(WorkerGate.Leave);
     this.abandonQueues();
     this.waker?.wake();
   }

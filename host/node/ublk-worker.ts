@@ -21,7 +21,7 @@ import { NodeFile } from './node-file.js';
 import { RawRing } from './raw-ring.js';
 import { RequestMeter } from './request-meter.js';
 import { RingEngine } from './ring-engine.js';
-import type { UblkWorkerData } from './ublk-messages.js';
+import { type UblkWorkerData, WorkerGate } from './ublk-messages.js';
 import { inWords, serveUntilStopped } from './ublk-serving.js';
 import { carryOut, carryOutRaw } from './ublk-verbs.js';
 import { WorkerPort } from './ublk-worker-port.js';
@@ -32,6 +32,9 @@ const port = new WorkerPort(data.path, data.abandoned);
 void serveDevice();
 
 async function serveDevice(): Promise<void> {
+  const gate = new Int32Array(data.gate);
+  Atomics.wait(gate, 0, WorkerGate.Closed);
+  if (Atomics.load(gate, 0) === WorkerGate.Leave) return port.report({ type: 'closed' });
   try {
     requireAddon().becomeFlusher();
     const file = await NodeFile.open(data.path, { write: !data.readOnly, direct: data.direct });
