@@ -1,8 +1,10 @@
 /**
  * Writes that are asked for at about the same time go to another thread together: handing a short one over and hearing of its
  * end costs several times what the kernel needs to take its bytes into the page cache. While that thread has one round of them, the
- * next one lies ready for it: it need not wait until this thread has heard of the first.
+ * next one lies ready for it: it need not wait until this thread has heard of the first. Who asks for one at a time is better
+ * off without another thread, unless the page cache makes it wait.
  */
+import { writevSync } from 'node:fs';
 import { type Addon, findAddon } from './addon.js';
 import { systemErrorOf } from './errno.js';
 
@@ -12,6 +14,14 @@ const MOST_WRITES = 16;
 const MOST_BYTES = 2 << 20;
 /** Rounds that are handed over: one that is carried out, and one that is next. */
 const MOST_ROUNDS = 2;
+
+/** Rounds of one write, one after the other, until the next one is carried out on the calling thread. */
+const LONE_ROUNDS = 16;
+/** Bytes of such a write: the page cache takes them in less time than another thread needs to wake. */
+const LONGEST_AT_ONCE = 32768;
+/** Milliseconds of such a write that are too many: for so many rounds then, none is tried. */
+const SLOW = 1;
+const SLOW_ROUNDS = 1024;
 
 interface Asked {
   readonly offset: number;
@@ -29,6 +39,10 @@ export class GatheredWrites {
   private waiting: Asked[] = [];
   private scheduled = false;
   private roundsUnderWay = 0;
+  /** Rounds of one write in a row; below 0 after a slow one. */
+  private loneRounds = 0;
+  /** A write was carried out in this turn of the event loop. */
+  private wroteAtOnce = false;
   private readonly enders: (() => void)[] = [];
 
   private constructor(
@@ -46,7 +60,8 @@ export class GatheredWrites {
   /**
    * Writes the pieces, `length` bytes, one behind the other; they are left alone until then. Rejects with the system's error.
    */
-  write(offset: number, pieces: readonly Uint8Array[], length: number): Promise<void> {
+  async write(offset: number, pieces: readonly Uint8Array[], length: number): Promise<void> {
+    if (length <= LONGEST_AT_ONCE && this.isLone() && this.isWrittenAtOnce(offset, pieces, length)) return;
     return new Promise((resolve, reject) => {
       this.waiting.push({ offset, length, pieces, resolve, reject });
       if (this.scheduled || this.roundsUnderWay === MOST_ROUNDS) return;
@@ -57,6 +72,28 @@ export class GatheredWrites {
         this.startRounds();
       });
     });
+  }
+
+  /** Whether writes come one by one, each when the last one has ended: then another thread only costs time. */
+  private isLone(): boolean {
+    if (this.wroteAtOnce) this.loneRounds = Math.min(this.loneRounds, 0);
+    return this.loneRounds >= LONE_ROUNDS && this.waiting.length === 0 && this.roundsUnderWay === 0;
+  }
+
+  /** False: it was not written, or not all of it; the other thread finds out why. */
+  private isWrittenAtOnce(offset: number, pieces: readonly Uint8Array[], length: number): boolean {
+    this.wroteAtOnce = true;
+    setImmediate(() => {
+      this.wroteAtOnce = false;
+    });
+    const start = performance.now();
+    try {
+      return writevSync(this.descriptor, pieces, offset) === length;
+    } catch {
+      return false;
+    } finally {
+      if (performance.now() - start > SLOW) this.loneRounds = -SLOW_ROUNDS;
+    }
   }
 
   /** Resolves when no write waits or is under way: until then the descriptor is needed. */
@@ -72,6 +109,8 @@ export class GatheredWrites {
 
   private startRound(): void {
     const round = this.waiting.splice(0, this.roundLength());
+    if (round.length === 1 && this.waiting.length === 0 && this.roundsUnderWay === 0) this.loneRounds++;
+    else this.loneRounds = Math.min(this.loneRounds, 0);
     const places = new Float64Array(2 * round.length);
     round.forEach(({ offset, pieces }, index) => {
       places[2 * index] = offset;

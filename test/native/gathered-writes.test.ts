@@ -72,6 +72,30 @@ test('long writes far apart behind the end of a file take the space of their byt
   expectSameBytes(readFileSync(path), Buffer.concat([data, holes, data, holes, data]));
 });
 
+test('one write at a time, and then some at once, all get where they belong, and one that fails says so', async () => {
+  const random = randomFrom(chooseSeed());
+  const { path, file } = await emptyFile();
+  const expected = Buffer.alloc(LENGTH);
+
+  for (let round = 0; round < 300; round++) {
+    const together = round % 60 < 50 ? 1 : 1 + below(random, 5);
+    const writes = Array.from({ length: together }, (_, index) => {
+      const length = 1 + below(random, 9000);
+      const offset = Math.floor((index * LENGTH) / 8) + below(random, LENGTH / 8 - length);
+      const bytes = Buffer.alloc(length, 1 + below(random, 255));
+      bytes.copy(expected, offset);
+      const cut = below(random, length);
+      return file.write(offset, [bytes.subarray(0, cut), bytes.subarray(cut)]);
+    });
+    await Promise.all(writes);
+  }
+  const failure = file.write(Number.MAX_SAFE_INTEGER - 4096, [expected.subarray(0, 512)]);
+
+  await expect(failure).rejects.toMatchObject({ code: 'EFBIG', path });
+  await file.close();
+  expectSameBytes(readFileSync(path).subarray(0, LENGTH), expected.subarray(0, statSync(path).size));
+});
+
 test('a write from shared memory is one as any other', async () => {
   const { path, file } = await emptyFile();
   const shared = new Uint8Array(new SharedArrayBuffer(5));
