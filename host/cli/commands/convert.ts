@@ -66,8 +66,9 @@ type Options = OptionValues<typeof OPTIONS>;
 export const convert = defineVerb({
   about:
     'Copies a disk. The target appears, or replaces a file of its name, when the copy is complete. A source or target\n' +
-    'of the name - is standard input or output. What goes out is written in one pass, but for what is compressed or has\n' +
-    'a backing file, a data file or bitmaps: that, and what comes through a pipe, lies in a temporary file meanwhile.',
+    'of the name - is standard input or output. What goes out is written in one pass where all of its places are known\n' +
+    'ahead: not with -c, -r, -S 0, bitmaps, a backing file, a data file, subclusters or preallocation. That, and what\n' +
+    'comes in through a pipe, lies in a temporary file meanwhile.',
   operands: 'SOURCE... TARGET',
   options: OPTIONS,
   async run({ values, operands }, { terminal }) {
