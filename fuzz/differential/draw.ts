@@ -107,8 +107,8 @@ function drawBitmapStep(random: Random, { clusterSize }: ImagePlan): Step {
   return verb === 'add' ? { kind: 'bitmap', verb, name, granularity } : { kind: 'bitmap', verb, name };
 }
 
-/** Refcounts in a block at most where QEMU changes their width. */
-const LONGEST_AMENDED_BLOCK = 2 ** 19;
+/** Refcounts that QEMU looks at, at most, where it changes their width: a dozen seconds. */
+const MOST_AMENDED_REFCOUNTS = 2 ** 32;
 
 /** What the sequence goes on to do must still be possible: refcounts stay wide enough. */
 function drawAmend(random: Random, image: ImagePlan): AmendChange {
@@ -119,9 +119,13 @@ function drawAmend(random: Random, image: ImagePlan): AmendChange {
     case 1:
       return { compat: '1.1' };
     case 2: {
-      // QEMU looks at every refcount that a block has room for, once for each of the others: minutes for long blocks.
-      if ((image.clusterSize * 8) / image.refcountBits > LONGEST_AMENDED_BLOCK) return { lazyRefcounts: true };
+      // QEMU looks at as many refcounts as the blocks would have that a table of one cluster has room for, in each width
+      // that the image comes to have: minutes for large clusters.
       const least = compressed ? 4 : image.dataFile === 'none' ? 2 : 0;
+      const narrowest = Math.min(2 ** least, image.refcountBits);
+      const blocks = image.clusterSize / 8;
+      const refcounts = blocks * ((image.clusterSize * 8) / narrowest);
+      if (refcounts > MOST_AMENDED_REFCOUNTS) return { lazyRefcounts: true };
       return { refcountBits: 2 ** random.between(least, 6) };
     }
     default:

@@ -1,6 +1,6 @@
 /** QEMU's tools, as one of the two engines. */
 
-import { execFile } from 'node:child_process';
+import { type ExecFileException, execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { noisePath } from './noise.js';
@@ -30,7 +30,8 @@ export async function runTool(program: string, args: readonly string[]): Promise
       throw new Error((stdout + stderr).replace(/^(wrote|discard) .*\n.*ops.*\n/gm, ''));
     return stdout;
   } catch (error) {
-    const { stdout = '', stderr = '', message } = error as { stdout?: string; stderr?: string; message: string };
+    const { stdout = '', stderr = '', killed, message } = error as ExecFileException;
+    if (killed) throw new Error(`${program}: took over ${TIMEOUT / 1000} s: ${args.join(' ')}`);
     throw new Error(`${program}: ${stdout}${stderr}${stdout + stderr === '' ? message : ''}`.trim());
   }
 }
